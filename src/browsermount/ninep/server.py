@@ -159,6 +159,21 @@ class Server:
             raise NinepError(Errno.ENFILE)
         fids[number] = fid
 
+    def _parent(self, inode: Inode) -> Inode:
+        if not inode.is_directory:
+            raise NinepError(Errno.ENOTDIR)
+        # Above the root there is nothing to be seen.
+        return inode if inode is self._root else inode.parent
+
+    def _entries(self, inode: Inode) -> list[bytes]:
+        """Return a directory's entries as they stand in an Rreaddir."""
+        named = [(b".", inode), (b"..", self._parent(inode)), *inode.children.items()]
+        return [
+            # DT_ values are the file type bits of st_mode, shifted (readdir(3), IFTODT).
+            wire.DirEntry(qid_of(child), offset, child.type >> 12, name).encode()
+            for offset, (name, child) in enumerate(named, 1)
+        ]
+
     # One method for each request, in the order of their numbers.
 
     def _statfs(self, request: wire.Tstatfs) -> wire.Message:
@@ -242,7 +257,7 @@ class Server:
         if not fid.inode.is_directory or fid.xattr is not None:
             raise NinepError(Errno.ENOTDIR)
         if fid.entries is None:
-            fid.entries = _directory_entries(fid.inode)
+            fid.entries = self._entries(fid.inode)
         room = min(request.count, self._session.msize - wire.READ_OVERHEAD)
         data: list[bytes] = []
         for entry in fid.entries[request.offset :]:
@@ -307,8 +322,7 @@ class Server:
         qids: list[wire.Qid] = []
         for name in request.names:
             try:
-                # Above the root there is nothing to be seen.
-                inode = inode if name == b".." and inode is self._root else _child(inode, name)
+                inode = self._parent(inode) if name == b".." else _child(inode, name)
             except NinepError:
                 if not qids:
                     raise
@@ -405,21 +419,10 @@ _QID_TYPES = {FileType.DIRECTORY: wire.QTDIR, FileType.SYMLINK: wire.QTSYMLINK}
 def _child(inode: Inode, name: bytes) -> Inode:
     if not inode.is_directory:
         raise NinepError(Errno.ENOTDIR)
-    if name == b"..":
-        return inode.parent
     child = inode.children.get(name)
     if child is None:
         raise NinepError(Errno.ENAMETOOLONG if len(name) > 255 else Errno.ENOENT)
     return child
-
-
-def _directory_entries(inode: Inode) -> list[bytes]:
-    named = [(b".", inode), (b"..", inode.parent), *inode.children.items()]
-    return [
-        # DT_ values are the file type bits of st_mode, shifted (readdir(3), IFTODT).
-        wire.DirEntry(qid_of(child), offset, child.type >> 12, name).encode()
-        for offset, (name, child) in enumerate(named, 1)
-    ]
 
 
 def _device_number(major: int, minor: int) -> int:
