@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ def test_however_the_stream_is_cut(cuts: list[int]) -> None:
     splitter = FrameSplitter(100)
     ends = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     found = []
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in pairwise(ends):
         found += splitter.feed(stream[start:end])
     assert found == FRAMES
 
