@@ -1,0 +1,1 @@
+"""Access to blobs by digest, and the place for what was decompressed from them."""

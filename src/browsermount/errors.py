@@ -1,0 +1,112 @@
+"""Every error that a person sees.
+
+Each has a ``code`` that programs can rely on, a ``message`` that says what is
+wrong, and a ``hint`` that says what to do next.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class BrowsermountError(Exception):
+    """Base of all errors that this package raises on purpose.
+
+    Args:
+        message: One sentence that says what is wrong, with the names involved.
+        hint: What the person can do about it; may be empty.
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def to_dict(self) -> dict[str, str]:
+        """Return ``{"code", "message", "hint"}``, ready for JSON."""
+        return {"code": self.code, "message": self.message, "hint": self.hint}
+
+
+class InvalidReference(BrowsermountError):
+    """The image reference that the person gave cannot be read."""
+
+    code = "invalid-reference"
+
+
+class FetchError(BrowsermountError):
+    """A request got no usable answer."""
+
+    code = "fetch"
+
+
+class NetworkError(FetchError):
+    """The server could not be reached, or the connection broke or stalled."""
+
+    code = "network"
+
+
+class CorsError(FetchError):
+    """The server is there, but does not let pages of our origin read from it."""
+
+    code = "cors"
+
+
+class HttpStatusError(FetchError):
+    """The server answered with a status that is not a success.
+
+    Args:
+        status: The HTTP status code.
+        url: What was asked for.
+        hint: As for :class:`BrowsermountError`.
+    """
+
+    code = "http-status"
+
+    def __init__(self, status: int, url: str, *, hint: str = "") -> None:
+        super().__init__(f"the server answered {status} for {url}", hint=hint)
+        self.status = status
+        self.url = url
+
+
+class ImageNotFound(BrowsermountError):
+    """There is no image at the given place."""
+
+    code = "image-not-found"
+
+
+class InvalidImage(BrowsermountError):
+    """What came is not an OCI image: a document is malformed or contradicts itself."""
+
+    code = "invalid-image"
+
+
+class NoMatchingPlatform(BrowsermountError):
+    """The image is there, but not for a platform that can be run."""
+
+    code = "no-matching-platform"
+
+
+class SizeMismatch(BrowsermountError):
+    """A blob is longer or shorter than its descriptor says."""
+
+    code = "size-mismatch"
+
+
+class DigestMismatch(BrowsermountError):
+    """A blob's digest is not the one in its descriptor."""
+
+    code = "digest-mismatch"
+
+
+class InvalidLayer(BrowsermountError):
+    """A layer's archive cannot be read."""
+
+    code = "invalid-layer"
+
+
+class InvalidProcess(BrowsermountError):
+    """The image's config does not describe a process that can be started."""
+
+    code = "invalid-process"

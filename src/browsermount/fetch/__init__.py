@@ -1,0 +1,102 @@
+"""The one interface through which bytes come in.
+
+The back-ends are :mod:`browsermount.fetch.native` (httpx) and
+:mod:`browsermount.pyodide.fetch` (the browser's fetch); tests bring their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+from browsermount.errors import InvalidImage, NetworkError
+
+STALL_SECONDS = 30.0
+"""How long a response may bring nothing before the connection counts as lost."""
+
+
+class Response(Protocol):
+    """An answer whose headers have come and whose body has not been read.
+
+    ``headers`` has lower-case names; only those that CORS lets through in a browser.
+    """
+
+    @property
+    def status(self) -> int:
+        """The HTTP status code."""
+
+    @property
+    def url(self) -> str:
+        """Where the answer came from, after redirects."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The response's header fields, names in lower case."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Iterate over the body once, as it comes.
+
+        Raises:
+            NetworkError: The connection broke.
+        """
+
+    async def aclose(self) -> None:
+        """Give up the rest of the body; harmless when it has been read."""
+
+
+class Fetcher(Protocol):
+    """Sends GET requests."""
+
+    async def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> Response:
+        """Send a request and return the response as soon as its headers are there.
+
+        Any status is returned, not raised.
+
+        Raises:
+            NetworkError: The server could not be reached.
+            CorsError: The browser does not let us read the response.
+        """
+
+
+async def unstalled(response: Response, seconds: float = STALL_SECONDS) -> AsyncIterator[bytes]:
+    """Iterate over a response's body and fail when nothing comes for ``seconds``.
+
+    The response is closed at the end, however it comes.
+
+    Raises:
+        NetworkError: The connection broke or stalled.
+    """
+    iterator = response.chunks()
+    try:
+        while True:
+            try:
+                chunk = await asyncio.wait_for(anext(iterator), seconds)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise NetworkError(
+                    f"nothing came from {response.url} for {seconds:.0f} seconds",
+                    hint="Check the network connection and try again.",
+                ) from None
+            yield chunk
+    finally:
+        await response.aclose()
+
+
+async def read_all(response: Response, limit: int) -> bytes:
+    """Read a whole body of at most ``limit`` bytes.
+
+    Raises:
+        InvalidImage: The body is longer than ``limit``.
+        NetworkError: The connection broke or stalled.
+    """
+    body = bytearray()
+    async for chunk in unstalled(response):
+        body += chunk
+        if len(body) > limit:
+            await response.aclose()
+            raise InvalidImage(
+                f"{response.url} is larger than the {limit} bytes that such a document may have"
+            )
+    return bytes(body)

@@ -1,0 +1,150 @@
+"""Decompression of layers as they stream by, recognised by their first bytes.
+
+gzip is RFC 1952, several members in a row included; zstd is RFC 8878.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from browsermount.errors import InvalidLayer
+
+MAX_STEP = 1 << 20
+"""Bytes that one step of decompression may give, so that a bomb cannot fill the memory."""
+
+_GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_ZSTD_SKIPPABLE = tuple(bytes([0x50 + i, 0x2A, 0x4D, 0x18]) for i in range(16))
+_PREFIX_SIZE = 4
+_ZSTD_STEP = 4096
+
+
+class Decompressor(Protocol):
+    """Turns compressed bytes into plain ones, in steps of at most :data:`MAX_STEP` bytes."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take the next compressed bytes and iterate over what they give."""
+
+    def close(self) -> None:
+        """Say that the stream has ended; raises InvalidLayer where it is not complete."""
+
+
+class Plain:
+    """No compression."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Pass ``data`` on."""
+        yield data
+
+    def close(self) -> None:
+        """Nothing can be missing."""
+
+
+class Gzip:
+    """gzip with any number of members."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+        self._started = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take the next compressed bytes; see :class:`Decompressor`."""
+        while data:
+            if self._member.eof:
+                # Zeros after the last member are padding, as gzip(1) has it.
+                data = data.lstrip(b"\0")
+                if not data:
+                    return
+                self._member = zlib.decompressobj(wbits=31)
+            self._started = True
+            try:
+                plain = self._member.decompress(data, MAX_STEP)
+            except zlib.error as error:
+                raise InvalidLayer(f"the gzip data is damaged: {error}") from None
+            data = self._member.unconsumed_tail or self._member.unused_data
+            if plain:
+                yield plain
+        # What fits into zlib's own buffers needs no further input to come out.
+        while not self._member.eof and (plain := self._member.decompress(b"", MAX_STEP)):
+            yield plain
+
+    def close(self) -> None:
+        """Say that the stream has ended; see :class:`Decompressor`."""
+        if self._started and not self._member.eof:
+            raise InvalidLayer("the gzip data ends too early")
+
+
+class Zstd:
+    """zstd with any number of frames, skippable ones included."""
+
+    def __init__(self) -> None:
+        self._frame = _new_zstd_frame()
+        self._started = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take the next compressed bytes; see :class:`Decompressor`."""
+        while data:
+            if self._frame.eof:
+                self._frame = _new_zstd_frame()
+                self._started = False
+            self._started = True
+            try:
+                # In small steps: one of the two libraries cannot be told how much to give at most.
+                plain = self._frame.decompress(data[:_ZSTD_STEP])
+            except Exception as error:
+                # The two libraries have an error class each and no base in common.
+                raise InvalidLayer(f"the zstd data is damaged: {error}") from None
+            data = self._frame.unused_data + data[_ZSTD_STEP:]
+            for start in range(0, len(plain), MAX_STEP):
+                yield plain[start : start + MAX_STEP]
+
+    def close(self) -> None:
+        """Say that the stream has ended; see :class:`Decompressor`."""
+        if self._started and not self._frame.eof:
+            raise InvalidLayer("the zstd data ends too early")
+
+
+def _new_zstd_frame() -> Any:
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+
+        return zstd.ZstdDecompressor()
+    import zstandard
+
+    return zstandard.ZstdDecompressor().decompressobj()
+
+
+class Detecting:
+    """Decides by the first bytes of the stream which decompressor it needs."""
+
+    def __init__(self) -> None:
+        self._start = b""
+        self._chosen: Decompressor | None = None
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take the next compressed bytes; see :class:`Decompressor`."""
+        if self._chosen is None:
+            data = self._start + data
+            if len(data) < _PREFIX_SIZE:
+                self._start = data
+                return
+            self._chosen = _choose(data)
+        yield from self._chosen.feed(data)
+
+    def close(self) -> None:
+        """Say that the stream has ended; see :class:`Decompressor`."""
+        if self._chosen is not None:
+            self._chosen.close()
+        elif self._start:
+            raise InvalidLayer(f"the layer has only {len(self._start)} bytes")
+
+
+def _choose(start: bytes) -> Decompressor:
+    if start.startswith(_GZIP):
+        return Gzip()
+    if start.startswith((_ZSTD, *_ZSTD_SKIPPABLE)):
+        return Zstd()
+    return Plain()

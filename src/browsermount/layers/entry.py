@@ -1,0 +1,58 @@
+"""One member of a layer's archive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+
+class FileType(IntEnum):
+    """File types, with the values that ``st_mode`` has for them (POSIX, sys/stat.h; Linux)."""
+
+    FIFO = 0o010000
+    CHARACTER = 0o020000
+    DIRECTORY = 0o040000
+    BLOCK = 0o060000
+    REGULAR = 0o100000
+    SYMLINK = 0o120000
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """``size`` bytes of a file from ``file_offset``, found at ``stream_offset`` of the layer.
+
+    What lies between the segments of a file is a hole and reads as zeros.
+    """
+
+    file_offset: int
+    stream_offset: int
+    size: int
+
+
+@dataclass(slots=True)
+class Entry:
+    """A member as the archive gives it.
+
+    Attributes:
+        name: The path as written: it may start with ``/`` or ``./`` and hold ``..``.
+        type: The file type, or None for a hard link to ``link``.
+        mode: Permission bits with setuid, setgid and sticky.
+        mtime_ns: Nanoseconds since 1970, possibly negative.
+        size: The file's length in bytes.
+        link: A symlink's target or the path of the file that a hard link is another name of.
+        rdev: Major and minor number of a device.
+        xattrs: Extended attributes by full name, such as ``user.comment``.
+        segments: Where the content is in the layer's decompressed stream.
+    """
+
+    name: bytes
+    type: FileType | None
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    mtime_ns: int = 0
+    size: int = 0
+    link: bytes = b""
+    rdev: tuple[int, int] = (0, 0)
+    xattrs: dict[bytes, bytes] = field(default_factory=dict)
+    segments: tuple[Segment, ...] = ()

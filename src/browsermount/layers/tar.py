@@ -1,0 +1,408 @@
+"""Tar archives, read as they stream by.
+
+Formats: POSIX.1-2017 pax and ustar
+(https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html), GNU tar's
+long names and sparse files (https://www.gnu.org/software/tar/manual/,
+"Basic Tar Format" and "Sparse Formats"), and the way in which container tools
+write extended attributes: ``SCHILY.xattr.`` (star) and ``LIBARCHIVE.xattr.``.
+
+The parser holds no content: it counts through the stream and notes where each
+file's bytes are.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Generator
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from browsermount.errors import InvalidLayer
+from browsermount.layers.entry import Entry, FileType, Segment
+
+BLOCK = 512
+MAX_META_SIZE = 8 << 20
+"""Bytes that a pax header, a long name or a sparse map may have."""
+
+_ZERO_BLOCK = bytes(BLOCK)
+_TYPES = {
+    b"0": FileType.REGULAR,
+    b"\0": FileType.REGULAR,
+    b"7": FileType.REGULAR,
+    b"S": FileType.REGULAR,
+    b"1": None,
+    b"2": FileType.SYMLINK,
+    b"3": FileType.CHARACTER,
+    b"4": FileType.BLOCK,
+    b"5": FileType.DIRECTORY,
+    b"6": FileType.FIFO,
+}
+# Members that say something about the next one; L and K are GNU's, X is Solaris's pax header.
+_META_TYPES = frozenset({b"x", b"X", b"g", b"L", b"K"})
+
+
+class _Malformed(Exception):
+    pass
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What the members before a file said about it."""
+
+    pax: dict[bytes, bytes]
+    name: bytes | None = None
+    link: bytes | None = None
+    # Pax sparse 0.0 repeats a key, so the map needs the records in order.
+    sparse_numbers: list[int] | None = None
+
+
+class TarParser:
+    """Finds the members of an archive in a stream of bytes.
+
+    Feed it the stream in chunks of any size; it gives each member as soon as the
+    member's header has passed, with segments that may still be to come.
+    """
+
+    def __init__(self) -> None:
+        self._offset = 0
+        self._buffer = bytearray()
+        self._skip = 0
+        self._ended = False
+        self._at_header = True
+        self._zero_blocks = 0
+        self._steps = self._run()
+        self._wanted = next(self._steps)
+        self._found: list[Entry] = []
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end-of-archive mark has passed; what follows it is ignored."""
+        return self._ended
+
+    def feed(self, data: bytes) -> list[Entry]:
+        """Take the next bytes of the stream and return the members that they complete.
+
+        Raises:
+            InvalidLayer: The stream is not a tar archive.
+        """
+        if self._ended:
+            return []
+        position = 0
+        length = len(data)
+        found = self._found = []
+        while True:
+            if self._skip:
+                step = min(self._skip, length - position)
+                position += step
+                self._skip -= step
+                self._offset += step
+                if self._skip:
+                    break
+            missing = self._wanted - len(self._buffer)
+            if length - position < missing:
+                self._buffer += data[position:]
+                break
+            block = data[position : position + missing]
+            position += missing
+            if self._buffer:
+                block = bytes(self._buffer) + block
+                self._buffer.clear()
+            self._offset += len(block)
+            try:
+                self._wanted = self._steps.send(block)
+            except StopIteration:
+                self._ended = True
+                break
+            except _Malformed as error:
+                raise InvalidLayer(
+                    f"not a tar archive at byte {self._offset - len(block)}: {error}"
+                ) from None
+        return found
+
+    def close(self) -> None:
+        """Say that the stream has ended.
+
+        Raises:
+            InvalidLayer: It ended within a member.
+        """
+        # A missing end mark is let pass, as by GNU tar and Go's archive/tar.
+        if not self._ended and (self._skip or self._buffer or not self._at_header):
+            raise InvalidLayer(f"the tar archive ends in the middle of a member at {self._offset}")
+
+    def _run(self) -> Generator[int, bytes, None]:
+        """Yield how many bytes are wanted next, and get them sent."""
+        pending = _Pending({})
+        while True:
+            self._at_header = True
+            header = yield BLOCK
+            self._at_header = False
+            if header == _ZERO_BLOCK:
+                self._zero_blocks += 1
+                if self._zero_blocks == 2:
+                    return
+                continue
+            if self._zero_blocks:
+                raise _Malformed("a block of zeros stands alone between members")
+            size = _check_and_size(header)
+            kind = header[156:157]
+            if kind in _META_TYPES:
+                if size > MAX_META_SIZE:
+                    raise _Malformed(f"a header of {size} bytes is too long")
+                body = (yield _padded(size))[:size] if size else b""
+                _note(pending, kind, body)
+                continue
+            entry, stored = _entry(header, size, pending)
+            if entry.type is FileType.REGULAR:
+                yield from self._place(entry, stored, header, kind, pending)
+            else:
+                # Whatever their size says, nothing follows these (as in Go's archive/tar).
+                entry.size = 0
+            pending = _Pending({})
+            self._found.append(entry)
+
+    def _place(
+        self, entry: Entry, stored: int, header: bytes, kind: bytes, pending: _Pending
+    ) -> Generator[int, bytes, None]:
+        """Note where the content of a regular file is, and have it skipped."""
+        pax = pending.pax
+        body_start = self._offset
+        numbers: list[int] | None = None
+        if kind == b"S":
+            numbers = yield from _gnu_sparse_map(header)
+            entry.size = _number(header[483:495])
+            body_start = self._offset
+        elif pax.get(b"GNU.sparse.major") == b"1":
+            numbers = yield from _pax_sparse_map()
+            stored -= self._offset - body_start
+            body_start = self._offset
+        elif b"GNU.sparse.map" in pax:
+            numbers = [_decimal(text) for text in pax[b"GNU.sparse.map"].split(b",") if text]
+        elif pending.sparse_numbers is not None:
+            numbers = pending.sparse_numbers
+        if numbers is None:
+            if stored:
+                entry.segments = (Segment(0, body_start, stored),)
+        else:
+            real = pax.get(b"GNU.sparse.realsize") or pax.get(b"GNU.sparse.size")
+            if real is not None:
+                entry.size = _decimal(real)
+            entry.segments = _sparse_segments(numbers, body_start, stored, entry.size)
+        if stored < 0:
+            raise _Malformed("a sparse map is longer than its member")
+        self._skip = _padded(stored)
+
+
+def _padded(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
+
+
+def _text(raw: bytes) -> bytes:
+    return raw.split(b"\0", 1)[0]
+
+
+def _number(raw: bytes) -> int:
+    """Read a number field: octal digits, or GNU's base 256."""
+    if raw[0] & 0x80:
+        value = int.from_bytes(raw, "big")
+        bits = 8 * len(raw)
+        # Bit 7 of the first byte is the mark, bit 6 the sign of a two's complement number.
+        value &= (1 << (bits - 1)) - 1
+        return value - (1 << (bits - 1)) if raw[0] & 0x40 else value
+    digits = raw.strip(b" \0").split(b"\0", 1)[0].rstrip()
+    if not digits:
+        return 0
+    try:
+        return int(digits, 8)
+    except ValueError:
+        raise _Malformed(f"{raw!r} is not a number") from None
+
+
+def _decimal(text: bytes) -> int:
+    if not text.isdigit() or len(text) > 20:
+        raise _Malformed(f"{text[:30]!r} is not a decimal number")
+    return int(text)
+
+
+def _check_and_size(header: bytes) -> int:
+    try:
+        expected = _number(header[148:156])
+    except _Malformed:
+        expected = -1
+    unsigned = sum(header) - sum(header[148:156]) + 8 * 0x20
+    if unsigned != expected:
+        # Some old tars summed signed characters.
+        high = sum(byte > 127 for byte in header) - sum(byte > 127 for byte in header[148:156])
+        if unsigned - 256 * high != expected:
+            raise _Malformed("a header's checksum is wrong")
+    size = _number(header[124:136])
+    if not 0 <= size < 1 << 62:
+        raise _Malformed(f"a member has the size {size}")
+    return size
+
+
+def _note(pending: _Pending, kind: bytes, body: bytes) -> None:
+    """Take in a member that describes the next one."""
+    if kind == b"L":
+        pending.name = _text(body)
+    elif kind == b"K":
+        pending.link = _text(body)
+    elif kind != b"g":
+        # Global headers are ignored, as every container engine does: what they hold in
+        # practice is a comment (git archive), and applying them would make layers mean
+        # something else here than there.
+        _note_pax(pending, body)
+
+
+def _note_pax(pending: _Pending, body: bytes) -> None:
+    """Read pax records: ``length key=value\\n``; a length counts its whole record."""
+    position = 0
+    while position < len(body):
+        space = body.find(b" ", position, position + 21)
+        if space < 0:
+            if not body[position:].strip(b"\0"):
+                return
+            raise _Malformed("a pax record has no length")
+        end = position + _decimal(body[position:space])
+        record = body[space + 1 : end - 1]
+        key, equals, value = record.partition(b"=")
+        if end > len(body) or end <= space or body[end - 1 : end] != b"\n" or not equals:
+            raise _Malformed("a pax record is malformed")
+        if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
+            if pending.sparse_numbers is None:
+                pending.sparse_numbers = []
+            pending.sparse_numbers.append(_decimal(value))
+        else:
+            pending.pax[key] = value
+        position = end
+
+
+def _entry(header: bytes, size: int, pending: _Pending) -> tuple[Entry, int]:
+    """Return the member that a header describes and how many bytes follow the header."""
+    pax = pending.pax
+    kind = header[156:157]
+    try:
+        file_type = _TYPES[kind]
+    except KeyError:
+        raise _Malformed(f"a member has the unknown type {kind!r}") from None
+    name = _text(header[:100])
+    # In the old GNU format this field holds something else.
+    if header[257:263] == b"ustar\0" and (prefix := _text(header[345:500])):
+        name = prefix + b"/" + name
+    name = pax.get(b"path", pending.name if pending.name is not None else name)
+    name = pax.get(b"GNU.sparse.name", name)
+    if not name or b"\0" in name:
+        raise _Malformed("a member has no valid name")
+    if file_type is FileType.REGULAR and name.endswith(b"/") and kind in (b"0", b"\0"):
+        file_type = FileType.DIRECTORY  # how tars before POSIX wrote directories
+    link = pax.get(b"linkpath", pending.link if pending.link is not None else None)
+    if link is None:
+        link = _text(header[157:257])
+    if b"size" in pax:
+        size = _decimal(pax[b"size"])
+    rdev = (0, 0)
+    if file_type in (FileType.CHARACTER, FileType.BLOCK):
+        rdev = (_number(header[329:337]), _number(header[337:345]))
+    entry = Entry(
+        name=name,
+        type=file_type,
+        mode=_number(header[100:108]) & 0o7777,
+        uid=_owner(pax.get(b"uid"), header[108:116]),
+        gid=_owner(pax.get(b"gid"), header[116:124]),
+        mtime_ns=_nanoseconds(pax[b"mtime"])
+        if b"mtime" in pax
+        else _number(header[136:148]) * 1_000_000_000,
+        size=size,
+        link=link,
+        rdev=rdev,
+    )
+    if pax:
+        entry.xattrs = _xattrs(pax)
+    return entry, size
+
+
+def _owner(pax: bytes | None, field: bytes) -> int:
+    value = _decimal(pax) if pax is not None else _number(field)
+    if not 0 <= value < 1 << 32:
+        raise _Malformed(f"a member has the owner {value}")
+    return value
+
+
+def _nanoseconds(text: bytes) -> int:
+    """Read a pax time: decimal seconds, possibly negative, with any number of decimals."""
+    whole, _, fraction = text.partition(b".")
+    negative = whole.startswith(b"-")
+    seconds = _decimal(whole.removeprefix(b"-") or b"0")
+    nanoseconds = _decimal((fraction + b"000000000")[:9])
+    value = seconds * 1_000_000_000 + nanoseconds
+    return -value if negative else value
+
+
+def _xattrs(pax: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for key, value in pax.items():
+        if key.startswith(b"LIBARCHIVE.xattr."):
+            try:
+                decoded = base64.b64decode(value + b"=" * (-len(value) % 4))
+            except binascii.Error:
+                raise _Malformed(f"{key!r} is not base64") from None
+            # Where both are there, star's form wins: it is the exact value.
+            found.setdefault(unquote_to_bytes(key[17:]), decoded)
+        elif key.startswith(b"SCHILY.xattr."):
+            found[key[13:]] = value
+    return found
+
+
+def _gnu_sparse_map(header: bytes) -> Generator[int, bytes, list[int]]:
+    """Read the map of an old GNU sparse member: 4 pairs in the header, 21 in each block after."""
+    numbers: list[int] = []
+    fields, extended = header[386:482], header[482]
+    while True:
+        for start in range(0, len(fields), 12):
+            if not fields[start]:
+                break
+            numbers.append(_number(fields[start : start + 12]))
+        if not extended:
+            return numbers
+        if len(numbers) * 12 > MAX_META_SIZE:
+            raise _Malformed("a sparse map is too long")
+        block = yield BLOCK
+        fields, extended = block[:504], block[504]
+
+
+def _pax_sparse_map() -> Generator[int, bytes, list[int]]:
+    """Read the map of a pax sparse 1.0 member: decimal lines at the start of its content."""
+    numbers: list[int] = []
+    count: int | None = None
+    rest = b""
+    while count is None or len(numbers) < 2 * count:
+        block = yield BLOCK
+        *lines, rest = (rest + block).split(b"\n")
+        if len(rest) > BLOCK or len(numbers) * 12 > MAX_META_SIZE:
+            raise _Malformed("a sparse map is too long")
+        for line in lines:
+            if count is None:
+                count = _decimal(line)
+            elif len(numbers) < 2 * count:
+                numbers.append(_decimal(line))
+    return numbers
+
+
+def _sparse_segments(
+    numbers: list[int], body_start: int, stored: int, size: int
+) -> tuple[Segment, ...]:
+    if len(numbers) % 2:
+        raise _Malformed("a sparse map has an odd number of numbers")
+    segments = []
+    position = 0
+    last_end = 0
+    for offset, length in zip(numbers[::2], numbers[1::2], strict=True):
+        if offset < last_end or length < 0 or offset + length > size:
+            raise _Malformed("a sparse map is out of order or longer than its file")
+        if length:
+            segments.append(Segment(offset, body_start + position, length))
+        position += length
+        last_end = offset + length
+    if position > stored:
+        raise _Malformed("a sparse map is longer than its content")
+    return tuple(segments)

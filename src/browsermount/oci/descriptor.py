@@ -1,0 +1,65 @@
+"""Descriptors: OCI image specification, descriptor.md."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+from typing import Any
+
+from browsermount.errors import InvalidImage
+from browsermount.oci.digest import Digest
+from browsermount.oci.document import get, string_map
+from browsermount.oci.platform import Platform
+
+REF_NAME = "org.opencontainers.image.ref.name"
+"""The annotation that names an image within a layout (annotations.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """Where a blob is and how it is verified; ``size`` in bytes."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    platform: Platform | None = None
+    annotations: dict[str, str] = field(default_factory=dict)
+    data: bytes | None = None
+
+    @classmethod
+    def from_document(cls, document: object, what: str) -> Descriptor:
+        """Read a descriptor that stands in ``what``.
+
+        Raises:
+            InvalidImage: A required property is missing or one is malformed.
+        """
+        if not isinstance(document, dict):
+            raise InvalidImage(f"{what}: a descriptor is not an object")
+        size = get(document, "size", int, what)
+        if size is None or size < 0:
+            raise InvalidImage(f"{what}: a descriptor has no valid size")
+        platform = get(document, "platform", dict, what)
+        return cls(
+            media_type=get(document, "mediaType", str, what) or "",
+            digest=Digest.parse(document.get("digest")),
+            size=size,
+            platform=Platform.from_document(platform, what) if platform else None,
+            annotations=string_map(document, "annotations", what),
+            data=_embedded_data(document, what),
+        )
+
+    @property
+    def ref_name(self) -> str | None:
+        """The name that the layout gives to this image, if any."""
+        return self.annotations.get(REF_NAME)
+
+
+def _embedded_data(document: dict[str, Any], what: str) -> bytes | None:
+    text = get(document, "data", str, what)
+    if text is None:
+        return None
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise InvalidImage(f"{what}: a descriptor's embedded data is not base64") from None

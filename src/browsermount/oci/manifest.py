@@ -1,0 +1,94 @@
+"""Image indexes and manifests: OCI image specification, image-index.md and manifest.md.
+
+Docker's manifest list and schema 2 manifest have the same properties under
+other media types: https://distribution.github.io/distribution/spec/manifest-v2-2/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from browsermount.errors import InvalidImage
+from browsermount.oci.descriptor import Descriptor
+from browsermount.oci.document import get, parse_object
+
+INDEX_TYPES = frozenset(
+    {
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    }
+)
+MANIFEST_TYPES = frozenset(
+    {
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    }
+)
+CONFIG_TYPES = frozenset(
+    {
+        "application/vnd.oci.image.config.v1+json",
+        "application/vnd.docker.container.image.v1+json",
+    }
+)
+
+MAX_DOCUMENT_SIZE = 4 << 20
+"""Bytes that an index, manifest or config may have; registries have the same limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A list of manifests, or of further indexes."""
+
+    manifests: tuple[Descriptor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One image: its config and its layers, the lowest first."""
+
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+
+
+def parse_manifest(data: bytes, what: str, media_type: str = "") -> Index | Manifest:
+    """Read an index or a manifest.
+
+    Args:
+        data: The document's bytes, already verified where there is a digest.
+        what: How to name the document in errors.
+        media_type: What the descriptor or the server says that it is; may be empty.
+
+    Raises:
+        InvalidImage: The document is neither, both at once, or contradicts its media type.
+    """
+    document = parse_object(data, what)
+    is_index, is_manifest = "manifests" in document, "layers" in document or "config" in document
+    if is_index and is_manifest:
+        # Two readers would see two images in it: CVE-2021-41190.
+        raise InvalidImage(f"{what} is ambiguous: an index and a manifest at once")
+    version = get(document, "schemaVersion", int, what)
+    if version == 1:
+        raise InvalidImage(
+            f"{what} is a Docker schema 1 manifest, which is obsolete",
+            hint="Convert the image, for example with: skopeo copy --format oci",
+        )
+    if version != 2:
+        raise InvalidImage(f"{what} is not an image manifest or index: its schemaVersion is not 2")
+    declared = get(document, "mediaType", str, what)
+    for given in filter(None, (declared, media_type)):
+        if (given in INDEX_TYPES and not is_index) or (given in MANIFEST_TYPES and not is_manifest):
+            raise InvalidImage(f"{what} is not the {given} that it is said to be")
+    if declared and media_type and declared != media_type:
+        raise InvalidImage(f"{what} says that it is {declared}, its descriptor says {media_type}")
+    if is_index:
+        entries = get(document, "manifests", list, what) or []
+        return Index(tuple(Descriptor.from_document(entry, what) for entry in entries))
+    if not is_manifest:
+        raise InvalidImage(f"{what} is neither an image manifest nor an index")
+    config = Descriptor.from_document(document.get("config"), what)
+    if config.media_type not in CONFIG_TYPES:
+        raise InvalidImage(
+            f"{what} is not a container image but an artifact: its config is {config.media_type!r}"
+        )
+    layers = get(document, "layers", list, what) or []
+    return Manifest(config, tuple(Descriptor.from_document(layer, what) for layer in layers))

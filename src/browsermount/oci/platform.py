@@ -1,0 +1,59 @@
+"""Platforms: OCI image specification, image-index.md, property ``platform``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from browsermount.errors import InvalidImage
+from browsermount.oci.document import get
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What an image was built for, in Go's names: ``linux``, ``386``, ``v7``."""
+
+    os: str
+    architecture: str
+    variant: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        """Read ``os/architecture[/variant]``.
+
+        Raises:
+            ValueError: The text has another form.
+        """
+        parts = text.split("/")
+        if len(parts) not in (2, 3) or not all(parts):
+            raise ValueError(f"{text!r} is not a platform such as linux/386")
+        return cls(*parts)
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any], what: str) -> Platform | None:
+        """Read an object with ``os`` and ``architecture``; None where both are missing.
+
+        Raises:
+            InvalidImage: A property has the wrong type.
+        """
+        os = get(document, "os", str, what)
+        architecture = get(document, "architecture", str, what)
+        if not os and not architecture:
+            return None
+        if not os or not architecture:
+            raise InvalidImage(f"{what}: a platform needs both os and architecture")
+        return cls(os, architecture, get(document, "variant", str, what) or None)
+
+    def satisfies(self, wanted: Platform) -> bool:
+        """Tell whether an image for this platform runs where ``wanted`` is asked for."""
+        return (self.os, self.architecture) == (wanted.os, wanted.architecture) and (
+            wanted.variant is None or self.variant in (None, wanted.variant)
+        )
+
+    def __str__(self) -> str:
+        return "/".join(filter(None, (self.os, self.architecture, self.variant)))
+
+
+RUNNABLE: Sequence[Platform] = (Platform("linux", "386"),)
+"""What the virtual machine runs, the best first."""
