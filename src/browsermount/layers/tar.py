@@ -343,17 +343,23 @@ def _nanoseconds(text: bytes) -> int:
 
 
 def _xattrs(pax: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    found: dict[bytes, bytes] = {}
+    found = {
+        key.removeprefix(b"SCHILY.xattr."): value
+        for key, value in pax.items()
+        if key.startswith(b"SCHILY.xattr.")
+    }
+    if found:
+        # bsdtar writes both forms, and odd names differently in each of them: taken
+        # together they would be attributes that the file never had. Container engines
+        # only read star's form.
+        return found
     for key, value in pax.items():
         if key.startswith(b"LIBARCHIVE.xattr."):
             try:
                 decoded = base64.b64decode(value + b"=" * (-len(value) % 4))
             except binascii.Error:
                 raise _Malformed(f"{key!r} is not base64") from None
-            # Where both are there, star's form wins: it is the exact value.
-            found.setdefault(unquote_to_bytes(key[17:]), decoded)
-        elif key.startswith(b"SCHILY.xattr."):
-            found[key[13:]] = value
+            found[unquote_to_bytes(key.removeprefix(b"LIBARCHIVE.xattr."))] = decoded
     return found
 
 

@@ -195,7 +195,8 @@ def clean(path: bytes) -> list[bytes]:
 
 def _update(inode: Inode, entry: Entry) -> None:
     """Give an inode the metadata of an entry."""
-    inode.mode = entry.mode
+    # Linux has no permissions on symlinks and shows them as 0777.
+    inode.mode = 0o777 if inode.type is FileType.SYMLINK else entry.mode
     inode.uid = entry.uid
     inode.gid = entry.gid
     inode.mtime_ns = entry.mtime_ns
