@@ -71,6 +71,8 @@ class Merger:
         if name.startswith(WHITEOUT_PREFIX):
             self._white_out(parents, name)
             return
+        if any(parent.startswith(WHITEOUT_PREFIX) for parent in parents):
+            return  # below a whiteout, or in a directory of AUFS's own
         if len(name) > MAX_NAME:
             raise InvalidLayer(f"the name {name[:40]!r}... is longer than {MAX_NAME} bytes")
         # Found before anything of the same name goes: a link may well lead to itself.
