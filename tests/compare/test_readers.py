@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,12 @@ from tests.compare.readers import (
     read_mount,
     unpack_with_tar,
     unpack_with_umoci,
+    work_directory,
 )
 from tests.compare.records import Known, Record, Records, differences, parse_probe, show
 from tests.fixtures import fixture
 from tests.fixtures.layout import plain_layers
+from tests.fixtures.tools import HERE
 
 DEFAULT_IMAGE = Path(__file__).resolve().parents[2] / "web" / "images" / "default"
 
@@ -151,27 +154,15 @@ class TestTheComparison:
         assert not differences(self.tree(), self.tree(uid=1), known)
         assert "no longer differs" in differences(self.tree(), self.tree(), known)
 
-    def test_probe_and_directory_reader_agree(self, tmp_path: Path) -> None:
+    def test_probe_and_directory_reader_agree(self) -> None:
         """The two readers have nothing in common, so they check each other."""
-        import subprocess
-
-        from tests.fixtures.tools import HERE
-
         features = fixture("features") / "layout"
-        root = fixture("features").parent / ".probe-check"
-        done = subprocess.run(
-            ["umoci", "raw", "unpack", "--image", f"{features}:features", str(root)],
-            capture_output=True,
-            check=False,
-        )
-        try:
-            assert done.returncode == 0, done.stderr
-            printed = subprocess.run(
-                [HERE / "probe" / "probe", root], capture_output=True, check=True
-            ).stdout
-            text = differences(read_directory(root), parse_probe(printed))
-        finally:
-            subprocess.run(["rm", "-rf", root], check=True)
+        with work_directory() as work:
+            command = ["umoci", "raw", "unpack", "--image", f"{features}:features", work / "root"]
+            subprocess.run(command, capture_output=True, check=True)
+            command = [HERE / "probe" / "probe", work / "root"]
+            printed = subprocess.run(command, capture_output=True, check=True).stdout
+            text = differences(read_directory(work / "root"), parse_probe(printed))
         assert not text, f"\n{text}"
 
     def test_paths_are_shown_readably(self) -> None:
