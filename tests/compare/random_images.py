@@ -6,6 +6,7 @@ import random
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from tests.fixtures.layout import Layout, gzip_layer, member, tar_of
 
@@ -35,7 +36,7 @@ def _layer(source: random.Random, number: int) -> list[Member]:
     files: list[str] = []
     for _ in range(source.randint(1, 12)):
         path = _path(source)
-        attributes = {
+        attributes: dict[str, Any] = {
             "mode": source.choice((0o644, 0o755, 0o600, 0o4755, 0o1777)),
             "uid": source.choice((0, 0, 5, 1000)),
             "gid": source.choice((0, 0, 7)),

@@ -138,7 +138,8 @@ def _random_tree(root: Path, source: random.Random, abilities: set[str]) -> None
     """Fill a directory with files of all types, with names and attributes by chance."""
     root.mkdir()
     base = os.fsencode(root)
-    directories, files = [base], []
+    directories = [base]
+    files: list[bytes] = []
     names = _names(source, abilities)
     for _ in range(source.randint(40, 90)):
         path = os.path.join(source.choice(directories), next(names))

@@ -158,9 +158,10 @@ class TestTheComparison:
         """The two readers have nothing in common, so they check each other."""
         features = fixture("features") / "layout"
         with work_directory() as work:
-            command = ["umoci", "raw", "unpack", "--image", f"{features}:features", work / "root"]
+            command = ["umoci", "raw", "unpack", "--image", f"{features}:features"]
+            command.append(str(work / "root"))
             subprocess.run(command, capture_output=True, check=True)
-            command = [HERE / "probe" / "probe", work / "root"]
+            command = [str(HERE / "probe" / "probe"), str(work / "root")]
             printed = subprocess.run(command, capture_output=True, check=True).stdout
             text = differences(read_directory(work / "root"), parse_probe(printed))
         assert not text, f"\n{text}"
