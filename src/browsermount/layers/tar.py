@@ -42,6 +42,14 @@ _TYPES = {
 _META_TYPES = frozenset({b"x", b"X", b"g", b"L", b"K"})
 
 
+# Linux's device numbers have 12 and 20 bits (kdev_t.h).
+_MAJORS = 1 << 12
+_MINORS = 1 << 20
+# What fits into the seconds of Linux's struct timespec64, in nanoseconds.
+_FIRST_TIME = -(1 << 63) * 1_000_000_000
+_LAST_TIME = ((1 << 63) - 1) * 1_000_000_000
+
+
 class _Malformed(Exception):
     pass
 
@@ -68,6 +76,7 @@ class TarParser:
         self._offset = 0
         self._buffer = bytearray()
         self._skip = 0
+        self._padding = 0
         self._ended = False
         self._at_header = True
         self._zero_blocks = 0
@@ -126,8 +135,10 @@ class TarParser:
         Raises:
             InvalidLayer: It ended within a member.
         """
-        # A missing end mark is let pass, as by GNU tar and Go's archive/tar.
-        if not self._ended and (self._skip or self._buffer or not self._at_header):
+        # A missing end mark is let pass, as by GNU tar and Go's archive/tar, and so is missing
+        # padding after the last member: `umoci insert` (0.4.7) writes such layers.
+        cut = self._skip > self._padding or self._buffer or not self._at_header
+        if not self._ended and cut:
             raise InvalidLayer(f"the tar archive ends in the middle of a member at {self._offset}")
 
     def _run(self) -> Generator[int, bytes, None]:
@@ -191,6 +202,7 @@ class TarParser:
         if stored < 0:
             raise _Malformed("a sparse map is longer than its member")
         self._skip = _padded(stored)
+        self._padding = self._skip - stored
 
 
 def _padded(size: int) -> int:
@@ -303,15 +315,18 @@ def _entry(header: bytes, size: int, pending: _Pending) -> tuple[Entry, int]:
     rdev = (0, 0)
     if file_type in (FileType.CHARACTER, FileType.BLOCK):
         rdev = (_number(header[329:337]), _number(header[337:345]))
+        if not (0 <= rdev[0] < _MAJORS and 0 <= rdev[1] < _MINORS):
+            raise _Malformed(f"a device has the number {rdev[0]}:{rdev[1]}")
+    mtime_ns = (
+        _nanoseconds(pax[b"mtime"]) if b"mtime" in pax else _number(header[136:148]) * 1_000_000_000
+    )
     entry = Entry(
         name=name,
         type=file_type,
         mode=_number(header[100:108]) & 0o7777,
         uid=_owner(pax.get(b"uid"), header[108:116]),
         gid=_owner(pax.get(b"gid"), header[116:124]),
-        mtime_ns=_nanoseconds(pax[b"mtime"])
-        if b"mtime" in pax
-        else _number(header[136:148]) * 1_000_000_000,
+        mtime_ns=min(max(mtime_ns, _FIRST_TIME), _LAST_TIME),
         size=size,
         link=link,
         rdev=rdev,
@@ -339,17 +354,25 @@ def _nanoseconds(text: bytes) -> int:
 
 
 def _xattrs(pax: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    found: dict[bytes, bytes] = {}
+    found = {
+        key.removeprefix(b"SCHILY.xattr."): value
+        for key, value in pax.items()
+        if key.startswith(b"SCHILY.xattr.")
+    }
+    if any(b"\0" in name for name in found):
+        raise _Malformed("the name of an extended attribute holds a zero byte")
+    if found:
+        # bsdtar writes both forms, and odd names differently in each of them: taken
+        # together they would be attributes that the file never had. Container engines
+        # only read star's form.
+        return found
     for key, value in pax.items():
         if key.startswith(b"LIBARCHIVE.xattr."):
             try:
                 decoded = base64.b64decode(value + b"=" * (-len(value) % 4))
             except binascii.Error:
                 raise _Malformed(f"{key!r} is not base64") from None
-            # Where both are there, star's form wins: it is the exact value.
-            found.setdefault(unquote_to_bytes(key[17:]), decoded)
-        elif key.startswith(b"SCHILY.xattr."):
-            found[key[13:]] = value
+            found[unquote_to_bytes(key.removeprefix(b"LIBARCHIVE.xattr."))] = decoded
     return found
 
 
