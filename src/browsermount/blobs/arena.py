@@ -45,7 +45,7 @@ class FileArena:
     """An arena in an unnamed temporary file, which goes when the arena does."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="browsermount-", buffering=0)
+        self._file = tempfile.TemporaryFile(prefix="browsermount-", buffering=0)  # noqa: SIM115
         self._size = 0
 
     @property

@@ -12,6 +12,11 @@ from typing import Any, Protocol
 
 from browsermount.errors import InvalidLayer
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    import zstandard
+
 MAX_STEP = 1 << 20
 """Bytes that one step of decompression may give, so that a bomb cannot fill the memory."""
 
@@ -109,11 +114,7 @@ class Zstd:
 
 def _new_zstd_frame() -> Any:
     if sys.version_info >= (3, 14):
-        from compression import zstd
-
         return zstd.ZstdDecompressor()
-    import zstandard
-
     return zstandard.ZstdDecompressor().decompressobj()
 
 

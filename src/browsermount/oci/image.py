@@ -1,0 +1,172 @@
+"""Choosing one image out of what a source holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from browsermount.blobs.verify import verify
+from browsermount.errors import ImageNotFound, InvalidImage, NoMatchingPlatform
+from browsermount.fetch import Response, read_all
+from browsermount.oci.config import ImageConfig, parse_config
+from browsermount.oci.descriptor import Descriptor
+from browsermount.oci.digest import Digest
+from browsermount.oci.manifest import (
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    MAX_DOCUMENT_SIZE,
+    Index,
+    Manifest,
+    parse_manifest,
+)
+from browsermount.oci.platform import Platform
+
+_MAX_DEPTH = 4
+"""How deep indexes may be nested."""
+
+
+class Source(Protocol):
+    """Something that holds an image: an OCI layout, later a registry."""
+
+    async def manifests(self) -> tuple[Descriptor, ...]:
+        """Return descriptors of the manifests and indexes that the reference names.
+
+        Raises:
+            ImageNotFound, InvalidImage, FetchError: There is nothing usable.
+        """
+
+    async def open_blob(self, descriptor: Descriptor) -> Response:
+        """Start reading a blob; its bytes are not verified yet.
+
+        Raises:
+            ImageNotFound, FetchError: The blob cannot be had.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedImage:
+    """One image: what it is called, and its verified manifest and config."""
+
+    reference: str
+    digest: Digest
+    platform: Platform
+    manifest: Manifest
+    config: ImageConfig
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A manifest; ``loaded`` where it had to be read to learn its platform."""
+
+    descriptor: Descriptor
+    platform: Platform
+    name: str | None
+    loaded: tuple[Manifest, ImageConfig] | None = None
+
+
+async def read_document(source: Source, descriptor: Descriptor) -> bytes:
+    """Return a whole verified blob that is a document, embedded in its descriptor or not.
+
+    Raises:
+        InvalidImage: It is larger than a document may be.
+        SizeMismatch, DigestMismatch: It is not what the descriptor describes.
+        ImageNotFound, FetchError: It cannot be had.
+    """
+    if descriptor.size > MAX_DOCUMENT_SIZE:
+        raise InvalidImage(
+            f"the document {descriptor.digest} has {descriptor.size} bytes, "
+            f"more than the {MAX_DOCUMENT_SIZE} that one may have"
+        )
+    data = descriptor.data
+    if data is None:
+        # One byte more than described is enough to tell that it is too long.
+        data = await read_all(await source.open_blob(descriptor), MAX_DOCUMENT_SIZE)
+    return verify(data, descriptor)
+
+
+async def resolve(source: Source, reference: str, platforms: Sequence[Platform]) -> ResolvedImage:
+    """Find the image for the first of ``platforms`` that there is one for.
+
+    Raises:
+        NoMatchingPlatform: The message lists what there is.
+        ImageNotFound: There is no image at all, or several and none is named.
+        InvalidImage, SizeMismatch, DigestMismatch, FetchError: A document cannot be used.
+    """
+    candidates = await _candidates(source, await source.manifests(), None, 0)
+    if not candidates:
+        raise ImageNotFound(
+            f"there is no image in {reference}: its index lists none",
+            hint="Copy an image there, for example with: skopeo copy docker-archive:image.tar "
+            "oci:folder:latest",
+        )
+    for wanted in platforms:
+        fitting = [c for c in candidates if c.platform.satisfies(wanted)]
+        if fitting:
+            return await _load(source, reference, _choose(fitting, reference))
+    available = sorted({str(c.platform) for c in candidates if c.platform.os != "unknown"})
+    raise NoMatchingPlatform(
+        f"{reference} is there for {', '.join(available) or 'no platform'}, "
+        f"but only {', '.join(map(str, platforms))} can be run",
+        hint="Build or copy the image for one of these platforms, for example with: "
+        f"docker buildx build --platform {platforms[0]}",
+    )
+
+
+def _choose(candidates: Sequence[_Candidate], reference: str) -> _Candidate:
+    names = sorted({c.name for c in candidates if c.name})
+    if len(names) < 2:
+        return candidates[0]
+    latest = [c for c in candidates if c.name == "latest"]
+    if not latest:
+        raise ImageNotFound(
+            f"{reference} holds several images: {', '.join(names)}",
+            hint=f"Say which one is meant, for example: {reference}#{names[0]}",
+        )
+    return latest[0]
+
+
+async def _load(source: Source, reference: str, chosen: _Candidate) -> ResolvedImage:
+    manifest, config = chosen.loaded or await _load_manifest(source, chosen.descriptor)
+    return ResolvedImage(
+        reference=reference,
+        digest=chosen.descriptor.digest,
+        platform=chosen.platform,
+        manifest=manifest,
+        config=config,
+    )
+
+
+async def _candidates(
+    source: Source, descriptors: Sequence[Descriptor], name: str | None, depth: int
+) -> list[_Candidate]:
+    if depth > _MAX_DEPTH:
+        raise InvalidImage(f"indexes are nested more than {_MAX_DEPTH} deep")
+    found = []
+    for descriptor in descriptors:
+        named = descriptor.ref_name or name
+        if descriptor.media_type in INDEX_TYPES:
+            what = f"index {descriptor.digest}"
+            index = parse_manifest(
+                await read_document(source, descriptor), what, descriptor.media_type
+            )
+            assert isinstance(index, Index)
+            found += await _candidates(source, index.manifests, named, depth + 1)
+        elif descriptor.media_type not in MANIFEST_TYPES:
+            continue  # not an image: signatures, attestations and the like
+        elif descriptor.platform is not None:
+            found.append(_Candidate(descriptor, descriptor.platform, named))
+        else:
+            loaded = await _load_manifest(source, descriptor)
+            platform = loaded[1].platform or Platform("unknown", "unknown")
+            found.append(_Candidate(descriptor, platform, named, loaded))
+    return found
+
+
+async def _load_manifest(source: Source, descriptor: Descriptor) -> tuple[Manifest, ImageConfig]:
+    what = f"manifest {descriptor.digest}"
+    manifest = parse_manifest(await read_document(source, descriptor), what, descriptor.media_type)
+    if not isinstance(manifest, Manifest):
+        raise InvalidImage(f"{what} is an index, its descriptor says a manifest")
+    config = await read_document(source, manifest.config)
+    return manifest, parse_config(config, f"config {manifest.config.digest}")

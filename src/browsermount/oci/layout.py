@@ -1,0 +1,97 @@
+"""An OCI image layout on an HTTP server: OCI image specification, image-layout.md."""
+
+from __future__ import annotations
+
+import asyncio
+
+from browsermount.errors import HttpStatusError, ImageNotFound, InvalidImage
+from browsermount.fetch import Fetcher, Response, read_all
+from browsermount.oci.descriptor import Descriptor
+from browsermount.oci.document import get, parse_object
+from browsermount.oci.manifest import MAX_DOCUMENT_SIZE, Index, parse_manifest
+from browsermount.reference import LayoutReference
+
+_OK = 200
+_NOT_FOUND = (404, 410)
+_HINT = (
+    "Check the address: it has to be the folder that holds index.json, oci-layout and blobs/. "
+    "Such a folder is made, for example, by: skopeo copy docker-archive:image.tar "
+    "oci:folder:latest"
+)
+
+
+class LayoutSource:
+    """A :class:`browsermount.oci.image.Source` that reads an OCI image layout."""
+
+    def __init__(self, fetcher: Fetcher, reference: LayoutReference) -> None:
+        self._fetcher = fetcher
+        self._reference = reference
+
+    async def manifests(self) -> tuple[Descriptor, ...]:
+        """Return what index.json lists; see :meth:`browsermount.oci.image.Source.manifests`."""
+        reference = self._reference
+        # Both at once: the marker file says nothing that the index would have to wait for.
+        data, marker = await asyncio.gather(
+            self._file("index.json"), self._file("oci-layout"), return_exceptions=True
+        )
+        if isinstance(data, BaseException):
+            raise data
+        if data is None:
+            raise ImageNotFound(
+                f"there is no OCI image layout at {reference.url}: it has no index.json",
+                hint=_HINT,
+            )
+        index = parse_manifest(data, reference.file("index.json"))
+        if not isinstance(index, Index):
+            raise InvalidImage(f"{reference.file('index.json')} is not an image index", hint=_HINT)
+        if isinstance(marker, BaseException):
+            raise marker
+        self._check_version(marker)
+        if reference.name is None:
+            return index.manifests
+        named = tuple(d for d in index.manifests if d.ref_name == reference.name)
+        if not named:
+            names = sorted({d.ref_name for d in index.manifests if d.ref_name})
+            raise ImageNotFound(
+                f"{reference.url} holds no image with the name {reference.name!r}",
+                hint=f"There are: {', '.join(names)}." if names else "Its images have no names.",
+            )
+        return named
+
+    async def open_blob(self, descriptor: Descriptor) -> Response:
+        """Start reading a blob; see :meth:`browsermount.oci.image.Source.open_blob`."""
+        digest = descriptor.digest
+        url = self._reference.file(f"blobs/{digest.algorithm}/{digest.encoded}")
+        response = await self._fetcher.get(url)
+        if response.status == _OK:
+            return response
+        await response.aclose()
+        if response.status in _NOT_FOUND:
+            raise ImageNotFound(
+                f"blob {digest} is missing from the layout: there is no {url}",
+                hint="Copy the image to the server once more: it is not complete there.",
+            )
+        raise HttpStatusError(response.status, url, hint="Look into the server's log.")
+
+    async def _file(self, path: str) -> bytes | None:
+        """Return a file of the layout, or None where there is none."""
+        url = self._reference.file(path)
+        response = await self._fetcher.get(url)
+        if response.status == _OK:
+            return await read_all(response, MAX_DOCUMENT_SIZE)
+        await response.aclose()
+        if response.status in _NOT_FOUND:
+            return None
+        raise HttpStatusError(response.status, url, hint=_HINT)
+
+    def _check_version(self, marker: bytes | None) -> None:
+        # Without the marker it is no layout to the letter, but the index has been found
+        # to be one, and nothing that follows depends on the marker.
+        if marker is None:
+            return
+        url = self._reference.file("oci-layout")
+        version = get(parse_object(marker, url), "imageLayoutVersion", str, url)
+        if version is None or not version.startswith("1."):
+            raise InvalidImage(
+                f"{self._reference.url} is an image layout of version {version!r}, not 1.x"
+            )

@@ -1,0 +1,1 @@
+"""The merged tree: inodes, and how layers change it."""

@@ -1,0 +1,116 @@
+"""What is in a file: bytes that are read when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from browsermount.layers.entry import Segment
+
+
+class Content(Protocol):
+    """The bytes of one file."""
+
+    @property
+    def size(self) -> int:
+        """The file's length in bytes."""
+
+    def read_now(self, offset: int, size: int) -> bytes | None:
+        """Return up to ``size`` bytes from ``offset``, or None when they have to be awaited."""
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from ``offset``; fewer only at the end of the file.
+
+        Raises:
+            OSError: The bytes cannot be had.
+        """
+
+
+class Stream(Protocol):
+    """The decompressed stream of a layer."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return ``size`` bytes from ``offset``."""
+
+
+class BytesContent:
+    """Contents that are in memory."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes = b"") -> None:
+        self._data = data
+
+    @property
+    def size(self) -> int:
+        """The file's length in bytes."""
+        return len(self._data)
+
+    def read_now(self, offset: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from ``offset``."""
+        return self._data[offset : offset + size]
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from ``offset``."""
+        return self.read_now(offset, size)
+
+
+class StreamContent:
+    """Contents in one piece of a layer's stream: what nearly all files have."""
+
+    __slots__ = ("_start", "_stream", "size")
+
+    def __init__(self, stream: Stream, start: int, size: int) -> None:
+        self._stream = stream
+        self._start = start
+        self.size = size
+
+    def read_now(self, offset: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from ``offset``."""
+        size = min(size, self.size - offset)
+        return self._stream.read(self._start + offset, size) if size > 0 else b""
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from ``offset``."""
+        return self.read_now(offset, size)
+
+
+class SparseContent:
+    """Contents in several pieces of a layer's stream, with holes between them."""
+
+    __slots__ = ("_segments", "_stream", "size")
+
+    def __init__(self, stream: Stream, segments: Sequence[Segment], size: int) -> None:
+        self._stream = stream
+        self._segments = segments
+        self.size = size
+
+    def read_now(self, offset: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from ``offset``."""
+        end = min(offset + size, self.size)
+        if end <= offset:
+            return b""
+        result = bytearray(end - offset)
+        for segment in self._segments:
+            first = max(offset, segment.file_offset)
+            last = min(end, segment.file_offset + segment.size)
+            if first < last:
+                start = segment.stream_offset + first - segment.file_offset
+                result[first - offset : last - offset] = self._stream.read(start, last - first)
+        return bytes(result)
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from ``offset``."""
+        return self.read_now(offset, size)
+
+
+EMPTY = BytesContent()
+
+
+def content_of(stream: Stream, segments: Sequence[Segment], size: int) -> Content:
+    """Return the simplest content for ``segments`` of ``stream``."""
+    if size == 0:
+        return EMPTY
+    if len(segments) == 1 and segments[0].file_offset == 0 and segments[0].size == size:
+        return StreamContent(stream, segments[0].stream_offset, size)
+    return SparseContent(stream, segments, size)

@@ -1,0 +1,202 @@
+"""Applying layers to a tree: OCI image specification, layer.md, "Changeset" and "Whiteouts".
+
+Where the specification leaves a choice, this does what containerd and umoci do:
+paths are cleaned as if the rootfs were ``/``, symlinks among the directories of
+a path are followed within the rootfs, and an entry of another type replaces
+what was there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from browsermount.errors import InvalidLayer
+from browsermount.layers.entry import Entry, FileType
+from browsermount.rootfs.content import EMPTY, Stream, content_of
+from browsermount.rootfs.inode import Inode
+from browsermount.rootfs.tree import MAX_SYMLINKS, Tree, components
+
+WHITEOUT_PREFIX = b".wh."
+OPAQUE_WHITEOUT = b".wh..wh..opq"
+# Other names with this prefix belonged to AUFS itself and mean nothing to anybody else.
+_AUFS_PREFIX = b".wh..wh."
+
+MAX_NAME = 255
+"""Bytes that a file name may have in Linux (NAME_MAX)."""
+
+MAX_PATH = 4095
+"""Bytes that a path or a symlink's target may have in Linux (PATH_MAX without the final NUL)."""
+
+
+class Merger:
+    """Applies layers, the lowest first, to a directory of a tree.
+
+    Args:
+        tree: Where inode numbers come from.
+        root: The directory that becomes the rootfs.
+    """
+
+    def __init__(self, tree: Tree, root: Inode) -> None:
+        self._tree = tree
+        self._root = root
+        # The names that the layer at hand has made: its own whiteouts do not hide them.
+        self._made: set[tuple[int, bytes]] = set()
+
+    def apply(self, entries: Iterable[Entry], stream: Stream) -> None:
+        """Apply one layer.
+
+        Args:
+            entries: The layer's members in their order.
+            stream: The layer's decompressed stream, which the entries point into.
+
+        Raises:
+            InvalidLayer: An entry cannot be applied, such as a hard link to nothing.
+        """
+        self._made.clear()
+        for entry in entries:
+            self._apply(entry, stream)
+
+    def _apply(self, entry: Entry, stream: Stream) -> None:
+        if max(len(entry.name), len(entry.link)) > MAX_PATH:
+            raise InvalidLayer(
+                f"the entry {entry.name[:40]!r}... has a path longer than {MAX_PATH} bytes"
+            )
+        path = clean(entry.name)
+        if not path:
+            if entry.type is FileType.DIRECTORY:
+                _update(self._root, entry)
+                return
+            raise InvalidLayer(f"the entry {entry.name!r} would replace the root directory")
+        *parents, name = path
+        if name.startswith(WHITEOUT_PREFIX):
+            self._white_out(parents, name)
+            return
+        if len(name) > MAX_NAME:
+            raise InvalidLayer(f"the name {name[:40]!r}... is longer than {MAX_NAME} bytes")
+        # Found before anything of the same name goes: a link may well lead to itself.
+        source = self._link_source(entry) if entry.type is None else None
+        directory = self._directory(parents)
+        there = directory.children.get(name)
+        self._made.add((directory.ino, name))
+        if source is not None:
+            if there is source:
+                return
+            self._replace(directory, name, source)
+        elif there is not None and there.is_directory and entry.type is FileType.DIRECTORY:
+            _update(there, entry)
+        else:
+            self._replace(directory, name, self._inode(entry, stream))
+
+    def _replace(self, directory: Inode, name: bytes, inode: Inode) -> None:
+        if name in directory.children:
+            directory.unlink(name)
+        directory.link(name, inode)
+
+    def _inode(self, entry: Entry, stream: Stream) -> Inode:
+        assert entry.type is not None
+        inode = Inode(
+            self._tree.new_ino(),
+            entry.type,
+            rdev=entry.rdev,
+            target=entry.link if entry.type is FileType.SYMLINK else b"",
+            content=content_of(stream, entry.segments, entry.size)
+            if entry.type is FileType.REGULAR
+            else EMPTY,
+        )
+        _update(inode, entry)
+        return inode
+
+    def _link_source(self, entry: Entry) -> Inode:
+        *parents, name = clean(entry.link) or [b""]
+        directory = self._find(parents)
+        source = directory.children.get(name) if directory is not None else None
+        if source is None:
+            raise InvalidLayer(
+                f"{entry.name!r} is a hard link to {entry.link!r}, which does not exist"
+            )
+        if source.is_directory:
+            raise InvalidLayer(f"{entry.name!r} is a hard link to the directory {entry.link!r}")
+        return source
+
+    def _white_out(self, parents: list[bytes], name: bytes) -> None:
+        directory = self._find(parents)
+        if directory is None:
+            return  # nothing there to hide
+        if name == OPAQUE_WHITEOUT:
+            for child in list(directory.children):
+                self._remove_lower(directory, child)
+        elif not name.startswith(_AUFS_PREFIX):
+            hidden = name.removeprefix(WHITEOUT_PREFIX)
+            if hidden in (b"", b".", b".."):
+                raise InvalidLayer(f"the whiteout {name!r} hides no valid name")
+            if hidden in directory.children:
+                self._remove_lower(directory, hidden)
+
+    def _remove_lower(self, directory: Inode, name: bytes) -> None:
+        """Remove what lower layers have put at a name, and keep what this layer has."""
+        pending = [(directory, name)]
+        while pending:
+            directory, name = pending.pop()
+            child = directory.children[name]
+            if (directory.ino, name) not in self._made:
+                directory.unlink(name)
+            elif child.is_directory:
+                pending += [(child, below) for below in child.children]
+
+    def _find(self, path: list[bytes]) -> Inode | None:
+        """Find a directory, symlinks followed; None where it is not there."""
+        return self._descend(path, create=False)
+
+    def _directory(self, path: list[bytes]) -> Inode:
+        """Find a directory, symlinks followed, and make what is missing of it."""
+        directory = self._descend(path, create=True)
+        assert directory is not None
+        return directory
+
+    def _descend(self, path: list[bytes], *, create: bool) -> Inode | None:
+        pending = path[::-1]
+        current = self._root
+        links = 0
+        while pending:
+            name = pending.pop()
+            if name == b"..":
+                current = self._root if current is self._root else current.parent
+                continue
+            child = current.children.get(name)
+            if child is not None and child.type is FileType.SYMLINK:
+                links += 1
+                if links > MAX_SYMLINKS:
+                    raise InvalidLayer(f"too many symlinks in the path {b'/'.join(path)!r}")
+                if child.target.startswith(b"/"):
+                    current = self._root
+                pending += components(child.target)[::-1]
+                continue
+            if child is None or not child.is_directory:
+                if not create:
+                    return None
+                child = self._tree.new_directory()
+                self._replace(current, name, child)
+            if create:
+                self._made.add((current.ino, name))
+            current = child
+        return current
+
+
+def clean(path: bytes) -> list[bytes]:
+    """Return the components of a path, with ``.`` and ``..`` resolved as if it began at ``/``."""
+    result: list[bytes] = []
+    for part in components(path):
+        if part != b"..":
+            result.append(part)
+        elif result:
+            result.pop()
+    return result
+
+
+def _update(inode: Inode, entry: Entry) -> None:
+    """Give an inode the metadata of an entry."""
+    inode.mode = entry.mode
+    inode.uid = entry.uid
+    inode.gid = entry.gid
+    inode.mtime_ns = entry.mtime_ns
+    inode.xattrs = entry.xattrs

@@ -1,0 +1,47 @@
+"""The native edge of 9P: a server on an asyncio stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from browsermount.ninep import Server
+from browsermount.ninep.framing import FrameSplitter, FramingError
+from browsermount.ninep.server import MSIZE
+
+_CHUNK = 1 << 16
+
+
+async def serve(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer one client's frames until it hangs up, then close the connection.
+
+    Replies that have to wait do not keep others from going out.  A stream that holds
+    no frames is closed.
+
+    Args:
+        server: The session; one for each connection.
+        reader: Where frames come from.
+        writer: Where replies go.
+    """
+    splitter = FrameSplitter(MSIZE)
+
+    async def later(reply: Coroutine[Any, Any, bytes | None]) -> None:
+        if frame := await reply:
+            writer.write(frame)
+            await writer.drain()
+
+    try:
+        async with asyncio.TaskGroup() as waiting:
+            while data := await reader.read(_CHUNK):
+                for frame in splitter.feed(data):
+                    reply = server.handle(frame)
+                    if isinstance(reply, bytes):
+                        writer.write(reply)
+                    else:
+                        waiting.create_task(later(reply))
+                await writer.drain()
+    except* (ConnectionError, FramingError):
+        pass  # the client is gone, or is no 9P client: either way there is nobody to tell
+    finally:
+        writer.close()

@@ -1,0 +1,168 @@
+"""The whole way: a layout behind a fetcher, mounted, read through 9P."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from browsermount.blobs.arena import MemoryArena
+from browsermount.errors import (
+    BrowsermountError,
+    DigestMismatch,
+    ImageNotFound,
+    InvalidLayer,
+    InvalidProcess,
+    NetworkError,
+    SizeMismatch,
+)
+from browsermount.events import Event, LayerProgress, LayerState
+from browsermount.fetch import unstalled
+from browsermount.mount import Mount, mount
+from browsermount.ninep import wire
+
+from .client import Client
+from .images import BASE, FakeFetcher, FakeResponse, Layout, hardlink, member, symlink, tar
+from .loop import run
+
+LAYERS = (
+    tar(
+        member("etc/"),
+        member("etc/passwd", b"root:x:0:0::/root:/bin/sh\nwww:x:33:33::/srv:/bin/sh\n"),
+        member("bin/sh", b"#!" * 5000, mode=0o755),
+        member("gone", b""),
+    ),
+    tar(member(".wh.gone"), hardlink("bin/bash", "bin/sh"), member("big", b"big" * 200_000)),
+)
+
+
+def mounted(
+    layout: Layout, events: list[Event] | None = None, **response: Any
+) -> tuple[Mount, FakeFetcher]:
+    fetcher = FakeFetcher(layout.index(), **response)
+    on_event = [].append if events is None else events.append
+    coroutine = mount(BASE, fetcher=fetcher, new_arena=MemoryArena, on_event=on_event)
+    return run(coroutine), fetcher
+
+
+def failure(layout: Layout, kind: type[BrowsermountError], **response: Any) -> BrowsermountError:
+    with pytest.raises(kind) as caught:
+        mounted(layout, **response)
+    return caught.value
+
+
+@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("chunk", [100, 1 << 20])
+def test_an_image_through_9p(compress: bool, chunk: int) -> None:
+    layout = Layout().add(*LAYERS, compress=compress, config={"Cmd": ["sh"], "User": "www"})
+    result, fetcher = mounted(layout, chunk=chunk)
+    client = Client(result.tree.root)
+    names = {entry.name for entry in client.readdir(b"rootfs")}
+    assert names == {b".", b"..", b"etc", b"bin", b"big"}
+    assert client.read(b"rootfs", b"big") == b"big" * 200_000
+    assert client.read(b"rootfs", b"bin", b"bash") == b"#!" * 5000
+    spec = json.loads(client.read(b"config", b"config.json"))
+    assert spec["process"]["args"] == ["sh"]
+    assert spec["process"]["user"] == {"uid": 33, "gid": 33, "additionalGids": []}
+    assert json.loads(client.read(b"config", b"imageconfig.json"))["config"]["User"] == "www"
+    assert b"localhost" in client.read(b"config", b"hosts")
+    assert all(response.closed for response in fetcher.responses)
+    assert len(fetcher.asked) == len(set(fetcher.asked))
+
+
+def test_events() -> None:
+    events: list[Event] = []
+    mounted(Layout().add(*LAYERS), events)
+    kinds = [event.kind for event in events]
+    assert kinds[:2] == ["resolving", "resolved"]
+    assert kinds[-1] == "tree"
+    layers = [event for event in events if isinstance(event, LayerProgress)]
+    for index in (0, 1):
+        states = [event.state for event in layers if event.index == index]
+        assert states[0] is LayerState.DOWNLOADING
+        assert states[-2:] == [LayerState.VERIFYING, LayerState.READY]
+        currents = [event.current for event in layers if event.index == index]
+        assert currents == sorted(currents)
+        assert currents[-1] == layers[-1].total or index == 0
+    for event in events:
+        assert json.loads(json.dumps(event.to_dict()))["kind"] == event.kind
+
+
+def test_symlinked_passwd() -> None:
+    layer = tar(
+        symlink("etc/passwd", "/usr/passwd"), member("usr/passwd", b"me:x:7:8::/me:/bin/sh\n")
+    )
+    result, _ = mounted(Layout().add(layer, config={"Cmd": ["sh"], "User": "me"}))
+    spec = json.loads(Client(result.tree.root).read(b"config", b"config.json"))
+    assert spec["process"]["user"]["uid"] == 7
+    assert "HOME=/me" in spec["process"]["env"]
+
+
+def test_no_layers() -> None:
+    result, _ = mounted(Layout().add(config={"Entrypoint": ["/x"]}))
+    assert Client(result.tree.root).readdir(b"rootfs")
+
+
+def test_a_damaged_layer_is_told_by_its_digest() -> None:
+    layout = Layout().add(*LAYERS)
+    path = max(layout.files, key=lambda path: len(layout.files[path]))
+    whole = layout.files[path]
+    layout.files[path] = whole[:50] + bytes([whole[50] ^ 1]) + whole[51:]
+    assert path.rsplit("/", 1)[1] in failure(layout, DigestMismatch).message
+    layout.files[path] = whole[:-1]
+    failure(layout, SizeMismatch)
+    layout.files[path] = whole + b"x"
+    failure(layout, SizeMismatch)
+    del layout.files[path]
+    assert "missing" in failure(layout, ImageNotFound).message
+
+
+def test_a_layer_that_is_no_archive() -> None:
+    error = failure(Layout().add(LAYERS[0], b"rubbish" * 100, compress=False), InvalidLayer)
+    assert "layer 2" in error.message
+    error = failure(Layout().add(tar(hardlink("a", "b"))), InvalidLayer)
+    assert "layer 1" in error.message
+
+
+def test_a_connection_that_breaks_within_a_layer() -> None:
+    class Breaking(FakeFetcher):
+        async def get(self, url: str, **headers: Any) -> FakeResponse:
+            response = await super().get(url, **headers)
+            if len(response.body) > 2000:
+                response.breaks_after = 1500
+            return response
+
+    layout = Layout().add(LAYERS[0] + b"", compress=False)
+    with pytest.raises(NetworkError):
+        run(mount(BASE, fetcher=Breaking(layout.index()), new_arena=MemoryArena))
+
+
+def test_a_connection_that_stalls() -> None:
+    class Stalling(FakeResponse):
+        async def chunks(self):  # type: ignore[no-untyped-def]
+            yield b"first"
+            await asyncio.get_running_loop().create_future()
+
+    async def read() -> None:
+        async for _ in unstalled(Stalling(BASE), 0.01):
+            pass
+
+    with pytest.raises(NetworkError, match="nothing came"):
+        run(read())
+
+
+def test_a_user_that_is_not_there() -> None:
+    error = failure(Layout().add(*LAYERS, config={"Cmd": ["sh"], "User": "who"}), InvalidProcess)
+    assert error.to_dict()["code"] == "invalid-process"
+    assert error.hint
+
+
+def test_each_session_is_its_own() -> None:
+    result, _ = mounted(Layout().add(*LAYERS))
+    for _ in range(2):
+        server = result.session()
+        frame = server.handle(wire.Tversion(8192, b"9P2000.L").encode(wire.NOTAG))
+        assert isinstance(frame, bytes)
+        frame = server.handle(wire.Tattach(1, wire.NOFID, b"", b"", 0).encode(1))
+        assert isinstance(frame, bytes)
+        assert isinstance(wire.decode(frame)[1], wire.Rattach)

@@ -1,0 +1,279 @@
+"""Documents: index, manifest, config, and choosing an image among them."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from browsermount.blobs.verify import verify
+from browsermount.errors import (
+    BrowsermountError,
+    DigestMismatch,
+    HttpStatusError,
+    ImageNotFound,
+    InvalidImage,
+    NetworkError,
+    NoMatchingPlatform,
+    SizeMismatch,
+)
+from browsermount.oci.config import parse_config
+from browsermount.oci.descriptor import Descriptor
+from browsermount.oci.digest import Digest
+from browsermount.oci.image import ResolvedImage, resolve
+from browsermount.oci.layout import LayoutSource
+from browsermount.oci.manifest import parse_manifest
+from browsermount.oci.platform import RUNNABLE, Platform
+from browsermount.reference import parse_reference
+
+from .images import BASE, INDEX_TYPE, MANIFEST_TYPE, FakeFetcher, FakeResponse, Layout, tar
+from .loop import run
+
+AMD64 = Platform("linux", "amd64")
+
+
+def resolved(files: dict[str, bytes], text: str = BASE, **response: Any) -> ResolvedImage:
+    source = LayoutSource(FakeFetcher(files, **response), parse_reference(text))
+    return run(resolve(source, text, RUNNABLE))
+
+
+def failure(kind: type[BrowsermountError], files: dict[str, bytes], text: str = BASE) -> str:
+    with pytest.raises(kind) as caught:
+        resolved(files, text)
+    return f"{caught.value.message} | {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        12,
+        "",
+        "sha256:",
+        "sha256:" + "0" * 63,
+        "sha256:" + "0" * 65,
+        "sha256:" + "A" * 64,
+        "md5:" + "0" * 32,
+        "sha256:../../../../etc/passwd",
+        "sha256/" + "0" * 64,
+    ],
+)
+def test_malformed_digest(text: object) -> None:
+    with pytest.raises(InvalidImage):
+        Digest.parse(text)
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
+def test_digest_algorithms(algorithm: str) -> None:
+    hasher = Digest(algorithm, "").hasher()
+    hasher.update(b"abc")
+    descriptor = Descriptor("", Digest.parse(f"{algorithm}:{hasher.hexdigest()}"), 3)
+    assert verify(b"abc", descriptor) == b"abc"
+    with pytest.raises(DigestMismatch):
+        verify(b"abd", descriptor)
+    with pytest.raises(SizeMismatch):
+        verify(b"ab", descriptor)
+    with pytest.raises(SizeMismatch):
+        verify(b"abcd", descriptor)
+
+
+def test_platform() -> None:
+    assert Platform.parse("linux/arm/v7") == Platform("linux", "arm", "v7")
+    assert str(Platform.parse("linux/386")) == "linux/386"
+    assert Platform("linux", "arm", "v7").satisfies(Platform("linux", "arm"))
+    assert not Platform("linux", "arm", "v7").satisfies(Platform("linux", "arm", "v6"))
+    for text in ("linux", "linux/", "a/b/c/d", ""):
+        with pytest.raises(ValueError, match="not a platform"):
+            Platform.parse(text)
+
+
+def test_the_runnable_platform_is_chosen() -> None:
+    layout = Layout().add(tar(), platform="linux/amd64").add(tar(), config={"Cmd": ["it"]})
+    image = resolved(layout.index())
+    assert image.platform == Platform("linux", "386")
+    assert image.config.cmd == ("it",)
+
+
+def test_a_platform_that_only_the_config_says() -> None:
+    layout = Layout().add(tar(), platform=None)
+    assert resolved(layout.index()).platform == Platform("linux", "386")
+
+
+def test_nested_index() -> None:
+    layout = Layout()
+    inner = {"schemaVersion": 2, "manifests": [layout.image(tar())]}
+    layout.manifests = [layout.document(inner, INDEX_TYPE)]
+    assert resolved(layout.index()).platform == Platform("linux", "386")
+
+
+def test_an_index_within_itself_ends() -> None:
+    layout = Layout()
+    descriptor = layout.image(tar())
+    for _ in range(9):
+        inner = {"schemaVersion": 2, "manifests": [descriptor]}
+        descriptor = layout.document(inner, INDEX_TYPE)
+    layout.manifests = [descriptor]
+    assert "nested" in failure(InvalidImage, layout.index())
+
+
+def test_docker_media_types() -> None:
+    layout = Layout()
+    descriptor = layout.image(tar())
+    path = f"blobs/{descriptor['digest'].replace(':', '/')}"
+    manifest = json.loads(layout.files[path])
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+    manifest["mediaType"] = kind
+    manifest["config"]["mediaType"] = "application/vnd.docker.container.image.v1+json"
+    layout.manifests = [layout.document(manifest, kind)]
+    assert resolved(layout.index()).platform == Platform("linux", "386")
+
+
+def test_embedded_data_is_used_and_verified() -> None:
+    layout = Layout()
+    descriptor = layout.image(tar())
+    path = f"blobs/{descriptor['digest'].replace(':', '/')}"
+    descriptor["data"] = base64.b64encode(layout.files.pop(path)).decode()
+    layout.manifests = [descriptor]
+    assert resolved(layout.index()).platform == Platform("linux", "386")
+    descriptor["data"] = base64.b64encode(b"x" * descriptor["size"]).decode()
+    failure(DigestMismatch, layout.index())
+    descriptor["data"] = "?"
+    assert "base64" in failure(InvalidImage, layout.index())
+
+
+def test_no_matching_platform_lists_what_there_is() -> None:
+    layout = Layout().add(tar(), platform="linux/amd64").add(tar(), platform="linux/arm64")
+    layout.add(tar(), platform="unknown/unknown")
+    text = failure(NoMatchingPlatform, layout.index())
+    assert "linux/amd64, linux/arm64," in text
+    assert "linux/386" in text
+    assert "unknown" not in text
+
+
+def test_names() -> None:
+    layout = Layout()
+    for name in ("one", "two"):
+        layout.add(tar(), config={"Cmd": [name]}, name=name)
+    assert resolved(layout.index(), f"{BASE}#two").config.cmd == ("two",)
+    text = failure(ImageNotFound, layout.index())
+    assert "one, two" in text
+    assert "#one" in text
+    assert "one, two" in failure(ImageNotFound, layout.index(), f"{BASE}#three")
+    layout.add(tar(), config={"Cmd": ["latest"]}, name="latest")
+    assert resolved(layout.index()).config.cmd == ("latest",)
+
+
+def test_empty_index() -> None:
+    assert "lists none" in failure(ImageNotFound, Layout().index())
+
+
+def test_nothing_there() -> None:
+    text = failure(ImageNotFound, {})
+    assert "index.json" in text
+    assert BASE in text
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"<!DOCTYPE html><html>", "HTML page"),
+        (b"\n <html>", "HTML page"),
+        (b"<?xml version='1.0'?>", "XML"),
+        (b"", "empty"),
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"hello", "'hello'"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "list instead of an object"),
+        (b"{}", "schemaVersion"),
+        (b'{"schemaVersion": 1}', "schema 1"),
+        (b'{"schemaVersion": 2}', "neither"),
+        (b'{"schemaVersion": 2, "manifests": [], "layers": []}', "ambiguous"),
+        (b'{"schemaVersion": 2, "manifests": 7}', "int instead of a list"),
+        (b'{"schemaVersion": 2, "manifests": [1]}', "not an object"),
+        (b'{"schemaVersion": 2, "manifests": [{"size": -1}]}', "size"),
+        (b'{"schemaVersion": 2, "manifests": [{"size": true}]}', "bool"),
+    ],
+)
+def test_not_a_layout(body: bytes, said: str) -> None:
+    assert said in failure(InvalidImage, {**Layout().index(), "index.json": body})
+
+
+def test_the_marker_file() -> None:
+    files = Layout().add(tar()).index()
+    del files["oci-layout"]
+    assert resolved(files)
+    files["oci-layout"] = b'{"imageLayoutVersion": "2.0.0"}'
+    assert "2.0.0" in failure(InvalidImage, files)
+
+
+def test_a_document_that_is_too_large() -> None:
+    body = b" " * (5 << 20)
+    assert "larger" in failure(InvalidImage, {"index.json": body, "oci-layout": b"{}"})
+    layout = Layout().add(tar())
+    layout.manifests[0]["size"] = 1 << 40
+    assert "more than" in failure(InvalidImage, layout.index())
+
+
+def test_a_damaged_or_missing_manifest() -> None:
+    layout = Layout().add(tar())
+    files = layout.index()
+    path = f"blobs/{layout.manifests[0]['digest'].replace(':', '/')}"
+    files[path] = files[path].replace(b"386", b"387")[:-1] + b" "
+    failure(DigestMismatch, files)
+    files[path] += b" "
+    failure(SizeMismatch, files)
+    del files[path]
+    assert "missing" in failure(ImageNotFound, files)
+
+
+def test_a_server_that_fails() -> None:
+    class Failing(FakeFetcher):
+        async def get(self, url: str, **_: Any) -> FakeResponse:
+            return FakeResponse(url, 503)
+
+    source = LayoutSource(Failing({}), parse_reference(BASE))
+    with pytest.raises(HttpStatusError, match="503"):
+        run(resolve(source, BASE, RUNNABLE))
+
+
+def test_a_connection_that_breaks() -> None:
+    with pytest.raises(NetworkError, match="broke"):
+        resolved(Layout().add(tar()).index(), breaks_after=10)
+
+
+def test_an_artifact_is_no_image() -> None:
+    manifest = {
+        "schemaVersion": 2,
+        "config": {
+            "mediaType": "application/vnd.oci.empty.v1+json",
+            "digest": "sha256:" + "0" * 64,
+            "size": 2,
+        },
+        "layers": [],
+    }
+    with pytest.raises(InvalidImage, match="artifact"):
+        parse_manifest(json.dumps(manifest).encode(), "it")
+
+
+def test_a_manifest_that_is_not_what_its_descriptor_says() -> None:
+    document = b'{"schemaVersion": 2, "manifests": []}'
+    with pytest.raises(InvalidImage, match="is not the"):
+        parse_manifest(document, "it", MANIFEST_TYPE)
+
+
+def test_config() -> None:
+    document = {
+        "os": "linux",
+        "architecture": "386",
+        "config": {"Env": ["A=b"], "User": "www", "WorkingDir": "/srv", "Cmd": None},
+    }
+    config = parse_config(json.dumps(document).encode(), "it")
+    assert (config.env, config.user, config.working_dir, config.cmd) == (
+        ("A=b",),
+        "www",
+        "/srv",
+        (),
+    )
+    for wrong in ({"config": []}, {"config": {"Cmd": "sh"}}, {"config": {"Env": [1]}}, {"os": "x"}):
+        with pytest.raises(InvalidImage):
+            parse_config(json.dumps(wrong).encode(), "it")
