@@ -1,0 +1,1 @@
+"""One file tree, read in several ways, must be the same each time."""
