@@ -1,0 +1,20 @@
+/* Starts the container's first process. */
+#ifndef CONTAINER_H
+#define CONTAINER_H
+
+#include <sys/types.h>
+
+#include "spec.h"
+
+struct container {
+	pid_t pid;
+	/* A terminal: both sides of it are this one.  Otherwise -1. */
+	int terminal;
+	/* Without a terminal: init's ends of three pipes.  Otherwise -1. */
+	int input, output, error;
+};
+
+/* Returns once the image's program is being executed; else fails. */
+void container_start(struct container *container, const struct spec *spec);
+
+#endif

@@ -1,0 +1,19 @@
+/* Carries bytes and messages between the host and the running container. */
+#ifndef RELAY_H
+#define RELAY_H
+
+#include "container.h"
+
+/*
+ * Opens what it needs before the container starts: a process that ends at once
+ * must not be missed.
+ */
+void relay_prepare(void);
+
+/*
+ * Returns when the container's process has ended and all of its output is with
+ * the host; the result is its wait status.
+ */
+int relay_run(const struct container *container);
+
+#endif

@@ -1,0 +1,162 @@
+/**
+ * The three shapes in which bytes pass the virtio console: lines of JSON for
+ * the control channel, typed input in portions, output in batches.
+ */
+
+/** Takes bytes as they come and gives back the lines among them. */
+export class LineReader {
+  #decoder = new TextDecoder();
+  #rest = "";
+
+  /**
+   * @param {Uint8Array} bytes
+   * @returns {string[]}
+   */
+  read(bytes) {
+    const lines = (
+      this.#rest + this.#decoder.decode(bytes, { stream: true })
+    ).split("\n");
+    this.#rest = lines.pop() ?? "";
+    return lines;
+  }
+}
+
+/**
+ * The emulated console has 16 receive buffers of 4096 bytes for a port, fills
+ * one of them with each event, and drops what comes when none is free. So only
+ * so many portions are on their way at a time, until the guest says that it has
+ * consumed them.
+ */
+export class InputWindow {
+  static PORTION = 2048;
+  static PORTIONS = 8;
+
+  /** @type {(portion: Uint8Array) => void} */
+  #send;
+  /** @type {Uint8Array[]} */
+  #waiting = [];
+  /** Lengths of the portions that the guest has not consumed. @type {number[]} */
+  #outstanding = [];
+  /** @type {(() => void) | undefined} */
+  #whenEmpty;
+
+  /** @param {(portion: Uint8Array) => void} send */
+  constructor(send) {
+    this.#send = send;
+  }
+
+  /** @param {Uint8Array} bytes */
+  write(bytes) {
+    this.#waiting.push(bytes);
+    this.#sendMore();
+  }
+
+  /** @param {number} bytes */
+  consumed(bytes) {
+    let left = bytes;
+    while (left > 0 && this.#outstanding.length > 0) {
+      const taken = Math.min(left, this.#outstanding[0]);
+      left -= taken;
+      this.#outstanding[0] -= taken;
+      if (this.#outstanding[0] === 0) this.#outstanding.shift();
+    }
+    this.#sendMore();
+  }
+
+  /**
+   * Calls back once, when the guest has everything.
+   * @param {() => void} callback
+   */
+  whenEmpty(callback) {
+    this.#whenEmpty = callback;
+    this.#sendMore();
+  }
+
+  #sendMore() {
+    while (
+      this.#waiting.length > 0 &&
+      this.#outstanding.length < InputWindow.PORTIONS
+    ) {
+      const portion = this.#nextPortion();
+      if (portion.length === 0) continue;
+      this.#outstanding.push(portion.length);
+      this.#send(portion);
+    }
+    if (this.#waiting.length === 0 && this.#outstanding.length === 0) {
+      const callback = this.#whenEmpty;
+      this.#whenEmpty = undefined;
+      callback?.();
+    }
+  }
+
+  /** As much as fits, from the front: single keys that waited go together. */
+  #nextPortion() {
+    const portion = new Uint8Array(InputWindow.PORTION);
+    let length = 0;
+    while (this.#waiting.length > 0 && length < portion.length) {
+      const first = this.#waiting[0];
+      const part = first.subarray(0, portion.length - length);
+      portion.set(part, length);
+      length += part.length;
+      if (part.length === first.length) this.#waiting.shift();
+      else this.#waiting[0] = first.subarray(part.length);
+    }
+    return portion.subarray(0, length);
+  }
+}
+
+/**
+ * Collects the small pieces in which the guest writes. The first piece after a
+ * pause goes out at once, so that an echoed key is not delayed; what follows
+ * closely goes out together.
+ */
+export class OutputBatch {
+  static INTERVAL_MS = 8;
+  static LIMIT = 65536;
+
+  /** @type {(bytes: Uint8Array) => void} */
+  #send;
+  /** @type {Uint8Array[]} */
+  #pieces = [];
+  #length = 0;
+  #lastSent = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+
+  /** @param {(bytes: Uint8Array) => void} send */
+  constructor(send) {
+    this.#send = send;
+  }
+
+  /** @param {Uint8Array} piece */
+  add(piece) {
+    this.#pieces.push(piece);
+    this.#length += piece.length;
+    if (this.#length >= OutputBatch.LIMIT) {
+      this.flush();
+    } else if (this.#timer === undefined) {
+      const since = performance.now() - this.#lastSent;
+      // Not even the first piece goes at once, but when the emulator yields:
+      // an echo often comes in several pieces.
+      const delay = Math.max(0, OutputBatch.INTERVAL_MS - since);
+      if (delay === 0) queueMicrotask(() => this.flush());
+      else this.#timer = setTimeout(() => this.flush(), delay);
+    }
+  }
+
+  flush() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#length === 0) return;
+    const bytes = new Uint8Array(this.#length);
+    let offset = 0;
+    for (const piece of this.#pieces) {
+      bytes.set(piece, offset);
+      offset += piece.length;
+    }
+    this.#pieces = [];
+    this.#length = 0;
+    this.#lastSent = performance.now();
+    this.#send(bytes);
+  }
+}

@@ -1,0 +1,524 @@
+/**
+ * One virtual machine, from its files to a container's exit code.
+ *
+ * Knows no page and no Node: the emulator (npm v86) and all bytes are passed
+ * in, so the same code runs in a browser's worker and on the command line.
+ */
+import { InputWindow, LineReader, OutputBatch } from "./console.js";
+
+/** Bytes of memory are mostly taken by what the container writes to files. */
+export const DEFAULT_MEMORY_MIB = 512;
+
+export const COMMAND_LINE =
+  "console=ttyS0 quiet tsc=reliable mitigations=off random.trust_cpu=on nowatchdog";
+
+/** The ports of the virtio console, as tools/vm/init/control.h has them. */
+const PORT = { terminal: 0, control: 1, stdout: 2, stderr: 3 };
+
+/** How long a resumed machine may take to say that it is alive. */
+const RESUME_TIMEOUT_MS = 5000;
+
+/** How much of what the kernel prints is kept. */
+const LOG_LENGTH = 16384;
+
+/** Output that the receiver has not dealt with: pause above, go on below. */
+const HIGH_WATER = 512 * 1024;
+const LOW_WATER = 128 * 1024;
+
+/**
+ * What a snapshot belongs to. It is used only where all of it is equal.
+ * @typedef {object} SnapshotInfo
+ * @property {string} wasm SHA-256 of v86.wasm
+ * @property {string} recipe the digest in image.json
+ * @property {number} memoryMiB
+ * @property {string} commandLine
+ */
+
+/**
+ * @typedef {object} BootFiles
+ * @property {ArrayBuffer} bios
+ * @property {ArrayBuffer} kernel
+ * @property {ArrayBuffer} initramfs
+ */
+
+/**
+ * @typedef {{ stage: "resumed" } | { stage: "booting", reason: string } |
+ *   { stage: "ready" } | { stage: "mounted" } | { stage: "started" }
+ * } MachineStage
+ */
+
+/**
+ * @typedef {object} MachineEvents
+ * @property {(stage: MachineStage) => void} [stage]
+ * @property {(bytes: Uint8Array) => void} [output] the terminal's bytes
+ * @property {(bytes: Uint8Array) => void} [stdout] without a terminal
+ * @property {(bytes: Uint8Array) => void} [stderr] without a terminal
+ * @property {(exit: { code: number, signal?: number }) => void} [exit]
+ * @property {(error: MachineError) => void} [error]
+ */
+
+/**
+ * Takes a 9P request and calls back with the reply, now or later.
+ * @typedef {(request: Uint8Array, reply: (frame: Uint8Array) => void) => void} Handle9P
+ */
+
+/**
+ * @typedef {object} MachineOptions
+ * @property {any} V86 the class of the npm package v86
+ * @property {ArrayBuffer} wasm its v86.wasm
+ * @property {string} recipe the recipe digest in image.json
+ * @property {() => Promise<BootFiles>} bootFiles called when there is no
+ *   snapshot that fits
+ * @property {{ state: ArrayBuffer, info: SnapshotInfo }} [snapshot] the state
+ *   may be compressed with zstd
+ * @property {number} [memoryMiB] default: what the snapshot has
+ * @property {Handle9P} [handle9p]
+ * @property {object} [filesystem] v86's option, in the place of handle9p
+ * @property {MachineEvents} [on]
+ */
+
+/** Something that ends the machine, or keeps it from starting. */
+export class MachineError extends Error {
+  /**
+   * @param {"machine" | "mount" | "bundle" | "start"} stage
+   * @param {string} message
+   * @param {number} [code] the exit code that docker would give
+   */
+  constructor(stage, message, code = 125) {
+    super(message);
+    this.name = "MachineError";
+    this.stage = stage;
+    this.code = code;
+  }
+}
+
+/**
+ * Resumes the machine from its snapshot, or boots it, up to "ready".
+ * @param {MachineOptions} options
+ * @returns {Promise<Machine>}
+ */
+export async function createMachine(options) {
+  const stage = options.on?.stage ?? (() => {});
+  const module = await WebAssembly.compile(options.wasm);
+  const { snapshot } = options;
+  const memoryMiB =
+    options.memoryMiB ?? snapshot?.info.memoryMiB ?? DEFAULT_MEMORY_MIB;
+
+  let reason = "there is no snapshot";
+  if (snapshot) {
+    const expected = await snapshotInfo(options, memoryMiB);
+    reason = differences(snapshot.info, expected);
+    if (!reason) {
+      const machine = new Machine(options, module, memoryMiB);
+      try {
+        await machine._resume(snapshot.state);
+        stage({ stage: "resumed" });
+        stage({ stage: "ready" });
+        return machine;
+      } catch (error) {
+        reason = `the snapshot cannot be used: ${messageOf(error)}`;
+        machine.stop();
+      }
+    }
+  }
+  stage({ stage: "booting", reason });
+  const machine = new Machine(options, module, memoryMiB);
+  try {
+    await machine._boot(await options.bootFiles());
+  } catch (error) {
+    machine.stop();
+    throw error;
+  }
+  stage({ stage: "ready" });
+  return machine;
+}
+
+/**
+ * What a snapshot made of such a machine belongs to.
+ * @param {{ wasm: ArrayBuffer, recipe: string }} options
+ * @param {number} memoryMiB
+ * @returns {Promise<SnapshotInfo>}
+ */
+export async function snapshotInfo({ wasm, recipe }, memoryMiB) {
+  return {
+    wasm: await sha256(wasm),
+    recipe,
+    memoryMiB,
+    commandLine: COMMAND_LINE,
+  };
+}
+
+/**
+ * @param {SnapshotInfo} actual
+ * @param {SnapshotInfo} expected
+ */
+function differences(actual, expected) {
+  const names = /** @type {(keyof SnapshotInfo)[]} */ (
+    Object.keys(expected)
+  ).filter((name) => actual[name] !== expected[name]);
+  return names.length > 0
+    ? `the snapshot has another ${names.join(" and ")}`
+    : "";
+}
+
+/** @param {ArrayBuffer} bytes */
+async function sha256(bytes) {
+  const digest = await crypto.subtle.digest("SHA-256", bytes);
+  return toHex(new Uint8Array(digest));
+}
+
+/** @param {Uint8Array} bytes */
+function toHex(bytes) {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(
+    "",
+  );
+}
+
+/** @param {unknown} error */
+function messageOf(error) {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Use createMachine() to get one. */
+export class Machine {
+  #options;
+  #module;
+  #memoryMiB;
+  /** @type {any} */
+  #emulator;
+  #lines = new LineReader();
+  #input = new InputWindow((portion) => this.#send(PORT.terminal, portion));
+  /** @type {OutputBatch[]} */
+  #batches = [];
+  #log = "";
+  #finished = false;
+  #started = false;
+
+  /** Callers that wait for a message of the guest. @type {Map<string, () => void>} */
+  #awaited = new Map();
+  /** @type {(error: MachineError) => void} */
+  #abort = () => {};
+
+  #outstanding = 0;
+  #acknowledges = false;
+  #paused = false;
+
+  /**
+   * @param {MachineOptions} options
+   * @param {WebAssembly.Module} module
+   * @param {number} memoryMiB
+   */
+  constructor(options, module, memoryMiB) {
+    this.#options = options;
+    this.#module = module;
+    this.#memoryMiB = memoryMiB;
+  }
+
+  // -- What a user of the machine calls ------------------------------------
+
+  /**
+   * Mounts the tree and starts the container that its config.json describes.
+   * @param {{ cols?: number, rows?: number }} [size] of the terminal
+   */
+  start(size = {}) {
+    this.#started = true;
+    this.#sendControl({
+      type: "start",
+      clock_ms: Date.now(),
+      seed: toHex(crypto.getRandomValues(new Uint8Array(64))),
+      ...size,
+    });
+  }
+
+  /** @param {Uint8Array} bytes typed, or standard input without a terminal */
+  write(bytes) {
+    this.#input.write(bytes);
+  }
+
+  /** Ends the standard input of a process without a terminal. */
+  closeInput() {
+    this.#input.whenEmpty(() => this.#sendControl({ type: "eof" }));
+  }
+
+  /**
+   * @param {number} cols
+   * @param {number} rows
+   */
+  resize(cols, rows) {
+    this.#sendControl({ type: "resize", cols, rows });
+  }
+
+  /** @param {number} signal for the container's first process */
+  signal(signal) {
+    this.#sendControl({ type: "signal", signal });
+  }
+
+  /** @param {number} [seconds] from SIGTERM to SIGKILL */
+  terminate(seconds = 10) {
+    this.#sendControl({ type: "stop", seconds });
+  }
+
+  /**
+   * Says that output was dealt with. From the first call on, the machine
+   * pauses its output while too much of it is on its way.
+   * @param {number} bytes
+   */
+  acknowledge(bytes) {
+    this.#acknowledges = true;
+    this.#outstanding -= bytes;
+    this.#adjustFlow();
+  }
+
+  /** Destroys the machine. No event comes after this. */
+  stop() {
+    this.#finished = true;
+    this.#emulator?.destroy();
+    this.#abort(new MachineError("machine", "the machine was stopped"));
+  }
+
+  /** The last of what the kernel has printed. */
+  get log() {
+    return this.#log;
+  }
+
+  /**
+   * Saves the state of a machine that is ready and was not started.
+   * @returns {Promise<{ state: ArrayBuffer, info: SnapshotInfo }>}
+   */
+  async snapshot() {
+    // Free memory is zeroed first: zeros are not saved.
+    await this.#exchange({ type: "scrub" }, "scrubbed");
+    await this.#emulator.stop();
+    const state = await this.#emulator.save_state();
+    return { state, info: await snapshotInfo(this.#options, this.#memoryMiB) };
+  }
+
+  // -- Creation (for createMachine) -----------------------------------------
+
+  /** @param {ArrayBuffer} state */
+  async _resume(state) {
+    await this.#createEmulator({});
+    await this.#emulator.restore_state(state);
+    const answer = this.#exchange(
+      { type: "hello" },
+      "ready",
+      RESUME_TIMEOUT_MS,
+    );
+    this.#emulator.run();
+    await answer;
+  }
+
+  /** @param {BootFiles} files */
+  async _boot({ bios, kernel, initramfs }) {
+    await this.#createEmulator({
+      bios: { buffer: bios },
+      bzimage: { buffer: kernel },
+      initrd: { buffer: initramfs },
+      cmdline: COMMAND_LINE,
+    });
+    const ready = this.#expect("ready");
+    this.#emulator.run();
+    await ready;
+  }
+
+  /** @param {object} bootOptions */
+  async #createEmulator(bootOptions) {
+    const { V86, filesystem } = this.#options;
+    this.#emulator = new V86({
+      wasm_fn: async (/** @type {WebAssembly.Imports} */ imports) =>
+        (await WebAssembly.instantiate(this.#module, imports)).exports,
+      memory_size: this.#memoryMiB * 1024 * 1024,
+      // There is no screen; this is the least that the emulator takes.
+      vga_memory_size: 256 * 1024,
+      virtio_console: true,
+      filesystem: filesystem ?? { handle9p: this.#handle9p },
+      disable_keyboard: true,
+      disable_mouse: true,
+      disable_speaker: true,
+      autostart: false,
+      ...bootOptions,
+    });
+    this.#listen();
+    await new Promise((resolve) => {
+      this.#emulator.add_listener("emulator-loaded", resolve);
+    });
+  }
+
+  #listen() {
+    const on = this.#options.on ?? {};
+    /** @type {[number, ((bytes: Uint8Array) => void) | undefined][]} */
+    const outputs = [
+      [PORT.terminal, on.output],
+      [PORT.stdout, on.stdout],
+      [PORT.stderr, on.stderr],
+    ];
+    for (const [port, receive] of outputs) {
+      const batch = new OutputBatch((bytes) => {
+        if (this.#finished) return;
+        this.#outstanding += bytes.length;
+        this.#adjustFlow();
+        receive?.(bytes);
+      });
+      this.#batches.push(batch);
+      this.#onOutput(port, (bytes) => batch.add(bytes));
+    }
+    this.#onOutput(PORT.control, (bytes) => {
+      for (const line of this.#lines.read(bytes)) this.#receive(line);
+    });
+    this.#emulator.add_listener(
+      "serial0-output-byte",
+      (/** @type {number} */ byte) => this.#readLog(byte),
+    );
+    this.#emulator.add_listener("cpu-event-halt", () =>
+      this.#fail(new MachineError("machine", "the machine halted")),
+    );
+  }
+
+  /**
+   * @param {number} port
+   * @param {(bytes: Uint8Array) => void} receive
+   */
+  #onOutput(port, receive) {
+    this.#emulator.add_listener(
+      `virtio-console${port}-output-bytes`,
+      (/** @type {Uint8Array} */ bytes) => {
+        if (!this.#finished) receive(bytes);
+      },
+    );
+  }
+
+  /** @type {Handle9P} */
+  #handle9p = (request, reply) => {
+    this.#options.handle9p?.(request, (frame) => {
+      if (!this.#finished) reply(frame);
+    });
+  };
+
+  // -- Messages of the guest -------------------------------------------------
+
+  /** @param {string} line */
+  #receive(line) {
+    const message = JSON.parse(line);
+    const awaited = this.#awaited.get(message.type);
+    if (awaited) {
+      this.#awaited.delete(message.type);
+      awaited();
+      return;
+    }
+    switch (message.type) {
+      case "consumed":
+        this.#input.consumed(message.bytes);
+        break;
+      case "mounted":
+      case "started":
+        this.#options.on?.stage?.({ stage: message.type });
+        break;
+      case "exit":
+        this.#finish(() =>
+          this.#options.on?.exit?.({
+            code: message.code,
+            ...(message.signal !== undefined && { signal: message.signal }),
+          }),
+        );
+        break;
+      case "error":
+        this.#fail(
+          new MachineError(message.stage, message.message, message.code),
+        );
+        break;
+      case "ready":
+        // A kernel that has crashed so badly that it could not say so.
+        if (this.#started)
+          this.#fail(new MachineError("machine", "the machine was reset"));
+        break;
+    }
+  }
+
+  /** @param {number} byte */
+  #readLog(byte) {
+    if (byte === 13) return;
+    this.#log += String.fromCharCode(byte);
+    if (byte !== 10) return;
+    const panic = /Kernel panic - not syncing: .*\n$/.exec(this.#log);
+    if (panic) this.#fail(new MachineError("machine", panic[0].trim()));
+    if (this.#log.length > 2 * LOG_LENGTH)
+      this.#log = this.#log.slice(-LOG_LENGTH);
+  }
+
+  /** @param {MachineError} error */
+  #fail(error) {
+    if (this.#finished) return;
+    this.#abort(error);
+    if (this.#started) this.#finish(() => this.#options.on?.error?.(error));
+  }
+
+  /** @param {() => void} report the last event there is */
+  #finish(report) {
+    if (this.#finished) return;
+    for (const batch of this.#batches) batch.flush();
+    this.#finished = true;
+    report();
+    this.#emulator.destroy();
+  }
+
+  // -- Messages to the guest ------------------------------------------------
+
+  /**
+   * @param {string} type
+   * @param {number} [timeout] in milliseconds
+   * @returns {Promise<void>}
+   */
+  #expect(type, timeout) {
+    return new Promise((resolve, reject) => {
+      const timer = timeout
+        ? setTimeout(
+            () => reject(new MachineError("machine", "it does not answer")),
+            timeout,
+          )
+        : undefined;
+      this.#awaited.set(type, () => {
+        clearTimeout(timer);
+        resolve();
+      });
+      this.#abort = (error) => {
+        clearTimeout(timer);
+        reject(error);
+      };
+    });
+  }
+
+  /**
+   * @param {object} message
+   * @param {string} answer
+   * @param {number} [timeout]
+   */
+  #exchange(message, answer, timeout) {
+    const answered = this.#expect(answer, timeout);
+    this.#sendControl(message);
+    return answered;
+  }
+
+  #adjustFlow() {
+    const paused =
+      this.#acknowledges &&
+      this.#outstanding > (this.#paused ? LOW_WATER : HIGH_WATER);
+    if (paused === this.#paused) return;
+    this.#paused = paused;
+    this.#sendControl({ type: "flow", paused });
+  }
+
+  /** @param {object} message */
+  #sendControl(message) {
+    const line = `${JSON.stringify(message)}\n`;
+    this.#send(PORT.control, new TextEncoder().encode(line));
+  }
+
+  /**
+   * @param {number} port
+   * @param {Uint8Array} bytes
+   */
+  #send(port, bytes) {
+    if (this.#finished) return;
+    this.#emulator.bus.send(`virtio-console${port}-input-bytes`, bytes);
+  }
+}

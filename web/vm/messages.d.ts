@@ -1,0 +1,158 @@
+/**
+ * What the page and the worker of the virtual machine say to each other.
+ *
+ * The page makes the worker, posts one BootMessage, waits for the stage
+ * "ready", posts one StartMessage, and then exchanges console bytes.  One
+ * worker is one machine and runs one container; to run another, make another.
+ */
+
+/** URLs of what the machine is made of.  The worker fetches them itself. */
+export interface Assets {
+  /** The ES module of the npm package v86 (build/libv86.mjs). */
+  v86: string;
+  /** v86.wasm, of the same version. */
+  wasm: string;
+  /** seabios.bin */
+  bios: string;
+  /** bzImage */
+  kernel: string;
+  /** initramfs.cpio.zst */
+  initramfs: string;
+  /** image.json, which names the recipe the kernel and initramfs came from. */
+  image: string;
+  /** The saved state of a machine that is ready; without it, it boots. */
+  snapshot?: string;
+  /** snapshot.json: what machine the snapshot belongs to. */
+  snapshotInfo?: string;
+}
+
+/** Page to worker: make the machine. */
+export interface BootMessage {
+  type: "boot";
+  assets: Assets;
+  /** Default: what the snapshot has, else DEFAULT_MEMORY_MIB of machine.js. */
+  memoryMiB?: number;
+  /**
+   * Whole 9P frames, each an ArrayBuffer that is transferred, in both
+   * directions: requests come out, replies go in.
+   */
+  port: MessagePort;
+}
+
+/** Page to worker: mount the tree and start what its config.json says. */
+export interface StartMessage {
+  type: "start";
+  cols: number;
+  rows: number;
+}
+
+/** Page to worker: what was typed, or standard input without a terminal. */
+export interface InputMessage {
+  type: "input";
+  data: Uint8Array;
+}
+
+/** Page to worker: no more input (only for a process without a terminal). */
+export interface CloseInputMessage {
+  type: "closeInput";
+}
+
+export interface ResizeMessage {
+  type: "resize";
+  cols: number;
+  rows: number;
+}
+
+/** Page to worker: a signal for the container's first process. */
+export interface SignalMessage {
+  type: "signal";
+  signal: number;
+}
+
+/** Page to worker: SIGTERM, and SIGKILL after some seconds (default 10). */
+export interface TerminateMessage {
+  type: "terminate";
+  seconds?: number;
+}
+
+/**
+ * Page to worker: so many bytes of output were dealt with.  A page that never
+ * sends it gets output as fast as the machine makes it; from the first one on,
+ * the machine pauses while too much is on its way.
+ */
+export interface AcknowledgeMessage {
+  type: "acknowledge";
+  bytes: number;
+}
+
+/** Page to worker: destroy the machine, now.  The worker ends. */
+export interface StopMessage {
+  type: "stop";
+}
+
+export type PageMessage =
+  | BootMessage
+  | StartMessage
+  | InputMessage
+  | CloseInputMessage
+  | ResizeMessage
+  | SignalMessage
+  | TerminateMessage
+  | AcknowledgeMessage
+  | StopMessage;
+
+/**
+ * How far the machine is.  "fetching" comes often, with the sum over all
+ * files; "resumed" or "booting" says whether the snapshot was used, and why
+ * not; "ready" that start may be sent; "mounted" that the tree is there;
+ * "started" that the container's process runs.
+ */
+export type Stage =
+  | { stage: "fetching"; bytes: number; total: number | undefined }
+  | { stage: "resumed" }
+  | { stage: "booting"; reason: string }
+  | { stage: "ready" }
+  | { stage: "mounted" }
+  | { stage: "started" };
+
+export type StageMessage = { type: "stage" } & Stage;
+
+/** Worker to page: the terminal's bytes. */
+export interface OutputMessage {
+  type: "output";
+  data: Uint8Array;
+}
+
+/** Worker to page: standard output and error of a process without a terminal. */
+export interface StreamMessage {
+  type: "stdout" | "stderr";
+  data: Uint8Array;
+}
+
+/** Worker to page: the container's process has ended.  The last message. */
+export interface ExitMessage {
+  type: "exit";
+  /** What a shell would show: 128 + signal for a killed process. */
+  code: number;
+  signal?: number;
+}
+
+/** Worker to page: it could not be started, or broke down.  The last message. */
+export interface ErrorMessage {
+  type: "error";
+  /**
+   * "fetch": an asset could not be had; "machine": v86 or the kernel failed;
+   * "mount", "bundle", "start": the guest could not do this step.
+   */
+  stage: "fetch" | "machine" | "mount" | "bundle" | "start";
+  message: string;
+  /** The exit code that docker would give: 125, 126 or 127. */
+  code: number;
+}
+
+export type WorkerMessage =
+  | StageMessage
+  | OutputMessage
+  | StreamMessage
+  | ExitMessage
+  | ErrorMessage;
