@@ -198,8 +198,7 @@ export async function runContainer(args, how = {}) {
             stdout: output,
             stderr: (bytes) => (result.stderr += Buffer.from(bytes)),
             exit: (exit) => resolve((result.exit = exit)),
-            error: ({ stage, code, message }) =>
-              resolve((result.error = { stage, code, message })),
+            error: ({ stage, code, message }) => resolve((result.error = { stage, code, message })),
           },
         });
         machine.start({ cols: 101, rows: 33 });
