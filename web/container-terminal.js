@@ -112,9 +112,10 @@ export class ContainerTerminal extends HTMLElement {
     const view = this.#showProgress();
     const screen = /** @type {HTMLElement} */ (this.screen);
     const terminal = new ContainerConsole(screen, {
-      onInput: (data) => session.input(data),
-      onResize: (cols, rows) => session.resize(cols, rows),
-      onShown: (bytes) => session.shown(bytes),
+      // The terminal takes its first size before there is a session.
+      onInput: (data) => this.#session?.input(data),
+      onResize: (cols, rows) => this.#session?.resize(cols, rows),
+      onShown: (bytes) => this.#session?.shown(bytes),
     });
     const session = new Session(
       BASE,
