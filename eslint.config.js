@@ -1,0 +1,21 @@
+import js from "@eslint/js";
+import globals from "globals";
+
+export default [
+  { ignores: ["dist/", "build/", "node_modules/", ".venv/", "tests/.out/"] },
+  js.configs.recommended,
+  {
+    rules: {
+      eqeqeq: "error",
+      "no-var": "error",
+      "prefer-const": "error",
+      "no-unused-vars": ["error", { argsIgnorePattern: "^_" }],
+    },
+  },
+  { files: ["web/**/*.js"], languageOptions: { globals: globals.browser } },
+  {
+    files: ["web/**/worker.js", "web/vm/*.js"],
+    languageOptions: { globals: { ...globals.browser, ...globals.worker } },
+  },
+  { files: ["**/*.mjs", "*.js"], languageOptions: { globals: globals.node } },
+];

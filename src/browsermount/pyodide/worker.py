@@ -1,0 +1,137 @@
+"""What ``web/worker.js`` calls: one mount, and the 9P sessions on it.
+
+JavaScript and Python share a buffer in Python's heap, so that a 9P request
+costs one call with one number: converting each message would cost more than
+answering it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from pyodide.ffi import to_js
+
+from browsermount.errors import BrowsermountError
+from browsermount.events import Event
+from browsermount.mount import Mount, mount
+from browsermount.ninep import Server
+from browsermount.pyodide.arena import BufferArena
+from browsermount.pyodide.fetch import BrowserFetcher
+
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """A mount and the 9P session that a guest has on it.
+
+    Args:
+        reply: Takes the replies that could not be given at once, each a ``Uint8Array``.
+        size: How long a 9P frame may be.
+    """
+
+    def __init__(self, reply: Callable[[Any], None], size: int) -> None:
+        self.buffer = bytearray(size)
+        self._view = memoryview(self.buffer)
+        self._reply = reply
+        self._mount: Mount | None = None
+        self._session: Server | None = None
+        self._pending: set[asyncio.Task[None]] = set()
+        # The snapshot's generator would give every visitor the same numbers.
+        random.seed()
+
+    async def mount(self, image: str, base: str, emit: Callable[[str], None]) -> str:
+        """Mount an image and open a session on it.
+
+        Args:
+            image: The reference as it was given.
+            base: The URL that a relative reference is relative to.
+            emit: Takes progress events as JSON.
+
+        Returns:
+            JSON: ``{"image": ...}``, or ``{"error": {"code", "message", "hint", "details"}}``.
+        """
+
+        def on_event(event: Event) -> None:
+            emit(json.dumps(event.to_dict()))
+
+        self.close()
+        self._mount = None
+        try:
+            self._mount = await mount(
+                image, base=base, fetcher=BrowserFetcher(), arena=BufferArena(), on_event=on_event
+            )
+        except BrowsermountError as error:
+            return json.dumps({"error": {**error.to_dict(), "details": _details(error)}})
+        except Exception as error:
+            _log.exception("mounting %s failed", image)
+            return json.dumps({"error": _unexpected(error)})
+        self.attach()
+        return json.dumps({"image": self._mount.image.to_dict()})
+
+    def attach(self) -> bool:
+        """Open a new session on the mounted tree, for a new guest; False when there is none."""
+        self.close()
+        if self._mount is None:
+            return False
+        self._session = self._mount.session()
+        return True
+
+    def close(self) -> None:
+        """End the session: late replies of it must not reach the next guest."""
+        for task in self._pending:
+            task.cancel()
+        self._pending.clear()
+        self._session = None
+
+    def handle(self, length: int) -> int:
+        """Answer the 9P request in the first ``length`` bytes of the buffer.
+
+        Returns:
+            The length of the reply, which replaces the request in the buffer; 0 when
+            it will come later through ``reply``; -1 when the session cannot go on.
+        """
+        if self._session is None:
+            return -1
+        try:
+            answer = self._session.handle(bytes(self._view[:length]))
+        except Exception:
+            _log.exception("the 9P session broke")
+            return -1
+        if isinstance(answer, bytes):
+            size = len(answer)
+            self._view[:size] = answer
+            return size
+        task = asyncio.ensure_future(self._finish(answer))
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+        return 0
+
+    async def _finish(self, answer: Coroutine[Any, Any, bytes | None]) -> None:
+        reply = await answer
+        if reply is not None:
+            self._reply(to_js(reply))
+
+
+def _details(error: BaseException) -> str:
+    """Return the chain of causes, for those who want to know more."""
+    lines = []
+    cause = error.__cause__
+    while cause is not None:
+        lines.append(f"{type(cause).__name__}: {cause}")
+        cause = cause.__cause__
+    return "\n".join(lines)
+
+
+def _unexpected(error: Exception) -> dict[str, str]:
+    return {
+        "code": "internal",
+        "message": f"browsermount failed: {type(error).__name__}: {error}",
+        "hint": "This is a defect of browsermount: please report it with the details below.",
+        "details": "".join(traceback.format_exception(error)),
+    }

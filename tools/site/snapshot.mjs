@@ -1,0 +1,40 @@
+// Usage: node snapshot.mjs SITE_PYODIDE_DIR WHEEL OUT.bin
+//
+// Writes a memory snapshot of Pyodide in which the browsermount package is
+// imported. The snapshot holds the heap and no files: what will be imported
+// must be imported here.
+
+import { readFile, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { loadPyodide } from "pyodide";
+
+const [runtime, wheel, output] = process.argv.slice(2);
+const python = await loadPyodide({
+  indexURL: resolve(runtime),
+  // The very archive that the site holds: its directory is part of the snapshot.
+  stdLibURL: resolve(join(runtime, "python_stdlib.zip")),
+  _makeSnapshot: true,
+});
+python.unpackArchive(new Uint8Array(await readFile(wheel)), "wheel");
+const modules = python.runPython(`
+import importlib
+import pkgutil
+import sys
+
+import browsermount
+
+# These need httpx or starlette, which are not for the browser.
+native = ("browsermount.fetch.native", "browsermount.httpd", "browsermount.cli", "browsermount.__main__")
+for module in pkgutil.walk_packages(browsermount.__path__, "browsermount."):
+    if not module.name.startswith(native):
+        importlib.import_module(module.name)
+# What the standard library imports only when it comes to it.
+for name in ("encodings.ascii", "encodings.idna", "encodings.latin_1", "linecache", "traceback"):
+    importlib.import_module(name)
+
+import gc
+gc.collect()
+len(sys.modules)
+`);
+console.log(`${modules} modules imported`);
+await writeFile(output, python.makeMemorySnapshot());

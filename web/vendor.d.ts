@@ -1,0 +1,11 @@
+// The site's vendor/ folder holds modules of npm packages: see tools/build_site.py.
+
+declare module "*/vendor/xterm.mjs" {
+  export * from "@xterm/xterm";
+}
+declare module "*/vendor/addon-fit.mjs" {
+  export * from "@xterm/addon-fit";
+}
+declare module "*/vendor/xterm-pty.mjs" {
+  export * from "xterm-pty";
+}

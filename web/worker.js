@@ -1,0 +1,138 @@
+/**
+ * The mount worker: Pyodide with the browsermount package, which reads the
+ * image and answers the machine's 9P requests.
+ */
+
+import { startRuntime } from "./runtime.js";
+
+/** @import { PyodideAPI } from "pyodide" */
+/** @import { PageMessage, WorkerMessage } from "./messages.js" */
+
+// The largest message that the guest's virtio transport takes is 512000 bytes.
+const FRAME_SIZE = 512 * 1024;
+
+/** The guest's session on the mount; there is one at a time. */
+class NinePort {
+  /**
+   * @param {PyodideAPI} python
+   * @param {any} worker The Python object browsermount.pyodide.worker.Worker.
+   * @param {MessagePort} port
+   */
+  constructor(python, worker, port) {
+    this.module = /** @type {any} */ (python)._module;
+    this.worker = worker;
+    this.port = port;
+    const buffer = worker.buffer;
+    const view = buffer.getBuffer("u8");
+    this.address = view.data.byteOffset;
+    view.release();
+    buffer.destroy();
+    // Looked up once: each lookup of a method makes a proxy.
+    this.handle = worker.handle;
+    port.onmessage = ({ data }) => this.answer(new Uint8Array(data));
+  }
+
+  /** @param {Uint8Array} request */
+  answer(request) {
+    if (request.length > FRAME_SIZE) {
+      console.error(`browsermount: a 9P request of ${request.length} bytes was dropped`);
+      return;
+    }
+    this.module.HEAPU8.set(request, this.address);
+    const length = this.handle(request.length);
+    if (length > 0) {
+      // Read HEAPU8 again: the heap may have grown, which makes a new buffer of it.
+      this.send(this.module.HEAPU8.slice(this.address, this.address + length));
+    } else if (length < 0) {
+      console.error("browsermount: the 9P session is broken");
+      this.close();
+    }
+  }
+
+  /** @param {Uint8Array<ArrayBuffer>} reply */
+  send(reply) {
+    this.port.postMessage(reply.buffer, [reply.buffer]);
+  }
+
+  close() {
+    this.port.onmessage = null;
+    this.port.close();
+    this.handle.destroy();
+  }
+}
+
+/** @type {NinePort | undefined} */
+let session;
+
+/** @param {WorkerMessage} message */
+function post(message) {
+  self.postMessage(message);
+}
+
+async function startPython() {
+  const started = performance.now();
+  const { python, start } = await startRuntime(
+    new URL("./pyodide/", import.meta.url),
+    (bytes, total) => post({ type: "stage", stage: "runtime-loading", bytes, total }),
+  );
+  const glue = python.pyimport("browsermount.pyodide.worker");
+  const worker = glue.Worker(
+    (/** @type {Uint8Array<ArrayBuffer>} */ reply) => session?.send(reply),
+    FRAME_SIZE,
+  );
+  glue.destroy();
+  const milliseconds = Math.round(performance.now() - started);
+  post({ type: "stage", stage: "runtime-ready", start, milliseconds });
+  return { python, worker };
+}
+
+const runtime = startPython();
+runtime.catch((error) => {
+  post({
+    type: "error",
+    error: {
+      code: "runtime",
+      message: "the Python runtime could not be started",
+      hint: "Check the network connection and try again; if that does not help, try another browser.",
+      details: String(error?.stack ?? error),
+    },
+  });
+});
+
+/** @param {PageMessage} message */
+async function handleMessage(message) {
+  const { python, worker } = await runtime;
+  session?.close();
+  session = undefined;
+  if (message.type === "attach") {
+    worker.attach();
+    session = new NinePort(python, worker, message.port);
+    return;
+  }
+  const result = JSON.parse(
+    await worker.mount(message.image, message.base, (/** @type {string} */ event) =>
+      post({ type: "event", event: JSON.parse(event) }),
+    ),
+  );
+  if (result.error) {
+    message.port.close();
+    post({ type: "error", error: result.error });
+  } else {
+    session = new NinePort(python, worker, message.port);
+    post({ type: "mounted", image: result.image });
+  }
+}
+
+self.onmessage = ({ data }) => {
+  handleMessage(data).catch((error) => {
+    post({
+      type: "error",
+      error: {
+        code: "internal",
+        message: "the mount worker failed",
+        hint: "This is a defect of browsermount: please report it with the details below.",
+        details: String(error?.stack ?? error),
+      },
+    });
+  });
+};
