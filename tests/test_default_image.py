@@ -25,7 +25,7 @@ LAYOUT = REPOSITORY / "web" / "images" / "default"
 
 @pytest.fixture(scope="module")
 def build() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("default_image_build", TOOL / "build.py")
+    spec = importlib.util.spec_from_file_location("default_image_build", TOOL / "build_image.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -84,15 +84,15 @@ def blob(descriptor: dict[str, Any]) -> bytes:
 def test_image_was_rebuilt_after_the_recipe_changed(
     build: ModuleType, image: dict[str, Any]
 ) -> None:
-    assert image["recipe"] == build.recipe_digest(), "run tools/default_image/build.py"
+    assert image["recipe"] == build.recipe_digest(), "run tools/default_image/build_image.py"
 
 
 def test_recipe_digest_sees_every_input(build: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "files" / "system").mkdir(parents=True)
-    for name in ("build.py", "recipe.json", "files/system/motd"):
+    for name in ("build_image.py", "recipe.json", "files/system/motd"):
         (tmp_path / name).write_text("a")
     seen = {build.recipe_digest(tmp_path)}
-    for name in ("build.py", "recipe.json", "files/system/motd"):
+    for name in ("build_image.py", "recipe.json", "files/system/motd"):
         (tmp_path / name).write_text("b")
         seen.add(build.recipe_digest(tmp_path))
     (tmp_path / "files" / "system" / "motd").chmod(0o755)

@@ -17,7 +17,7 @@ from tests.compare.readers import work_directory
 from tests.compare.records import Records, parse_probe
 from tests.fixtures.tools import HERE
 
-RUNNER = Path(__file__).with_name("guest.mjs")
+RUNNER = Path(__file__).resolve().parents[2] / "tools" / "vm" / "run.mjs"
 # Where the guest's init has the 9P tree; see tools/vm/init/storage.c.
 GUEST_TREE = "/run/tree"
 INSIDE = "/.9p"
@@ -94,7 +94,9 @@ async def run_in_guest(mounted: Mount) -> tuple[bytes, bytes, int]:
             process = await asyncio.create_subprocess_exec(
                 node,
                 RUNNER,
-                path,
+                "--p9",
+                f"unix:{path}",
+                stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
             )

@@ -165,7 +165,7 @@ class TestWalk:
         assert client.error(wire.Twalk(0, 9, (name,))) == Errno.ENOENT
 
     def test_an_open_fid_can_be_cloned(self, client: Client) -> None:
-        # Linux 6.2 and later open a file that is open already in this way.
+        # Linux may open a file that is open already in this way; see the server.
         opened = client.open(b"dir")
         client.ask(wire.Twalk(opened, 9, ()), wire.Rwalk)
         client.ask(wire.Tlopen(9, 0), wire.Rlopen)

@@ -318,8 +318,9 @@ class Server:
             raise NinepError(Errno.EINVAL)
         if fid.open and request.newfid == request.fid:
             raise NinepError(Errno.EBADF)
-        # walk(5) forbids other walks from an open fid too, but Linux (6.2 and later) clones the
-        # one that it has when a file is opened a second time; other servers let it.
+        # walk(5) forbids other walks from an open fid too, but Linux may clone the one that it
+        # has when a file is opened a second time: from 5.11 until that was reverted always
+        # ("fs/9p: search open fids first"), else where the dentry has no fid of its own.
         inode = fid.inode
         qids: list[wire.Qid] = []
         for name in request.names:
@@ -412,7 +413,7 @@ _HANDLERS: dict[int, Callable[[Server, Any], wire.Message | Coroutine[Any, Any, 
 
 def qid_of(inode: Inode) -> wire.Qid:
     """Return an inode's identity; the tree never changes, so neither do versions."""
-    # Linux (6.4 and later) does not cache files whose version is 0.
+    # Newer versions of Linux (v9fs_fid_add_modes) do not cache files whose version is 0.
     return wire.Qid(_QID_TYPES.get(inode.type, wire.QTFILE), 1, inode.ino)
 
 

@@ -5,7 +5,7 @@ The image is put together from Debian's packages by Debian's tools: mmdebstrap
 downloads and verifies the packages, dpkg-deb opens them, GNU tar packs the
 layers, umoci makes the image and skopeo compresses it as well as gzip can.
 
-    sudo tools/default_image/build.py
+    sudo tools/default_image/build_image.py
 
 recipe.json says what goes in. image.json, written next to it, says what came
 out: tests/test_default_image.py fails when the two no longer belong together.
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         build(options.output, options.mirror)
     except BuildError as error:
-        print(f"build.py: {error}", file=sys.stderr)
+        print(f"build_image.py: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def recipe_digest(directory: Path = HERE) -> str:
     """Digest of everything that decides what is in the image, except Debian's packages."""
     digest = hashlib.sha256()
-    sources = [directory / "build.py", directory / "recipe.json"]
+    sources = [directory / "build_image.py", directory / "recipe.json"]
     sources += sorted(path for path in (directory / "files").rglob("*") if path.is_file())
     for path in sources:
         mode = "x" if path.stat().st_mode & stat.S_IXUSR else "-"
@@ -263,7 +263,7 @@ def assemble(recipe: Mapping[str, Any], tars: Sequence[Path], work: Path) -> Pat
     for layer, archive in zip(recipe["layers"], tars, strict=True):
         command = ["umoci", "raw", "add-layer", "--image", image]
         command += [f"--history.created={created}", f"--history.comment={layer['comment']}"]
-        command += ["--history.created_by=tools/default_image/build.py"]
+        command += ["--history.created_by=tools/default_image/build_image.py"]
         run([*command, str(archive)])
     command = ["umoci", "config", "--image", image, "--no-history", f"--created={created}"]
     command += [f"--architecture={config['architecture']}", "--os=linux"]
