@@ -3,39 +3,22 @@
 import asyncio
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 
 from browsermount.blobs.arena import FileArena
 from browsermount.errors import NetworkError
 from browsermount.fetch import read_all
 from browsermount.fetch.native import HttpxFetcher
-from browsermount.httpd import address, application, listen, main
+from browsermount.httpd import address, listen, main
 from browsermount.mount import mount
 
 from ..core.client import Client
 from ..core.images import Layout, member, tar
-
-
-@contextmanager
-def served(directory: Path, *, cors: bool = True, **images: Path) -> Iterator[str]:
-    bound = listen("127.0.0.1", 0)
-    server = uvicorn.Server(
-        uvicorn.Config(application(directory, images, cors=cors), log_level="warning")
-    )
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
-    thread.start()
-    try:
-        yield address(bound)
-    finally:
-        server.should_exit = True
-        thread.join()
+from ..servers import served
 
 
 @pytest.fixture

@@ -1,0 +1,96 @@
+"""A person at a page, for tests: headless Chromium and what can be seen in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+
+_FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--window-size=1280,800",
+)
+_ELEMENT = "document.querySelector('container-terminal')"
+
+
+class Page:
+    """The page with the terminal."""
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self.driver = driver
+
+    def open(self, url: str) -> None:
+        # From a blank page, so that a fragment alone makes a navigation too.
+        self.driver.get("about:blank")
+        self.driver.get(url)
+
+    def script(self, script: str, *arguments: object) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    @property
+    def state(self) -> str:
+        return str(self.script(f"return {_ELEMENT}?.dataset.state"))
+
+    @property
+    def text(self) -> str:
+        return str(self.script(f"return {_ELEMENT}?.text ?? ''"))
+
+    @property
+    def visible(self) -> str:
+        """What stands on the page beside the terminal."""
+        return str(self.script(f"return {_ELEMENT}.innerText"))
+
+    def type(self, text: str) -> None:
+        self.script(f"{_ELEMENT}.terminal.input(arguments[0])", text)
+
+    def paste(self, text: str) -> None:
+        self.script(f"{_ELEMENT}.terminal.paste(arguments[0])", text)
+
+    def wait_state(self, state: str, seconds: float = 60) -> None:
+        end = time.monotonic() + seconds
+        while (now := self.state) != state:
+            assert now != "failed", self.visible
+            assert time.monotonic() < end, f"{now}: {self.visible}\n{self.text[-2000:]}"
+            time.sleep(0.05)
+
+    def wait_text(self, text: str, seconds: float = 30) -> str:
+        end = time.monotonic() + seconds
+        while text not in (now := self.text):
+            assert self.state != "failed", self.visible
+            assert time.monotonic() < end, f"no {text!r} in:\n{now[-3000:]}"
+            time.sleep(0.05)
+        return now
+
+    def failure(self, url: str, seconds: float = 60) -> str:
+        """Open a page that cannot run its image, and return what it says."""
+        self.open(url)
+        end = time.monotonic() + seconds
+        while self.state != "failed":
+            assert time.monotonic() < end, f"{self.state}: {self.visible}"
+            time.sleep(0.05)
+        return self.visible
+
+
+@contextmanager
+def chromium(profile: str) -> Iterator[Page]:
+    """Start a browser with a fresh profile in an empty folder."""
+    options = Options()
+    options.binary_location = "/usr/bin/chromium"
+    for flag in (*_FLAGS, f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+    try:
+        yield Page(driver)
+    finally:
+        driver.quit()
