@@ -102,9 +102,14 @@ def _digest_of(path: Path) -> str:
 def _copy_page(site: Path) -> None:
     for path in _files(WEB):
         name = path.relative_to(WEB)
-        if path.suffix in _SUFFIXES or name.parts[0] == "images" or name.parts[:2] == (
-            "vm",
-            "image",
+        if (
+            path.suffix in _SUFFIXES
+            or name.parts[0] == "images"
+            or name.parts[:2]
+            == (
+                "vm",
+                "image",
+            )
         ):
             target = site / name
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,231 @@
+"""From a page to a shell and back to an exit code, in headless Chromium."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.e2e.browser import Page
+from tests.servers import served
+
+DEFAULT = Path(__file__).resolve().parents[2] / "web" / "images" / "default"
+
+
+@pytest.fixture(scope="module")
+def shell(page: Page, site: str) -> Page:
+    """The default image's shell, which the tests of this module leave at its prompt."""
+    page.open(site)
+    page.wait_state("running")
+    page.wait_text("browsermount:~#")
+    return page
+
+
+def run(page: Page, command: str, seconds: float = 30) -> str:
+    """Type a command and return what it printed."""
+    # The mark is put together by the shell, so that the echo of what is typed has none.
+    page.type(f"clear; {command}; echo E''ND $?\r")
+    text = page.wait_text("END ", seconds)
+    return text
+
+
+class TestShell:
+    def test_a_command(self, shell: Page) -> None:
+        assert "hello 42" in run(shell, "echo hello $((6 * 7))")
+        assert "/dev/pts/0" in run(shell, "tty")
+
+    def test_utf8(self, shell: Page) -> None:
+        assert "Grüße 你好 🐧" in run(shell, "printf '%s\\n' 'Grüße 你好 🐧'")
+        assert "10" in run(shell, "x='你好 🐧ß!?é~'; echo ${#x}")
+
+    def test_interrupt(self, shell: Page) -> None:
+        shell.type("clear; sleep 1000; echo st''atus $?\r")
+        shell.wait_text("sleep 1000")
+        shell.type("\x03")
+        assert "^C" in run(shell, "true")
+
+    def test_arrow_keys(self, shell: Page) -> None:
+        run(shell, "echo fi''rst")
+        shell.type("clear\r")
+        shell.type("\x1b[A\x1b[A\r")
+        shell.wait_text("first")
+        shell.type("clear; echo a''c\x1b[Db\r")
+        shell.wait_text("abc")
+
+    def test_resize(self, shell: Page) -> None:
+        before = shell.script("return document.querySelector('container-terminal').terminal.rows")
+        shell.driver.set_window_size(900, 500)
+        try:
+            end = 50
+            while (
+                size := shell.script(
+                    "const t = document.querySelector('container-terminal').terminal;"
+                    "return [t.rows, t.cols]"
+                )
+            )[0] == before and end:
+                end -= 1
+                shell.script("return 1")
+            assert size[0] != before
+            shell.type("\r")
+            assert f"{size[0]} {size[1]}" in run(shell, "sleep 0.5; stty size")
+        finally:
+            shell.driver.set_window_size(1280, 800)
+
+    def test_a_paste_of_64_kib(self, shell: Page) -> None:
+        lines = [f"{i:05} {'x' * 57}" for i in range(1024)]
+        assert sum(len(line) + 1 for line in lines) == 64 * 1024
+        shell.type("clear; stty -echo; cat > /tmp/paste; stty echo; echo re''ady\r")
+        shell.script("return new Promise((resolve) => setTimeout(resolve, 500))")
+        shell.paste("\n".join(lines) + "\n")
+        shell.type("\x04")
+        shell.wait_text("ready", 60)
+        text = run(
+            shell, "wc -c < /tmp/paste; head -1 /tmp/paste; tail -1 /tmp/paste; sort -c /tmp/paste"
+        )
+        assert "65536" in text
+        assert lines[0] in text
+        assert lines[-1] in text
+        assert "END 0" in text
+
+    def test_much_output_is_complete(self, shell: Page) -> None:
+        text = run(shell, "seq 1 9000", 60)
+        numbers = re.findall(r"^\d+$", text, re.MULTILINE)
+        assert numbers[-8000:] == [str(n) for n in range(1001, 9001)]
+
+    def test_the_root_file_system_can_be_written(self, shell: Page) -> None:
+        assert "new" in run(shell, "echo ne''w > /etc/motd && cat /etc/motd && rm -r /usr/games")
+
+    def test_the_languages_that_the_image_has(self, shell: Page) -> None:
+        program = '#include <stdio.h>\\nint main(void){puts("from" " C");}'
+        assert "from C" in run(shell, f"printf '{program}' > /tmp/a.c && tcc -run /tmp/a.c")
+
+    def test_the_clock_and_the_random_numbers(self, shell: Page) -> None:
+        now = shell.script("return Math.floor(Date.now() / 1000)")
+        text = run(shell, "date +%s")
+        seconds = re.search(r"^(\d{10})$", text, re.MULTILINE)
+        assert seconds is not None
+        assert abs(int(seconds.group(1)) - now) < 60
+
+
+class TestExit:
+    def test_exit_code_and_a_fresh_start(self, page: Page, site: str) -> None:
+        page.open(site)
+        page.wait_text("browsermount:~#", 60)
+        page.type("echo left > /root/behind; od -An -tx4 -N8 /dev/urandom; exit 7\r")
+        page.wait_state("exited")
+        assert "exit code 7" in page.visible
+        first = re.search(r"^ [0-9a-f]{8} [0-9a-f]{8}$", page.text, re.MULTILINE)
+        assert first is not None
+        page.script("document.querySelector('.bm-bar button').click()")
+        page.wait_state("running")
+        page.wait_text("browsermount:~#")
+        page.type("cat behind; od -An -tx4 -N8 /dev/urandom; exit\r")
+        page.wait_state("exited")
+        assert "No such file" in page.text
+        second = re.search(r"^ [0-9a-f]{8} [0-9a-f]{8}$", page.text, re.MULTILINE)
+        assert second is not None
+        assert first.group() != second.group()
+
+    @pytest.mark.parametrize(
+        ("tag", "code", "output"),
+        [
+            ("exit-code", 42, ""),
+            ("cmd-exec", 0, "a b"),
+            ("user-name", 0, "(user)"),
+            ("user-uid-no-passwd", 0, "uid="),
+            ("workdir-missing", 0, "/not/there/yet"),
+        ],
+    )
+    def test_what_the_config_says(
+        self, page: Page, site: str, images: str, tag: str, code: int, output: str
+    ) -> None:
+        page.open(f"{site}?image={images}configs/layout%23{tag}")
+        page.wait_state("exited")
+        assert f"exit code {code}." in page.visible
+        assert output in page.text
+
+    def test_a_program_that_is_missing(self, page: Page, site: str, images: str) -> None:
+        text = page.failure(f"{site}?image={images}configs/layout#program-missing")
+        assert "/no/such/program" in text
+
+
+class TestAddress:
+    @pytest.mark.parametrize("form", ["plain", "encoded", "slash", "relative"])
+    def test_forms(self, page: Page, site: str, images: str, form: str) -> None:
+        url = f"{images}configs/layout"
+        image = {
+            "plain": f"{url}#exit-code",
+            "encoded": quote(f"{url}#exit-code", safe=""),
+            "slash": f"{url}/#exit-code",
+            "relative": "images/default",
+        }[form]
+        page.open(f"{site}?image={image}")
+        if form == "relative":
+            page.wait_text("browsermount:~#", 60)
+        else:
+            page.wait_state("exited")
+            assert "exit code 42" in page.visible
+
+    def test_debian_from_another_origin(self, page: Page, site: str, images: str) -> None:
+        page.open(f"{site}?image={images}debian/layout")
+        page.wait_state("running", 120)
+        page.wait_text("# ")
+        page.type("cat /etc/debian_version; dpkg -l | grep -c ^ii; perl -e 'print 6*7,qq(\\n)'\r")
+        page.wait_text("42\n", 60)
+        assert "\n12." in page.text
+
+
+class TestErrors:
+    def test_not_found(self, page: Page, site: str) -> None:
+        text = page.failure(f"{site}?image=images/nothing")
+        assert "images/nothing/" in text
+        assert "index.json" in text
+        assert "Try again" in text
+
+    def test_a_web_page_instead_of_a_layout(self, page: Page, site: str, tmp_path: Path) -> None:
+        (tmp_path / "index.json").write_text("<!DOCTYPE html><title>hello</title>")
+        with served(tmp_path) as url:
+            assert "HTML page" in page.failure(f"{site}?image={url}")
+
+    def test_no_platform_that_can_be_run(self, page: Page, site: str, images: str) -> None:
+        text = page.failure(f"{site}?image={images}platforms/not-for-us")
+        assert "linux/amd64" in text
+        assert "linux/386" in text
+
+    def test_cors_refused(self, page: Page, site: str) -> None:
+        with served(DEFAULT, cors=False) as url:
+            text = page.failure(f"{site}?image={url}")
+        assert "Access-Control-Allow-Origin" in text
+        assert url.rstrip("/") in text
+
+    def test_a_server_that_is_not_there(self, page: Page, site: str, tmp_path: Path) -> None:
+        with served(tmp_path) as url:
+            pass
+        assert "cannot reach" in page.failure(f"{site}?image={url}").lower()
+
+    @pytest.mark.parametrize("damage", ["flip", "cut"])
+    def test_a_damaged_layer(self, page: Page, site: str, tmp_path: Path, damage: str) -> None:
+        copy = tmp_path / "image"
+        shutil.copytree(DEFAULT, copy)
+        layer = max(copy.rglob("blobs/*/*"), key=lambda path: path.stat().st_size)
+        data = bytearray(layer.read_bytes())
+        if damage == "flip":
+            data[len(data) // 2] ^= 1
+        else:
+            del data[len(data) // 2 :]
+        layer.write_bytes(data)
+        with served(copy) as url:
+            text = page.failure(f"{site}?image={url}")
+        assert layer.name in text
+        assert ("digest" if damage == "flip" else "ended after") in text
+
+    @pytest.mark.parametrize("image", ["javascript:alert(1)", "file:///etc/passwd", "a%20b"])
+    def test_what_is_no_reference(self, page: Page, site: str, image: str) -> None:
+        assert "cannot" in page.failure(f"{site}?image={image}").lower()
+
+    def test_an_unknown_user(self, page: Page, site: str, images: str) -> None:
+        text = page.failure(f"{site}?image={images}configs/layout#user-unknown")
+        assert "nosuchuser" in text
