@@ -21,6 +21,7 @@ from browsermount.errors import BrowsermountError
 from browsermount.events import Event
 from browsermount.mount import Mount, mount
 from browsermount.ninep import Server
+from browsermount.oci.image import ResolvedImage
 from browsermount.pyodide.arena import BufferArena
 from browsermount.pyodide.fetch import BrowserFetcher
 
@@ -64,7 +65,11 @@ class Worker:
         self._mount = None
         try:
             self._mount = await mount(
-                image, base=base, fetcher=BrowserFetcher(), arena=BufferArena(), on_event=on_event
+                image,
+                base=base,
+                fetcher=BrowserFetcher(),
+                new_arena=BufferArena,
+                on_event=on_event,
             )
         except BrowsermountError as error:
             return json.dumps({"error": {**error.to_dict(), "details": _details(error)}})
@@ -72,7 +77,7 @@ class Worker:
             _log.exception("mounting %s failed", image)
             return json.dumps({"error": _unexpected(error)})
         self.attach()
-        return json.dumps({"image": self._mount.image.to_dict()})
+        return json.dumps({"image": _describe(self._mount.image)})
 
     def attach(self) -> bool:
         """Open a new session on the mounted tree, for a new guest; False when there is none."""
@@ -106,7 +111,8 @@ class Worker:
         if isinstance(answer, bytes):
             size = len(answer)
             self._view[:size] = answer
-            return size
+            # No reply: the two sides no longer agree where frames begin.
+            return size or -1
         task = asyncio.ensure_future(self._finish(answer))
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
@@ -116,6 +122,15 @@ class Worker:
         reply = await answer
         if reply is not None:
             self._reply(to_js(reply))
+
+
+def _describe(image: ResolvedImage) -> dict[str, Any]:
+    return {
+        "reference": image.reference,
+        "digest": str(image.digest),
+        "platform": str(image.platform),
+        "config": json.loads(image.config.raw),
+    }
 
 
 def _details(error: BaseException) -> str:
