@@ -8,6 +8,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from browsermount.layers.entry import FileType
@@ -64,12 +65,19 @@ def _digest(path: bytes) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def work_directory() -> Iterator[Path]:
+    """Make a directory that goes at the end, on a file system with extended attributes."""
+    # That of the cache has them; /tmp may be a tmpfs without.
+    cache_directory().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".work-", dir=cache_directory()) as work:
+        yield Path(work)
+
+
 def unpack_with_umoci(layout: Path, tag: str) -> Records:
     """Let umoci unpack an image into this machine's file system, and read that."""
-    # The cache is on a real file system; /tmp may be one without extended attributes.
-    cache_directory().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_directory()) as work:
-        root = Path(work) / "rootfs"
+    with work_directory() as work:
+        root = work / "rootfs"
         command = ["umoci", "raw", "unpack", "--image", f"{layout}:{tag}", str(root)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -78,9 +86,8 @@ def unpack_with_umoci(layout: Path, tag: str) -> Records:
 
 def unpack_with_tar(layers: list[bytes]) -> Records:
     """Let GNU tar extract layers on top of each other; it knows nothing of whiteouts."""
-    cache_directory().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_directory()) as work:
-        root = Path(work) / "rootfs"
+    with work_directory() as work:
+        root = work / "rootfs"
         root.mkdir()
         for layer in layers:
             command = ["tar", "-x", "-p", "-C", str(root), "--numeric-owner", "--same-owner"]
@@ -130,7 +137,12 @@ async def mount_layout(layout: Path, tag: str | None = None) -> Mount:
 
 async def read_mount(mounted: Mount) -> Records:
     """Read the tree that our Python API gives."""
-    return with_names([entry async for entry in _read_tree(mounted.rootfs)])
+    return await read_tree(mounted.rootfs)
+
+
+async def read_tree(root: Inode) -> Records:
+    """Read a tree of our inodes."""
+    return with_names([entry async for entry in _read_tree(root)])
 
 
 async def _read_tree(root: Inode) -> AsyncIterator[tuple[bytes, int, Record]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -48,15 +48,15 @@ class Known:
     reason: str
 
 
-def with_names(entries: Iterable[tuple[bytes, int, Record]]) -> Records:
-    """Add to records which of them, by inode number, are names of one file."""
+def with_names(entries: Iterable[tuple[bytes, Hashable, Record]]) -> Records:
+    """Add to records which of them are names of one file, by what identifies the file."""
     records: Records = {}
-    groups: dict[int, list[bytes]] = defaultdict(list)
-    for path, inode, record in entries:
+    groups: dict[Hashable, list[bytes]] = defaultdict(list)
+    for path, file, record in entries:
         assert path not in records, path
         records[path] = record
         if record.type != "d":
-            groups[inode].append(path)
+            groups[file].append(path)
     for paths in groups.values():
         if len(paths) > 1:
             for path in paths:
@@ -79,10 +79,10 @@ def parse_probe(output: bytes) -> Records:
     return with_names(entries)
 
 
-def _parse_line(line: str) -> tuple[bytes, int, Record]:
+def _parse_line(line: str) -> tuple[bytes, str, Record]:
     path, *words = line.split(" ")
     assert len(words) == 12, f"the probe says {line!r}"
-    kind, mode, uid, gid, size, mtime, nlink, rdev, inode, target, digest, xattrs = words
+    kind, mode, uid, gid, size, mtime, nlink, rdev, file, target, digest, xattrs = words
     seconds, _, nanoseconds = mtime.partition(".")
     major, _, minor = rdev.partition(":")
     record = Record(
@@ -98,7 +98,7 @@ def _parse_line(line: str) -> tuple[bytes, int, Record]:
         digest="" if digest == "-" else digest,
         xattrs={} if xattrs == "-" else dict(map(_parse_xattr, xattrs.split(","))),
     )
-    return unescape(path), int(inode), record
+    return unescape(path), file, record
 
 
 def _parse_xattr(text: str) -> tuple[bytes, bytes]:

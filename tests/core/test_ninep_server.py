@@ -164,12 +164,18 @@ class TestWalk:
     def test_names_that_are_none(self, client: Client, name: bytes) -> None:
         assert client.error(wire.Twalk(0, 9, (name,))) == Errno.ENOENT
 
+    def test_an_open_fid_can_be_cloned(self, client: Client) -> None:
+        # Linux 6.2 and later open a file that is open already in this way.
+        opened = client.open(b"dir")
+        client.ask(wire.Twalk(opened, 9, ()), wire.Rwalk)
+        client.ask(wire.Tlopen(9, 0), wire.Rlopen)
+
     def test_refused(self, client: Client) -> None:
         opened = client.open(b"dir")
         assert client.error(wire.Twalk(0, 0xFFFFFFFF, ())) == Errno.EBADF
         assert client.error(wire.Twalk(77, 9, ())) == Errno.EBADF
         assert client.error(wire.Twalk(0, opened, ())) == Errno.EBADF
-        assert client.error(wire.Twalk(opened, 9, ())) == Errno.EBADF
+        assert client.error(wire.Twalk(opened, opened, ())) == Errno.EBADF
         assert client.error(wire.Twalk(0, 9, (b"..",) * 17)) == Errno.EINVAL
         assert client.error(wire.Twalk(0, 9, (b"n" * 300,))) == Errno.ENAMETOOLONG
 

@@ -167,19 +167,27 @@ def test_xattrs() -> None:
         pax(
             (b"SCHILY.xattr.user.binary", value),
             (b"SCHILY.xattr.security.capability", b"a=b\n"),
-            (b"LIBARCHIVE.xattr.user.only%20here", base64.b64encode(b"\0x").rstrip(b"=")),
+            # bsdtar repeats each attribute in this form, with another name if it has odd bytes.
+            (b"LIBARCHIVE.xattr.user.odd%20name", base64.b64encode(b"\0x").rstrip(b"=")),
             (b"LIBARCHIVE.xattr.user.binary", base64.b64encode(b"other")),
         )
         + header()
+        + pax((b"LIBARCHIVE.xattr.user.odd%20name", base64.b64encode(b"\0x").rstrip(b"=")))
         + header(b"g")
+        + header(b"h")
     )
-    first, second = parse(archive)
-    assert first.xattrs == {
-        b"user.binary": value,
-        b"security.capability": b"a=b\n",
-        b"user.only here": b"\0x",
-    }
-    assert second.xattrs == {}
+    first, second, third = parse(archive)
+    assert first.xattrs == {b"user.binary": value, b"security.capability": b"a=b\n"}
+    assert second.xattrs == {b"user.odd name": b"\0x"}
+    assert third.xattrs == {}
+
+
+def test_missing_padding_after_the_last_member_is_let_pass() -> None:
+    # Layers of `umoci insert` (0.4.7) end right after the last member's content.
+    archive = header(size=b"5") + b"hello"
+    assert parse(archive)[0].size == 5
+    with pytest.raises(InvalidLayer):
+        parse(archive[:-1])
 
 
 def test_a_name_with_a_slash_at_its_end_is_a_directory() -> None:

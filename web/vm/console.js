@@ -139,8 +139,7 @@ export class OutputBatch {
       // Not even the first piece goes at once, but when the emulator yields:
       // an echo often comes in several pieces.
       const delay = Math.max(0, OutputBatch.INTERVAL_MS - since);
-      if (delay === 0) queueMicrotask(() => this.flush());
-      else this.#timer = setTimeout(() => this.flush(), delay);
+      this.#timer = setTimeout(() => this.flush(), delay);
     }
   }
 

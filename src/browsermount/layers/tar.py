@@ -42,6 +42,14 @@ _TYPES = {
 _META_TYPES = frozenset({b"x", b"X", b"g", b"L", b"K"})
 
 
+# Linux's device numbers have 12 and 20 bits (kdev_t.h).
+_MAJORS = 1 << 12
+_MINORS = 1 << 20
+# What fits into the seconds of Linux's struct timespec64, in nanoseconds.
+_FIRST_TIME = -(1 << 63) * 1_000_000_000
+_LAST_TIME = ((1 << 63) - 1) * 1_000_000_000
+
+
 class _Malformed(Exception):
     pass
 
@@ -307,15 +315,18 @@ def _entry(header: bytes, size: int, pending: _Pending) -> tuple[Entry, int]:
     rdev = (0, 0)
     if file_type in (FileType.CHARACTER, FileType.BLOCK):
         rdev = (_number(header[329:337]), _number(header[337:345]))
+        if not (0 <= rdev[0] < _MAJORS and 0 <= rdev[1] < _MINORS):
+            raise _Malformed(f"a device has the number {rdev[0]}:{rdev[1]}")
+    mtime_ns = (
+        _nanoseconds(pax[b"mtime"]) if b"mtime" in pax else _number(header[136:148]) * 1_000_000_000
+    )
     entry = Entry(
         name=name,
         type=file_type,
         mode=_number(header[100:108]) & 0o7777,
         uid=_owner(pax.get(b"uid"), header[108:116]),
         gid=_owner(pax.get(b"gid"), header[116:124]),
-        mtime_ns=_nanoseconds(pax[b"mtime"])
-        if b"mtime" in pax
-        else _number(header[136:148]) * 1_000_000_000,
+        mtime_ns=min(max(mtime_ns, _FIRST_TIME), _LAST_TIME),
         size=size,
         link=link,
         rdev=rdev,
@@ -343,17 +354,25 @@ def _nanoseconds(text: bytes) -> int:
 
 
 def _xattrs(pax: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    found: dict[bytes, bytes] = {}
+    found = {
+        key.removeprefix(b"SCHILY.xattr."): value
+        for key, value in pax.items()
+        if key.startswith(b"SCHILY.xattr.")
+    }
+    if any(b"\0" in name for name in found):
+        raise _Malformed("the name of an extended attribute holds a zero byte")
+    if found:
+        # bsdtar writes both forms, and odd names differently in each of them: taken
+        # together they would be attributes that the file never had. Container engines
+        # only read star's form.
+        return found
     for key, value in pax.items():
         if key.startswith(b"LIBARCHIVE.xattr."):
             try:
                 decoded = base64.b64decode(value + b"=" * (-len(value) % 4))
             except binascii.Error:
                 raise _Malformed(f"{key!r} is not base64") from None
-            # Where both are there, star's form wins: it is the exact value.
-            found.setdefault(unquote_to_bytes(key[17:]), decoded)
-        elif key.startswith(b"SCHILY.xattr."):
-            found[key[13:]] = value
+            found[unquote_to_bytes(key.removeprefix(b"LIBARCHIVE.xattr."))] = decoded
     return found
 
 

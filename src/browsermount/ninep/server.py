@@ -316,8 +316,10 @@ class Server:
         fid = self._fid(request.fid)
         if len(request.names) > wire.MAX_WELEM or fid.xattr is not None:
             raise NinepError(Errno.EINVAL)
-        if fid.open:
-            raise NinepError(Errno.EBADF)  # intro(5): an open fid cannot be walked from
+        if fid.open and request.newfid == request.fid:
+            raise NinepError(Errno.EBADF)
+        # walk(5) forbids other walks from an open fid too, but Linux (6.2 and later) clones the
+        # one that it has when a file is opened a second time; other servers let it.
         inode = fid.inode
         qids: list[wire.Qid] = []
         for name in request.names:
@@ -410,7 +412,8 @@ _HANDLERS: dict[int, Callable[[Server, Any], wire.Message | Coroutine[Any, Any, 
 
 def qid_of(inode: Inode) -> wire.Qid:
     """Return an inode's identity; the tree never changes, so neither do versions."""
-    return wire.Qid(_QID_TYPES.get(inode.type, wire.QTFILE), 0, inode.ino)
+    # Linux (6.4 and later) does not cache files whose version is 0.
+    return wire.Qid(_QID_TYPES.get(inode.type, wire.QTFILE), 1, inode.ino)
 
 
 _QID_TYPES = {FileType.DIRECTORY: wire.QTDIR, FileType.SYMLINK: wire.QTSYMLINK}

@@ -71,6 +71,8 @@ class Merger:
         if name.startswith(WHITEOUT_PREFIX):
             self._white_out(parents, name)
             return
+        if any(parent.startswith(WHITEOUT_PREFIX) for parent in parents):
+            return  # below a whiteout, or in a directory of AUFS's own
         if len(name) > MAX_NAME:
             raise InvalidLayer(f"the name {name[:40]!r}... is longer than {MAX_NAME} bytes")
         # Found before anything of the same name goes: a link may well lead to itself.
@@ -195,7 +197,8 @@ def clean(path: bytes) -> list[bytes]:
 
 def _update(inode: Inode, entry: Entry) -> None:
     """Give an inode the metadata of an entry."""
-    inode.mode = entry.mode
+    # Linux has no permissions on symlinks and shows them as 0777.
+    inode.mode = 0o777 if inode.type is FileType.SYMLINK else entry.mode
     inode.uid = entry.uid
     inode.gid = entry.gid
     inode.mtime_ns = entry.mtime_ns

@@ -97,6 +97,7 @@ int main(void)
 	/* When memory runs out, the container's processes go first. */
 	write_string("/proc/self/oom_score_adj", "-1000");
 
+	relay_prepare();
 	json_t *start = wait_for_start();
 	failure_set_stage("mount");
 	machine_wake(start);
@@ -109,7 +110,6 @@ int main(void)
 	apply_size(&spec.process, start);
 
 	failure_set_stage("start");
-	relay_prepare();
 	container_start(&container, &spec);
 	send("started");
 

@@ -5,8 +5,8 @@
 #include "container.h"
 
 /*
- * Opens what it needs before the container starts: a process that ends at once
- * must not be missed.
+ * Opens what it needs before the host hears "ready": it may send input from
+ * then on, which a port that is not open yet would echo.
  */
 void relay_prepare(void);
 

@@ -1,0 +1,77 @@
+"""Images of random layers: many entries for few names, so that layers get in each other's way."""
+
+from __future__ import annotations
+
+import random
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tests.fixtures.layout import Layout, gzip_layer, member, tar_of
+
+NAMES = ("a", "b", "c", "d")
+FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
+Member = tuple[tarfile.TarInfo, bytes]
+
+
+def write_random_images(path: Path, seeds: Iterable[int]) -> None:
+    """Write a layout of random images; each has its seed as its name."""
+    layout = Layout(path)
+    layout.finish([_image(layout, seed) for seed in seeds])
+
+
+def _image(layout: Layout, seed: int) -> dict[str, object]:
+    source = random.Random(seed)
+    count = source.randint(1, 5)
+    archives = [
+        tar_of(_layer(source, number), format=source.choice(FORMATS)) for number in range(count)
+    ]
+    return layout.image([gzip_layer(archive) for archive in archives], ref=str(seed))
+
+
+def _layer(source: random.Random, number: int) -> list[Member]:
+    members: list[Member] = []
+    # Hard links only within a layer and to files: to anything else they are errors.
+    files: list[str] = []
+    for _ in range(source.randint(1, 12)):
+        path = _path(source)
+        attributes: dict[str, Any] = {
+            "mode": source.choice((0o644, 0o755, 0o600, 0o4755, 0o1777)),
+            "uid": source.choice((0, 0, 5, 1000)),
+            "gid": source.choice((0, 0, 7)),
+            "mtime": 1_000_000_000 + source.randint(0, 10**8),
+        }
+        if source.random() < 0.9:
+            # As every tool does. Without, a file in the way of a path is an error for umoci.
+            parents = [str(parent) for parent in PurePosixPath(path).parents][-2::-1]
+            members += [member(parent, type=tarfile.DIRTYPE, **attributes) for parent in parents]
+        kind = source.choices(
+            ("file", "directory", "symlink", "link", "whiteout", "opaque", "fifo"),
+            (6, 4, 3, 2, 4, 1, 1),
+        )[0]
+        if kind == "file":
+            members.append(member(path, f"{number} {path}\n".encode(), **attributes))
+            files.append(path)
+        elif kind == "directory":
+            members.append(member(path, type=tarfile.DIRTYPE, **attributes))
+        elif kind == "symlink":
+            target = source.choice(("", "", "/", "../", "./")) + _path(source).lstrip("./")
+            members.append(member(path, type=tarfile.SYMTYPE, linkname=target, **attributes))
+        elif kind == "fifo":
+            members.append(member(path, type=tarfile.FIFOTYPE, **attributes))
+        elif kind == "link" and files and members[-1][0].name == files[-1] != path:
+            # Right after its file, so that nothing can have replaced it.
+            if not path.startswith(files[-1]) and not files[-1].startswith(path):
+                members.append(member(path, type=tarfile.LNKTYPE, linkname=files[-1]))
+        elif kind == "whiteout":
+            directory, _, name = path.rpartition("/")
+            members.append(member(f"{directory}/.wh.{name}" if directory else f".wh.{name}"))
+        elif kind == "opaque":
+            members.append(member(f"{path}/.wh..wh..opq"))
+    return members
+
+
+def _path(source: random.Random) -> str:
+    path = "/".join(source.choice(NAMES) for _ in range(source.randint(1, 3)))
+    return source.choice(("", "", "./")) + path

@@ -1,0 +1,170 @@
+/** What the machine, its init and its starter promise.  Needs root, and diod. */
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import test from "node:test";
+
+import { runContainer } from "./container.mjs";
+
+/** @param {string} script @param {import("./container.mjs").Run} [how] */
+const sh = (script, how) => runContainer(["sh", "-c", script], how);
+/** @param {string | Uint8Array} data */
+const md5 = (data) => createHash("md5").update(data).digest("hex");
+
+/** Lines of 64 bytes. @param {number} count */
+const lines = (count) =>
+  Buffer.from(
+    Array.from({ length: count }, (_, i) => `${String(i).padStart(63, "x")}\n`).join(""),
+  );
+
+test("resumes and passes streams and the exit code on", async () => {
+  const result = await sh("echo out; echo err >&2; exit 3");
+  assert.deepEqual(result.stages, ["resumed", "ready", "mounted", "started"]);
+  assert.equal(result.stdout, "out\n");
+  assert.equal(result.stderr, "err\n");
+  assert.deepEqual(result.exit, { code: 3 });
+});
+
+test("boots without a snapshot", async () => {
+  const result = await sh("exit 4", { boot: true });
+  assert.deepEqual(result.stages, ["booting", "ready", "mounted", "started"]);
+  assert.deepEqual(result.exit, { code: 4 });
+});
+
+test("boots when the snapshot belongs to another machine", async () => {
+  const withSnapshot = { state: new ArrayBuffer(64), info: { memoryMiB: 128 } };
+  const result = await sh("exit 5", { withSnapshot });
+  assert.equal(result.stages[0], "booting");
+  assert.deepEqual(result.exit, { code: 5 });
+});
+
+test("the clock is right, and random numbers differ, after resuming", async () => {
+  const script = "date +%s; od -An -tx1 -N16 /dev/urandom";
+  const [one, two] = [await sh(script), await sh(script)].map((r) => r.stdout.split("\n"));
+  assert.ok(Math.abs(Number(two[0]) - Date.now() / 1000) < 10, two[0]);
+  assert.notEqual(one[1], two[1]);
+});
+
+test("a terminal has its size, and is resized", async () => {
+  let resized = false;
+  const result = await sh("stty size; trap 'stty size; exit 9' WINCH; echo ok; while :; do sleep 0.1; done", {
+    process: { terminal: true },
+    output: (text, machine) => {
+      if (!text.includes("ok") || resized) return;
+      resized = true;
+      machine.resize(77, 22);
+    },
+  });
+  assert.equal(result.stdout, "33 101\r\nok\r\n22 77\r\n");
+  assert.deepEqual(result.exit, { code: 9 });
+});
+
+test("Ctrl-C reaches the foreground process", async () => {
+  let sent = false;
+  const result = await sh("(trap - INT; echo ok; exec sleep 60); echo $?", {
+    process: { terminal: true },
+    output: (text, machine) => {
+      if (!text.includes("ok") || sent) return;
+      sent = true;
+      machine.write(Buffer.from([3]));
+    },
+  });
+  assert.match(result.stdout, /\^C/);
+  assert.equal(result.exit.code, 130);
+});
+
+for (const mode of ["raw -echo", "-echo"])
+  test(`a paste of 64 KiB arrives complete (stty ${mode})`, async () => {
+    const data = lines(1024);
+    let sent = false;
+    const result = await sh(`stty ${mode}; echo ok; head -c ${data.length} | md5sum`, {
+      process: { terminal: true },
+      output: (text, machine) => {
+        if (!text.includes("ok") || sent) return;
+        sent = true;
+        machine.write(data);
+      },
+    });
+    assert.ok(result.stdout.includes(md5(data)), result.stdout);
+  });
+
+test("standard input ends where the host ends it", async () => {
+  const data = lines(3000);
+  const result = await runContainer(["md5sum"], {
+    started: (machine) => {
+      machine.write(data);
+      machine.closeInput();
+    },
+  });
+  assert.equal(result.stdout, `${md5(data)}  -\n`);
+});
+
+test("a program that is not found, or may not be executed", async () => {
+  assert.deepEqual((await runContainer(["nope"])).error, {
+    stage: "start",
+    code: 127,
+    message: 'exec: "nope": executable file not found in $PATH',
+  });
+  assert.deepEqual((await runContainer(["/nope"])).error, {
+    stage: "start",
+    code: 127,
+    message: 'exec: "/nope": no such file or directory',
+  });
+  assert.deepEqual((await runContainer(["/etc/passwd"])).error, {
+    stage: "start",
+    code: 126,
+    message: 'exec: "/etc/passwd": permission denied',
+  });
+});
+
+test("a specification that cannot be carried out", async () => {
+  const result = await sh("true", { spec: { linux: { namespaces: [{ type: "user" }] } } });
+  assert.equal(result.error.stage, "bundle");
+  assert.match(result.error.message, /"user" is not supported/);
+});
+
+test("signals, and kill -9 of the first process", async () => {
+  const result = await sh("sleep 60", { started: (machine) => machine.signal(9) });
+  assert.deepEqual(result.exit, { code: 137, signal: 9 });
+  const stopped = await sh("trap 'exit 8' TERM; echo ok; while :; do sleep 0.1; done", {
+    output: (_text, machine) => machine.terminate(),
+  });
+  assert.deepEqual(stopped.exit, { code: 8 });
+});
+
+test("the process is what the specification says", async () => {
+  const script = "id; umask; pwd; echo $HOME; hostname; grep -E 'CapBnd|NoNew|Max open' /proc/self/status /proc/self/limits";
+  const result = await sh(script, {
+    process: {
+      user: { uid: 1000, gid: 1001, additionalGids: [7, 8], umask: 0o77 },
+      cwd: "/made/here",
+      noNewPrivileges: true,
+      capabilities: { bounding: ["CAP_CHOWN", "CAP_KILL"] },
+      rlimits: [{ type: "RLIMIT_NOFILE", soft: 100, hard: 200 }],
+    },
+  });
+  const [id, umask, cwd, home, host, ...status] = result.stdout.split("\n");
+  assert.equal(id, "uid=1000(user) gid=1001 groups=7,8");
+  assert.deepEqual([umask, cwd, home, host], ["0077", "/made/here", "/home/user", "box"]);
+  assert.match(status.join(" "), /CapBnd:\t0000000000000021/);
+  assert.match(status.join(" "), /NoNewPrivs:\t1/);
+  assert.match(status.join(" "), /Max open files +100 +200/);
+});
+
+test("links of the image do not lead mounts astray", async () => {
+  const mounts = [
+    { destination: "/proc", type: "proc", source: "proc" },
+    { destination: "/hostile/deep", type: "tmpfs", source: "tmpfs" },
+    { destination: "/etc/hosts", type: "bind", source: "hosts", options: ["bind", "ro"] },
+  ];
+  const script = "grep -E 'outside' /proc/mounts | cut -d' ' -f2; cat /outside/file";
+  const result = await sh(script.replace("cut -d' ' -f2", "while read a b c; do echo $b; done"), {
+    spec: { mounts },
+  });
+  assert.equal(result.stdout, "/outside/deep\n/outside/file\n127.0.0.1 localhost\n");
+});
+
+test("the root file system can be written to, or not", async () => {
+  assert.equal((await sh("echo x >/new && cat /new")).stdout, "x\n");
+  const result = await sh("echo x >/new", { spec: { root: { path: "rootfs", readonly: true } } });
+  assert.match(result.stderr, /Read-only file system/);
+});

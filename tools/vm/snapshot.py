@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""Makes the snapshot from which a machine resumes in the place of booting.
+
+The format of the state belongs to the exact version of v86, so it is made when
+a site is built, and is not committed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import tempfile
+from pathlib import Path
+
+import zstandard
+
+HERE = Path(__file__).resolve().parent
+IMAGE_DIR = HERE.parents[1] / "web" / "vm" / "image"
+DEFAULT_MEMORY_MIB = 512  # as in web/vm/machine.js
+STATE = "snapshot.zst"
+INFO = "snapshot.json"
+
+
+def make_snapshot(
+    out_dir: Path,
+    v86_dir: Path,
+    image_dir: Path = IMAGE_DIR,
+    memory_mib: int = DEFAULT_MEMORY_MIB,
+    level: int = 19,
+) -> None:
+    """Boot a machine and write its state, with what it belongs to.
+
+    Args:
+        out_dir: Gets snapshot.zst and snapshot.json.
+        v86_dir: Has libv86.mjs and v86.wasm, the files that the site will serve.
+        image_dir: Has the machine's files.
+        memory_mib: The memory of the machine, and of all that resume from it.
+        level: How hard zstd tries.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as work:
+        subprocess.run(
+            [
+                "node",
+                str(HERE / "snapshot.mjs"),
+                str(image_dir),
+                str(v86_dir),
+                str(memory_mib),
+                work,
+            ],
+            check=True,
+        )
+        state = (Path(work) / "snapshot.bin").read_bytes()
+        compressed = zstandard.ZstdCompressor(level=level).compress(state)
+        (out_dir / STATE).write_bytes(compressed)
+        (out_dir / INFO).write_bytes((Path(work) / INFO).read_bytes())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out_dir", type=Path)
+    parser.add_argument("--v86", type=Path, required=True, help="npm's v86/build")
+    parser.add_argument("--image", type=Path, default=IMAGE_DIR)
+    parser.add_argument("--memory", type=int, default=DEFAULT_MEMORY_MIB)
+    options = parser.parse_args()
+    make_snapshot(options.out_dir, options.v86, options.image, options.memory)
+
+
+if __name__ == "__main__":
+    main()

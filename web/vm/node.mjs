@@ -1,0 +1,99 @@
+/** What machine.js needs of a host that is Node: files, and 9P over a stream. */
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+
+/** @import { Duplex } from "node:stream" */
+/** @import { Handle9P, MachineOptions, SnapshotInfo } from "./machine.js" */
+
+/**
+ * Where the machine's files are.
+ * @typedef {object} Places
+ * @property {string} image the directory of bzImage, image.json and so on
+ * @property {string} [v86] the directory of libv86.mjs and v86.wasm; default:
+ *   that of the installed npm package
+ * @property {string} [snapshot] the directory of snapshot.json and its state
+ */
+
+/**
+ * The part of createMachine()'s options that says what the machine is made of.
+ * @param {Places} places
+ * @returns {Promise<Pick<MachineOptions, "V86" | "wasm" | "recipe" | "bootFiles" | "snapshot">>}
+ */
+export async function loadMachine({ image, v86 = installedV86(), snapshot }) {
+  const { V86 } = await import(
+    pathToFileURL(path.resolve(v86, "libv86.mjs")).href
+  );
+  const manifest = JSON.parse(
+    await readFile(path.join(image, "image.json"), "utf8"),
+  );
+  return {
+    V86,
+    wasm: await bytes(path.join(v86, "v86.wasm")),
+    recipe: manifest.recipe,
+    bootFiles: async () => ({
+      bios: await bytes(path.join(image, "seabios.bin")),
+      kernel: await bytes(path.join(image, "bzImage")),
+      initramfs: await bytes(path.join(image, "initramfs.cpio.zst")),
+    }),
+    ...(snapshot && { snapshot: await loadSnapshot(snapshot) }),
+  };
+}
+
+function installedV86() {
+  return path.dirname(createRequire(import.meta.url).resolve("v86"));
+}
+
+/** @param {string} directory */
+async function loadSnapshot(directory) {
+  /** @type {SnapshotInfo} */
+  const info = JSON.parse(
+    await readFile(path.join(directory, "snapshot.json"), "utf8"),
+  );
+  return { state: await bytes(path.join(directory, "snapshot.zst")), info };
+}
+
+/** @param {string} file */
+async function bytes(file) {
+  const buffer = await readFile(file);
+  // Small files are views on a buffer that is shared with others.
+  return buffer.buffer.slice(
+    buffer.byteOffset,
+    buffer.byteOffset + buffer.length,
+  );
+}
+
+/**
+ * A 9P server at the other end of a stream: frames begin with their length.
+ * @param {Duplex} stream
+ * @returns {Handle9P}
+ */
+export function handle9pOver(stream) {
+  /** Any of v86's callbacks will do: it looks at the reply's tag.
+   * @type {(frame: Uint8Array) => void} */
+  let reply = () => {};
+  /** @type {Buffer[]} */
+  let chunks = [];
+  let length = 0;
+  stream.on("data", (/** @type {Buffer} */ chunk) => {
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length < 4) return;
+    if (chunks[0].length < 4) chunks = [Buffer.concat(chunks)];
+    // A large frame comes in many chunks: they are put together only once.
+    if (length < chunks[0].readUInt32LE(0)) return;
+    let data = Buffer.concat(chunks);
+    while (data.length >= 4 && data.length >= data.readUInt32LE(0)) {
+      const size = data.readUInt32LE(0);
+      reply(new Uint8Array(data.subarray(0, size)));
+      data = data.subarray(size);
+    }
+    chunks = data.length > 0 ? [data] : [];
+    length = data.length;
+  });
+  return (request, replyToThis) => {
+    reply = replyToThis;
+    stream.write(request);
+  };
+}

@@ -1,0 +1,149 @@
+/**
+ * The worker of the virtual machine: machine.js, driven by the messages that
+ * messages.d.ts lists.
+ */
+import { FetchError, Fetcher } from "./assets.js";
+import { createMachine, MachineError } from "./machine.js";
+
+/** @import { Machine, Handle9P, SnapshotInfo } from "./machine.js" */
+/** @import * as Messages from "./messages.d.ts" */
+
+/** @type {Machine | undefined} */
+let machine;
+
+/**
+ * @param {Messages.WorkerMessage} message
+ * @param {Transferable[]} [transfer]
+ */
+function post(message, transfer = []) {
+  // A worker's own postMessage; the types in use describe a window's.
+  /** @type {any} */ (self).postMessage(message, transfer);
+}
+
+self.onmessage = (/** @type {MessageEvent<Messages.PageMessage>} */ event) => {
+  const message = event.data;
+  switch (message.type) {
+    case "boot":
+      boot(message).catch(fail);
+      break;
+    case "start":
+      machine?.start({ cols: message.cols, rows: message.rows });
+      break;
+    case "input":
+      machine?.write(message.data);
+      break;
+    case "closeInput":
+      machine?.closeInput();
+      break;
+    case "resize":
+      machine?.resize(message.cols, message.rows);
+      break;
+    case "signal":
+      machine?.signal(message.signal);
+      break;
+    case "terminate":
+      machine?.terminate(message.seconds);
+      break;
+    case "acknowledge":
+      machine?.acknowledge(message.bytes);
+      break;
+    case "stop":
+      machine?.stop();
+      self.close();
+      break;
+  }
+};
+
+/** @param {Messages.BootMessage} message */
+async function boot({ assets, memoryMiB, port }) {
+  const fetcher = new Fetcher((bytes, total) =>
+    post({ type: "stage", stage: "fetching", bytes, total }),
+  );
+  // All at once: the time to the prompt is mostly that of the slowest.
+  const [{ V86 }, wasm, image, snapshot] = await Promise.all([
+    import(assets.v86),
+    fetcher.bytes(assets.wasm),
+    fetcher.json(assets.image),
+    fetchSnapshot(fetcher, assets),
+  ]);
+  machine = await createMachine({
+    V86,
+    wasm,
+    recipe: image.recipe,
+    snapshot,
+    memoryMiB,
+    bootFiles: async () => {
+      const [bios, kernel, initramfs] = await Promise.all([
+        fetcher.bytes(assets.bios),
+        fetcher.bytes(assets.kernel),
+        fetcher.bytes(assets.initramfs),
+      ]);
+      return { bios, kernel, initramfs };
+    },
+    handle9p: through(port),
+    on: {
+      stage: (stage) => post({ type: "stage", ...stage }),
+      output: (data) => post({ type: "output", data }, [data.buffer]),
+      stdout: (data) => post({ type: "stdout", data }, [data.buffer]),
+      stderr: (data) => post({ type: "stderr", data }, [data.buffer]),
+      exit: (exit) => post({ type: "exit", ...exit }),
+      error: fail,
+    },
+  });
+}
+
+/**
+ * The saved state, if there is one. It only saves time: without it the machine
+ * boots, so that it cannot be had is no failure.
+ * @param {Fetcher} fetcher
+ * @param {Messages.Assets} assets
+ */
+async function fetchSnapshot(fetcher, { snapshot, snapshotInfo }) {
+  if (!snapshot || !snapshotInfo) return undefined;
+  try {
+    /** @type {[ArrayBuffer, SnapshotInfo]} */
+    const [state, info] = await Promise.all([
+      fetcher.bytes(snapshot),
+      fetcher.json(snapshotInfo),
+    ]);
+    return { state, info };
+  } catch (error) {
+    console.warn(`The machine will boot without its snapshot: ${error}`);
+    return undefined;
+  }
+}
+
+/**
+ * Requests go out through the port and replies come in, both as ArrayBuffers
+ * that hold just the frame. v86 finds the request by the reply's tag, so any of
+ * its callbacks will do for any reply.
+ * @param {MessagePort} port
+ * @returns {Handle9P}
+ */
+function through(port) {
+  /** @type {(frame: Uint8Array) => void} */
+  let reply = () => {};
+  port.onmessage = (event) => reply(new Uint8Array(event.data));
+  return (request, replyToThis) => {
+    reply = replyToThis;
+    const frame =
+      request.byteLength === request.buffer.byteLength
+        ? request
+        : request.slice();
+    port.postMessage(frame.buffer, [frame.buffer]);
+  };
+}
+
+/** @param {unknown} error */
+function fail(error) {
+  const message = error instanceof Error ? error.message : String(error);
+  if (error instanceof MachineError)
+    post({ type: "error", stage: error.stage, message, code: error.code });
+  else
+    post({
+      type: "error",
+      stage: error instanceof FetchError ? "fetch" : "machine",
+      message,
+      code: 125,
+    });
+}
