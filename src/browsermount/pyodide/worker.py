@@ -65,11 +65,7 @@ class Worker:
         self._mount = None
         try:
             self._mount = await mount(
-                image,
-                base=base,
-                fetcher=BrowserFetcher(),
-                new_arena=BufferArena,
-                on_event=on_event,
+                image, base=base, fetcher=BrowserFetcher(), new_arena=BufferArena, on_event=on_event
             )
         except BrowsermountError as error:
             return json.dumps({"error": {**error.to_dict(), "details": _details(error)}})
