@@ -4,7 +4,7 @@
  */
 import { execFile, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { cp, mkdir, mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, cp, mkdir, mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -38,7 +38,7 @@ async function cached(name, make) {
 }
 
 async function rootfs() {
-  return cached("rootfs-2", async (directory) => {
+  return cached("rootfs-3", async (directory) => {
     const script = [
       "import sys; from pathlib import Path; from debian import Archive, unpack",
       "work = Path(sys.argv[1]); archive = Archive(work / 'apt'); archive.update()",
@@ -47,6 +47,7 @@ async function rootfs() {
     await run("python3", ["-c", script, directory], {
       env: { ...process.env, PYTHONPATH: TOOLS },
     });
+    await chmod(directory, 0o755); // of the container's "/"
     const bin = path.join(directory, "bin");
     await mkdir(bin);
     await rename(path.join(directory, "package/bin/busybox"), path.join(bin, "busybox"));
@@ -164,7 +165,8 @@ export async function runContainer(args, how = {}) {
   const server = spawn("diod", ["-f", "-n", "-N", "-e", tree, "-r3", "-w3", "-L/dev/null"], {
     stdio: ["ignore", "ignore", "inherit", "pipe"],
   });
-  const handle9p = handle9pOver(/** @type {any} */ (server.stdio[3]));
+  const connection = /** @type {import("node:net").Socket} */ (server.stdio[3]);
+  const handle9p = handle9pOver(connection);
 
   /** @type {{ stdout: string, stderr: string, stages: string[], exit?: any, error?: any }} */
   const result = { stdout: "", stderr: "", stages: [] };
@@ -177,14 +179,11 @@ export async function runContainer(args, how = {}) {
   };
   try {
     await new Promise((resolve, reject) => {
-      const places = {
-        image: IMAGE,
-        v86: V86,
-      };
       const begin = async () => {
         machine = await createMachine({
           ...(await loadMachine({
-            ...places,
+            image: IMAGE,
+            v86: V86,
             ...(!how.boot && { snapshot: await snapshot() }),
           })),
           ...(how.withSnapshot && { snapshot: how.withSnapshot }),
@@ -199,8 +198,7 @@ export async function runContainer(args, how = {}) {
             stdout: output,
             stderr: (bytes) => (result.stderr += Buffer.from(bytes)),
             exit: (exit) => resolve((result.exit = exit)),
-            error: ({ stage, code, message }) =>
-              resolve((result.error = { stage, code, message })),
+            error: ({ stage, code, message }) => resolve((result.error = { stage, code, message })),
           },
         });
         machine.start({ cols: 101, rows: 33 });
@@ -209,7 +207,8 @@ export async function runContainer(args, how = {}) {
     });
   } finally {
     machine?.stop();
-    server.kill();
+    connection.destroy();
+    server.kill("SIGKILL");
     await rm(tree, { recursive: true });
   }
   return result;

@@ -12,9 +12,7 @@ const md5 = (data) => createHash("md5").update(data).digest("hex");
 
 /** Lines of 64 bytes. @param {number} count */
 const lines = (count) =>
-  Buffer.from(
-    Array.from({ length: count }, (_, i) => `${String(i).padStart(63, "x")}\n`).join(""),
-  );
+  Buffer.from(Array.from({ length: count }, (_, i) => `${String(i).padStart(63, "x")}\n`).join(""));
 
 test("resumes and passes streams and the exit code on", async () => {
   const result = await sh("echo out; echo err >&2; exit 3");
@@ -46,14 +44,17 @@ test("the clock is right, and random numbers differ, after resuming", async () =
 
 test("a terminal has its size, and is resized", async () => {
   let resized = false;
-  const result = await sh("stty size; trap 'stty size; exit 9' WINCH; echo ok; while :; do sleep 0.1; done", {
-    process: { terminal: true },
-    output: (text, machine) => {
-      if (!text.includes("ok") || resized) return;
-      resized = true;
-      machine.resize(77, 22);
+  const result = await sh(
+    "stty size; trap 'stty size; exit 9' WINCH; echo ok; while :; do sleep 0.1; done",
+    {
+      process: { terminal: true },
+      output: (text, machine) => {
+        if (!text.includes("ok") || resized) return;
+        resized = true;
+        machine.resize(77, 22);
+      },
     },
-  });
+  );
   assert.equal(result.stdout, "33 101\r\nok\r\n22 77\r\n");
   assert.deepEqual(result.exit, { code: 9 });
 });
@@ -132,7 +133,8 @@ test("signals, and kill -9 of the first process", async () => {
 });
 
 test("the process is what the specification says", async () => {
-  const script = "id; umask; pwd; echo $HOME; hostname; grep -E 'CapBnd|NoNew|Max open' /proc/self/status /proc/self/limits";
+  const script =
+    "id; umask; pwd; echo $HOME; hostname; grep -E 'CapBnd|NoNew|Max open' /proc/self/status /proc/self/limits";
   const result = await sh(script, {
     process: {
       user: { uid: 1000, gid: 1001, additionalGids: [7, 8], umask: 0o77 },

@@ -44,9 +44,7 @@ function forwardInput(machine) {
   if (stdin.isTTY) stdin.setRawMode(true);
   stdin.on("data", (/** @type {Buffer} */ data) => machine.write(data));
   stdin.on("end", () => machine.closeInput());
-  process.stdout.on("resize", () =>
-    machine.resize(process.stdout.columns, process.stdout.rows),
-  );
+  process.stdout.on("resize", () => machine.resize(process.stdout.columns, process.stdout.rows));
   for (const name of /** @type {const} */ (["SIGTERM", "SIGHUP"]))
     process.on(name, () => machine.signal(constants.signals[name]));
 }

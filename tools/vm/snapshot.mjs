@@ -21,7 +21,4 @@ const machine = await createMachine({
 const { state, info } = await machine.snapshot();
 machine.stop();
 await writeFile(path.join(output, "snapshot.bin"), new Uint8Array(state));
-await writeFile(
-  path.join(output, "snapshot.json"),
-  `${JSON.stringify(info, null, 2)}\n`,
-);
+await writeFile(path.join(output, "snapshot.json"), `${JSON.stringify(info, null, 2)}\n`);

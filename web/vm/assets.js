@@ -42,9 +42,7 @@ export class Fetcher {
     }
     const file = new Blob(chunks);
     return chunks[0]?.[0] === 0x1f && chunks[0][1] === 0x8b
-      ? new Response(
-          file.stream().pipeThrough(new DecompressionStream("gzip")),
-        ).arrayBuffer()
+      ? new Response(file.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer()
       : file.arrayBuffer();
   }
 
@@ -69,8 +67,7 @@ export class Fetcher {
     } catch (error) {
       throw new FetchError(`${url}: ${error}`);
     }
-    if (!response.ok)
-      throw new FetchError(`${url}: the server answered ${response.status}`);
+    if (!response.ok) throw new FetchError(`${url}: the server answered ${response.status}`);
     return response;
   }
 }

@@ -13,9 +13,7 @@ export class LineReader {
    * @returns {string[]}
    */
   read(bytes) {
-    const lines = (
-      this.#rest + this.#decoder.decode(bytes, { stream: true })
-    ).split("\n");
+    const lines = (this.#rest + this.#decoder.decode(bytes, { stream: true })).split("\n");
     this.#rest = lines.pop() ?? "";
     return lines;
   }
@@ -73,10 +71,7 @@ export class InputWindow {
   }
 
   #sendMore() {
-    while (
-      this.#waiting.length > 0 &&
-      this.#outstanding.length < InputWindow.PORTIONS
-    ) {
+    while (this.#waiting.length > 0 && this.#outstanding.length < InputWindow.PORTIONS) {
       const portion = this.#nextPortion();
       if (portion.length === 0) continue;
       this.#outstanding.push(portion.length);

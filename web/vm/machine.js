@@ -101,8 +101,7 @@ export async function createMachine(options) {
   const stage = options.on?.stage ?? (() => {});
   const module = await WebAssembly.compile(options.wasm);
   const { snapshot } = options;
-  const memoryMiB =
-    options.memoryMiB ?? snapshot?.info.memoryMiB ?? DEFAULT_MEMORY_MIB;
+  const memoryMiB = options.memoryMiB ?? snapshot?.info.memoryMiB ?? DEFAULT_MEMORY_MIB;
 
   let reason = "there is no snapshot";
   if (snapshot) {
@@ -153,12 +152,10 @@ export async function snapshotInfo({ wasm, recipe }, memoryMiB) {
  * @param {SnapshotInfo} expected
  */
 function differences(actual, expected) {
-  const names = /** @type {(keyof SnapshotInfo)[]} */ (
-    Object.keys(expected)
-  ).filter((name) => actual[name] !== expected[name]);
-  return names.length > 0
-    ? `the snapshot has another ${names.join(" and ")}`
-    : "";
+  const names = /** @type {(keyof SnapshotInfo)[]} */ (Object.keys(expected)).filter(
+    (name) => actual[name] !== expected[name],
+  );
+  return names.length > 0 ? `the snapshot has another ${names.join(" and ")}` : "";
 }
 
 /** @param {ArrayBuffer} bytes */
@@ -169,9 +166,7 @@ async function sha256(bytes) {
 
 /** @param {Uint8Array} bytes */
 function toHex(bytes) {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(
-    "",
-  );
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** @param {unknown} error */
@@ -299,11 +294,7 @@ export class Machine {
   async _resume(state) {
     await this.#createEmulator({});
     await this.#emulator.restore_state(state);
-    const answer = this.#exchange(
-      { type: "hello" },
-      "ready",
-      RESUME_TIMEOUT_MS,
-    );
+    const answer = this.#exchange({ type: "hello" }, "ready", RESUME_TIMEOUT_MS);
     this.#emulator.run();
     await answer;
   }
@@ -365,9 +356,8 @@ export class Machine {
     this.#onOutput(PORT.control, (bytes) => {
       for (const line of this.#lines.read(bytes)) this.#receive(line);
     });
-    this.#emulator.add_listener(
-      "serial0-output-byte",
-      (/** @type {number} */ byte) => this.#readLog(byte),
+    this.#emulator.add_listener("serial0-output-byte", (/** @type {number} */ byte) =>
+      this.#readLog(byte),
     );
     this.#emulator.add_listener("cpu-event-halt", () =>
       this.#fail(new MachineError("machine", "the machine halted")),
@@ -422,14 +412,11 @@ export class Machine {
         );
         break;
       case "error":
-        this.#fail(
-          new MachineError(message.stage, message.message, message.code),
-        );
+        this.#fail(new MachineError(message.stage, message.message, message.code));
         break;
       case "ready":
         // A kernel that has crashed so badly that it could not say so.
-        if (this.#started)
-          this.#fail(new MachineError("machine", "the machine was reset"));
+        if (this.#started) this.#fail(new MachineError("machine", "the machine was reset"));
         break;
     }
   }
@@ -441,8 +428,7 @@ export class Machine {
     if (byte !== 10) return;
     const panic = /Kernel panic - not syncing: .*\n$/.exec(this.#log);
     if (panic) this.#fail(new MachineError("machine", panic[0].trim()));
-    if (this.#log.length > 2 * LOG_LENGTH)
-      this.#log = this.#log.slice(-LOG_LENGTH);
+    if (this.#log.length > 2 * LOG_LENGTH) this.#log = this.#log.slice(-LOG_LENGTH);
   }
 
   /** @param {MachineError} error */
@@ -471,10 +457,7 @@ export class Machine {
   #expect(type, timeout) {
     return new Promise((resolve, reject) => {
       const timer = timeout
-        ? setTimeout(
-            () => reject(new MachineError("machine", "it does not answer")),
-            timeout,
-          )
+        ? setTimeout(() => reject(new MachineError("machine", "it does not answer")), timeout)
         : undefined;
       this.#awaited.set(type, () => {
         clearTimeout(timer);
@@ -500,8 +483,7 @@ export class Machine {
 
   #adjustFlow() {
     const paused =
-      this.#acknowledges &&
-      this.#outstanding > (this.#paused ? LOW_WATER : HIGH_WATER);
+      this.#acknowledges && this.#outstanding > (this.#paused ? LOW_WATER : HIGH_WATER);
     if (paused === this.#paused) return;
     this.#paused = paused;
     this.#sendControl({ type: "flow", paused });

@@ -151,8 +151,4 @@ export interface ErrorMessage {
 }
 
 export type WorkerMessage =
-  | StageMessage
-  | OutputMessage
-  | StreamMessage
-  | ExitMessage
-  | ErrorMessage;
+  StageMessage | OutputMessage | StreamMessage | ExitMessage | ErrorMessage;

@@ -22,12 +22,8 @@ import { pathToFileURL } from "node:url";
  * @returns {Promise<Pick<MachineOptions, "V86" | "wasm" | "recipe" | "bootFiles" | "snapshot">>}
  */
 export async function loadMachine({ image, v86 = installedV86(), snapshot }) {
-  const { V86 } = await import(
-    pathToFileURL(path.resolve(v86, "libv86.mjs")).href
-  );
-  const manifest = JSON.parse(
-    await readFile(path.join(image, "image.json"), "utf8"),
-  );
+  const { V86 } = await import(pathToFileURL(path.resolve(v86, "libv86.mjs")).href);
+  const manifest = JSON.parse(await readFile(path.join(image, "image.json"), "utf8"));
   return {
     V86,
     wasm: await bytes(path.join(v86, "v86.wasm")),
@@ -48,9 +44,7 @@ function installedV86() {
 /** @param {string} directory */
 async function loadSnapshot(directory) {
   /** @type {SnapshotInfo} */
-  const info = JSON.parse(
-    await readFile(path.join(directory, "snapshot.json"), "utf8"),
-  );
+  const info = JSON.parse(await readFile(path.join(directory, "snapshot.json"), "utf8"));
   return { state: await bytes(path.join(directory, "snapshot.zst")), info };
 }
 
@@ -58,10 +52,7 @@ async function loadSnapshot(directory) {
 async function bytes(file) {
   const buffer = await readFile(file);
   // Small files are views on a buffer that is shared with others.
-  return buffer.buffer.slice(
-    buffer.byteOffset,
-    buffer.byteOffset + buffer.length,
-  );
+  return buffer.buffer.slice(buffer.byteOffset, buffer.byteOffset + buffer.length);
 }
 
 /**

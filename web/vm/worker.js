@@ -102,10 +102,7 @@ async function fetchSnapshot(fetcher, { snapshot, snapshotInfo }) {
   if (!snapshot || !snapshotInfo) return undefined;
   try {
     /** @type {[ArrayBuffer, SnapshotInfo]} */
-    const [state, info] = await Promise.all([
-      fetcher.bytes(snapshot),
-      fetcher.json(snapshotInfo),
-    ]);
+    const [state, info] = await Promise.all([fetcher.bytes(snapshot), fetcher.json(snapshotInfo)]);
     return { state, info };
   } catch (error) {
     console.warn(`The machine will boot without its snapshot: ${error}`);
@@ -126,10 +123,7 @@ function through(port) {
   port.onmessage = (event) => reply(new Uint8Array(event.data));
   return (request, replyToThis) => {
     reply = replyToThis;
-    const frame =
-      request.byteLength === request.buffer.byteLength
-        ? request
-        : request.slice();
+    const frame = request.byteLength === request.buffer.byteLength ? request : request.slice();
     port.postMessage(frame.buffer, [frame.buffer]);
   };
 }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from browsermount.blobs.verify import verify
 from browsermount.errors import ImageNotFound, InvalidImage, NoMatchingPlatform
@@ -53,6 +54,15 @@ class ResolvedImage:
     platform: Platform
     manifest: Manifest
     config: ImageConfig
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a page shows of an image, ready for JSON."""
+        return {
+            "reference": self.reference,
+            "digest": str(self.digest),
+            "platform": str(self.platform),
+            "config": json.loads(self.config.raw),
+        }
 
 
 @dataclass(frozen=True, slots=True)

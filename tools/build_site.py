@@ -1,0 +1,233 @@
+"""Builds the site: one static folder that holds all that the page needs.
+
+Needs ``npm ci`` and the development dependencies; asks pip for micropip's wheel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tools.build_wheel import build_wheel  # noqa: E402
+from tools.vm.snapshot import make_snapshot  # noqa: E402
+
+WEB = ROOT / "web"
+MODULES = ROOT / "node_modules"
+STAMP = ".build.json"
+
+# What of web/ goes into the site as it is; declarations and Node's parts do not.
+_SUFFIXES = {".html", ".css", ".js"}
+
+_VENDOR = {
+    "v86.mjs": "v86/build/libv86.mjs",
+    "v86.wasm": "v86/build/v86.wasm",
+    "xterm.mjs": "@xterm/xterm/lib/xterm.mjs",
+    "xterm.css": "@xterm/xterm/css/xterm.css",
+    "addon-fit.mjs": "@xterm/addon-fit/lib/addon-fit.mjs",
+    "xterm-pty.mjs": "xterm-pty/index.mjs",
+}
+_NOTICES = ("v86", "@xterm/xterm", "@xterm/addon-fit", "xterm-pty", "pyodide")
+
+
+def build(out: Path, cache: Path | None = None) -> None:
+    """Build the site into a folder; what is there already and up to date is left alone.
+
+    Args:
+        out: The folder, which is made where it is missing.
+        cache: Where the slow parts are kept between builds; by default beside the checkout's
+            other build results.
+
+    Raises:
+        SystemExit: Something that the build needs is missing; the message says what.
+    """
+    if not MODULES.is_dir():
+        raise SystemExit("node_modules is missing: run npm ci first")
+    cache = cache or ROOT / "build" / "site"
+    key = _digest(_inputs())
+    stamp = out / STAMP
+    if stamp.exists() and json.loads(stamp.read_text())["key"] == key:
+        return
+    cache.mkdir(parents=True, exist_ok=True)
+    if out.exists() and any(out.iterdir()) and not stamp.exists():
+        raise SystemExit(f"{out} is not empty and was not made by this program: remove it first")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".site-") as work:
+        new = Path(work) / "site"
+        new.mkdir()
+        _copy_page(new)
+        _add_machine(new, cache)
+        _add_python(new, cache)
+        _write_notices(new)
+        (new / STAMP).write_text(json.dumps({"key": key}))
+        # mkdtemp's own mode would keep a web server's user out.
+        new.chmod(0o755)
+        if out.exists():
+            shutil.rmtree(out)
+        new.rename(out)
+
+
+def _inputs() -> Iterable[Path]:
+    for folder in ("web", "src", "tools/site"):
+        yield from _files(ROOT / folder)
+    yield from (ROOT / name for name in ("package-lock.json", "pyproject.toml"))
+    yield Path(__file__)
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    whole = hashlib.sha256()
+    for path in paths:
+        whole.update(f"{path.name}\0".encode())
+        whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()
+
+
+def _copy_page(site: Path) -> None:
+    for path in _files(WEB):
+        name = path.relative_to(WEB)
+        if path.suffix in _SUFFIXES or name.parts[0] == "images" or name.parts[:2] == (
+            "vm",
+            "image",
+        ):
+            target = site / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+    (site / "vendor").mkdir()
+    for target_name, source in _VENDOR.items():
+        shutil.copyfile(MODULES / source, site / "vendor" / target_name)
+
+
+def _add_machine(site: Path, cache: Path) -> None:
+    v86 = MODULES / "v86" / "build"
+    image = WEB / "vm" / "image"
+    code = [WEB / "vm" / "machine.js", WEB / "vm" / "console.js"]
+    key = _digest([v86 / "v86.wasm", v86 / "libv86.mjs", *_files(image), *code])
+    kept = cache / f"machine-{key[:20]}"
+    if not kept.exists():
+        with tempfile.TemporaryDirectory(dir=cache) as work:
+            made = Path(work) / "made"
+            make_snapshot(made, v86, image)
+            made.rename(kept)
+    for path in kept.iterdir():
+        shutil.copyfile(path, site / "vm" / path.name)
+
+
+def _add_python(site: Path, cache: Path) -> None:
+    source = MODULES / "pyodide"
+    target = site / "pyodide"
+    target.mkdir()
+    with tempfile.TemporaryDirectory() as work:
+        wheel = build_wheel(Path(work))
+        micropip = _micropip(source, cache)
+        for path in (wheel, micropip):
+            shutil.copyfile(path, target / path.name)
+        for name in ("pyodide.mjs", "pyodide.asm.mjs"):
+            shutil.copyfile(source / name, target / name)
+        shutil.copyfile(_standard_library(source, cache), target / "python_stdlib.zip")
+        _write_lock(source, target, wheel, micropip)
+        # The engine itself is needed by Node here, and goes into the site compressed.
+        shutil.copyfile(source / "pyodide.asm.wasm", target / "pyodide.asm.wasm")
+        snapshot = Path(work) / "snapshot.bin"
+        _node("snapshot.mjs", target, wheel, snapshot)
+        _compress(snapshot, target / "snapshot.bin.gz")
+        _compress(source / "pyodide.asm.wasm", target / "pyodide.asm.wasm.gz")
+        (target / "pyodide.asm.wasm").unlink()
+
+
+def _standard_library(source: Path, cache: Path) -> Path:
+    script = ROOT / "tools" / "site" / "compile_stdlib.mjs"
+    key = _digest([source / "python_stdlib.zip", source / "pyodide.asm.wasm", script])
+    kept = cache / f"stdlib-{key[:20]}.zip"
+    if not kept.exists():
+        made = kept.with_suffix(".new")
+        _node("compile_stdlib.mjs", source, made)
+        made.rename(kept)
+    return kept
+
+
+def _micropip(source: Path, cache: Path) -> Path:
+    """Return the wheel that this Pyodide's own lock file names, checked against it."""
+    entry = json.loads((source / "pyodide-lock.json").read_text())["packages"]["micropip"]
+    kept: Path = cache / entry["file_name"]
+    if not kept.exists():
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        # For the Python of Pyodide, which is not the one that this runs on.
+        command += ["--python-version", "3.14", "--only-binary", ":all:", "--dest", str(cache)]
+        subprocess.run([*command, f"micropip=={entry['version']}"], check=True)
+    if hashlib.sha256(kept.read_bytes()).hexdigest() != entry["sha256"]:
+        kept.unlink()
+        raise SystemExit(f"{kept.name} is not the file that Pyodide's lock file names; try again")
+    return kept
+
+
+def _write_lock(source: Path, target: Path, wheel: Path, micropip: Path) -> None:
+    """Write a lock file that lists just the wheels that the site holds."""
+    original = json.loads((source / "pyodide-lock.json").read_text())
+    mine = {
+        "depends": [],
+        "file_name": wheel.name,
+        "imports": ["browsermount"],
+        "install_dir": "site",
+        "name": "browsermount",
+        "package_type": "package",
+        "sha256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
+        "unvendored_tests": False,
+        "version": wheel.name.split("-")[1],
+    }
+    lock = {
+        "info": original["info"],
+        "packages": {
+            "browsermount": mine,
+            "micropip": {**original["packages"]["micropip"], "file_name": micropip.name},
+        },
+    }
+    (target / "pyodide-lock.json").write_text(json.dumps(lock, indent=1))
+
+
+def _node(script: str, *arguments: Path) -> None:
+    command = ["node", str(ROOT / "tools" / "site" / script), *map(str, arguments)]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def _compress(source: Path, target: Path) -> None:
+    # No name and no time in it: the same input gives the same file.
+    target.write_bytes(gzip.compress(source.read_bytes(), 9, mtime=0))
+
+
+def _write_notices(site: Path) -> None:
+    """Write the licences of all that is not ours."""
+    parts = [
+        "browsermount is under the Apache License, Version 2.0. The site holds works of others:\n",
+        "The virtual machine's kernel and programs: see vm/image/README.md.\n",
+    ]
+    for name in _NOTICES:
+        folder = MODULES / name
+        package = json.loads((folder / "package.json").read_text())
+        parts.append(f"\n== {name} {package['version']}, {package.get('license', '')}\n")
+        for licence in sorted(folder.glob("LICEN[CS]E*")):
+            parts.append(licence.read_text())
+    parts.append("\n== micropip, MPL-2.0: https://github.com/pyodide/micropip\n")
+    parts.append("== CPython, in Pyodide, PSF-2.0: https://docs.python.org/3/license.html\n")
+    (site / "THIRD-PARTY-NOTICES.txt").write_text("".join(parts))
+    shutil.copyfile(ROOT / "LICENSE", site / "LICENSE.txt")
+    shutil.copyfile(WEB / "vm" / "image" / "README.md", site / "vm" / "image" / "README.md")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, help="the folder to make, such as dist/site")
+    build(parser.parse_args().out)

@@ -1,0 +1,260 @@
+/**
+ * `<container-terminal image="...">`: a container image running in a page.
+ *
+ * Attributes:
+ * - `image`: the URL of an OCI image layout, absolute or relative to the page.
+ * - `autofocus`: the terminal takes the keyboard when it is there.
+ *
+ * Events, all of which bubble: `started`, `exit` (detail: `{code, signal}`) and
+ * `failure` (detail: `{code, message, hint, details}`).
+ *
+ * The element's files are found beside this module, so a page of another folder
+ * or site only needs to import it.
+ */
+
+import { ProgressView } from "./progress.js";
+import { Session } from "./session.js";
+import { ContainerConsole } from "./terminal.js";
+
+/** @import { Failure } from "./messages.js" */
+
+const BASE = new URL("./", import.meta.url);
+
+/** After so many milliseconds without news the person is told what is being waited for. */
+const PATIENCE_MS = 20000;
+
+/** @param {string} path */
+function addStyle(path) {
+  const href = new URL(path, BASE).href;
+  if (document.querySelector(`link[href="${href}"]`)) return;
+  const link = document.createElement("link");
+  link.rel = "stylesheet";
+  link.href = href;
+  document.head.append(link);
+}
+
+/**
+ * @param {string} name
+ * @param {string} className
+ * @param {string} [text]
+ */
+function make(name, className, text = "") {
+  const element = document.createElement(name);
+  element.className = className;
+  element.textContent = text;
+  return element;
+}
+
+export class ContainerTerminal extends HTMLElement {
+  static observedAttributes = ["image"];
+
+  /** @type {Session | undefined} */
+  #session;
+  /** @type {ContainerConsole | undefined} */
+  #console;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #patience;
+
+  connectedCallback() {
+    addStyle("vendor/xterm.css");
+    addStyle("container-terminal.css");
+    this.screen = make("div", "bm-screen");
+    this.loading = make("section", "bm-loading");
+    this.bar = make("div", "bm-bar");
+    this.bar.setAttribute("role", "status");
+    this.bar.hidden = true;
+    this.replaceChildren(this.screen, this.bar, this.loading);
+    this.open();
+  }
+
+  disconnectedCallback() {
+    this.close();
+  }
+
+  /** @param {string} _name @param {string | null} before @param {string | null} now */
+  attributeChangedCallback(_name, before, now) {
+    if (this.isConnected && this.screen && before !== now) this.open();
+  }
+
+  /** The xterm.js terminal, when there is one. */
+  get terminal() {
+    return this.#console?.terminal;
+  }
+
+  /** What can be read on the terminal, scrolled-off lines included. */
+  get text() {
+    const buffer = this.terminal?.buffer.active;
+    if (!buffer) return "";
+    let text = "";
+    for (let i = 0; i < buffer.length; i += 1) {
+      const line = buffer.getLine(i);
+      const next = buffer.getLine(i + 1);
+      text += line?.translateToString(!next?.isWrapped) ?? "";
+      if (!next?.isWrapped) text += "\n";
+    }
+    return text.trimEnd();
+  }
+
+  /** Mount the image and run it. */
+  open() {
+    this.close();
+    this.dataset.state = "loading";
+    const image = this.getAttribute("image");
+    if (!image) {
+      this.#fail({
+        code: "invalid-reference",
+        message: "no image was given",
+        hint: "Set the attribute image to the URL of an OCI image layout.",
+        details: "",
+      });
+      return;
+    }
+    const view = this.#showProgress();
+    const screen = /** @type {HTMLElement} */ (this.screen);
+    const terminal = new ContainerConsole(screen, {
+      onInput: (data) => session.input(data),
+      onResize: (cols, rows) => session.resize(cols, rows),
+      onShown: (bytes) => session.shown(bytes),
+    });
+    const session = new Session(
+      BASE,
+      image,
+      {
+        runtime: (message) => this.#news(() => this.view?.runtime(message)),
+        event: (event) => this.#news(() => this.view?.event(event)),
+        machine: (stage) => {
+          this.#news(() => this.view?.machine(stage));
+          if (stage.stage === "started") this.#begin();
+        },
+        mounted: (info) => {
+          this.info = info;
+        },
+        output: (data) => terminal.write(data),
+        exit: (code, signal) => this.#end(code, signal),
+        error: (failure) => this.#fail(failure),
+      },
+      () => terminal.size,
+    );
+    this.view = view;
+    this.#console = terminal;
+    this.#session = session;
+    this.#news(() => {});
+    session.open();
+  }
+
+  /** Run the image once more, in a fresh container. */
+  restart() {
+    if (!this.#session) {
+      this.open();
+      return;
+    }
+    this.dataset.state = "loading";
+    this.#console?.reset();
+    this.view = this.#showProgress();
+    this.view.runtimeLine.show("ready", 1);
+    this.view.imageLine.show("mounted", 1);
+    this.#news(() => {});
+    this.#session.restart();
+  }
+
+  /** End everything. */
+  close() {
+    clearTimeout(this.#patience);
+    this.#session?.close();
+    this.#session = undefined;
+    this.#console?.dispose();
+    this.#console = undefined;
+    this.screen?.replaceChildren();
+  }
+
+  #showProgress() {
+    const loading = /** @type {HTMLElement} */ (this.loading);
+    const bar = /** @type {HTMLElement} */ (this.bar);
+    bar.hidden = true;
+    loading.hidden = false;
+    loading.replaceChildren(make("h2", "bm-title", "Starting the container"));
+    const body = make("div", "bm-body");
+    loading.append(body);
+    return new ProgressView(body);
+  }
+
+  /**
+   * Show some news, and wait for the next.
+   * @param {() => void} show
+   */
+  #news(show) {
+    show();
+    clearTimeout(this.#patience);
+    if (this.dataset.state !== "loading") return;
+    this.#patience = setTimeout(() => {
+      this.view?.say(
+        "Nothing has come for a while: the network may be slow. " +
+          "You can go on waiting, or reload the page.",
+      );
+    }, PATIENCE_MS);
+  }
+
+  #begin() {
+    clearTimeout(this.#patience);
+    this.dataset.state = "running";
+    /** @type {HTMLElement} */ (this.loading).hidden = true;
+    this.#console?.fit();
+    if (this.hasAttribute("autofocus")) this.#console?.focus();
+    this.dispatchEvent(new CustomEvent("started", { bubbles: true }));
+  }
+
+  /** @param {number} code @param {number} [signal] */
+  #end(code, signal) {
+    this.#begin();
+    this.dataset.state = "exited";
+    this.#console?.stopInput();
+    const how = signal === undefined ? "" : ` (ended by signal ${signal})`;
+    this.#showBar(`The process has ended with exit code ${code}${how}.`, "Start again", () =>
+      this.restart(),
+    );
+    this.dispatchEvent(new CustomEvent("exit", { bubbles: true, detail: { code, signal } }));
+  }
+
+  /**
+   * @param {string} text
+   * @param {string} label
+   * @param {() => void} action
+   */
+  #showBar(text, label, action) {
+    const bar = /** @type {HTMLElement} */ (this.bar);
+    const button = /** @type {HTMLButtonElement} */ (make("button", "bm-button", label));
+    button.type = "button";
+    button.addEventListener("click", action);
+    bar.replaceChildren(make("span", "", text), button);
+    bar.hidden = false;
+    button.focus({ preventScroll: true });
+  }
+
+  /** @param {Failure} failure */
+  #fail(failure) {
+    clearTimeout(this.#patience);
+    this.dataset.state = "failed";
+    this.#session?.close();
+    this.#session = undefined;
+    const loading = /** @type {HTMLElement} */ (this.loading);
+    const alert = make("div", "bm-body");
+    alert.setAttribute("role", "alert");
+    const message = failure.message.charAt(0).toUpperCase() + failure.message.slice(1);
+    alert.append(make("p", "bm-message", message.endsWith(".") ? message : `${message}.`));
+    if (failure.hint) alert.append(make("p", "bm-hint", failure.hint));
+    if (failure.details) {
+      const details = document.createElement("details");
+      details.append(make("summary", "", "Details"), make("pre", "bm-details", failure.details));
+      alert.append(details);
+    }
+    const button = /** @type {HTMLButtonElement} */ (make("button", "bm-button", "Try again"));
+    button.type = "button";
+    button.addEventListener("click", () => this.open());
+    alert.append(button);
+    loading.replaceChildren(make("h2", "bm-title bm-failed", "The container cannot run"), alert);
+    loading.hidden = false;
+    this.dispatchEvent(new CustomEvent("failure", { bubbles: true, detail: failure }));
+  }
+}
+
+customElements.define("container-terminal", ContainerTerminal);
