@@ -21,7 +21,6 @@ from browsermount.errors import BrowsermountError
 from browsermount.events import Event
 from browsermount.mount import Mount, mount
 from browsermount.ninep import Server
-from browsermount.oci.image import ResolvedImage
 from browsermount.pyodide.arena import BufferArena
 from browsermount.pyodide.fetch import BrowserFetcher
 
@@ -73,7 +72,7 @@ class Worker:
             _log.exception("mounting %s failed", image)
             return json.dumps({"error": _unexpected(error)})
         self.attach()
-        return json.dumps({"image": _describe(self._mount.image)})
+        return json.dumps({"image": self._mount.image.to_dict()})
 
     def attach(self) -> bool:
         """Open a new session on the mounted tree, for a new guest; False when there is none."""
@@ -118,15 +117,6 @@ class Worker:
         reply = await answer
         if reply is not None:
             self._reply(to_js(reply))
-
-
-def _describe(image: ResolvedImage) -> dict[str, Any]:
-    return {
-        "reference": image.reference,
-        "digest": str(image.digest),
-        "platform": str(image.platform),
-        "config": json.loads(image.config.raw),
-    }
 
 
 def _details(error: BaseException) -> str:
