@@ -2,7 +2,16 @@ import js from "@eslint/js";
 import globals from "globals";
 
 export default [
-  { ignores: ["dist/", "build/", "node_modules/", ".venv/", "tests/.out/"] },
+  {
+    ignores: [
+      "tools/default_image/files/",
+      "dist/",
+      "build/",
+      "node_modules/",
+      ".venv/",
+      "tests/.out/",
+    ],
+  },
   js.configs.recommended,
   {
     rules: {

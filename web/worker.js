@@ -44,8 +44,17 @@ class NinePort {
       // Read HEAPU8 again: the heap may have grown, which makes a new buffer of it.
       this.send(this.module.HEAPU8.slice(this.address, this.address + length));
     } else if (length < 0) {
-      console.error("browsermount: the 9P session is broken");
       this.close();
+      // Without replies the machine would only hang.
+      post({
+        type: "error",
+        error: {
+          code: "session",
+          message: "the connection between the image and the machine is broken",
+          hint: "Try again. If it happens again, please report it with the browser's console.",
+          details: "",
+        },
+      });
     }
   }
 

@@ -106,7 +106,8 @@ class Worker:
         if isinstance(answer, bytes):
             size = len(answer)
             self._view[:size] = answer
-            return size
+            # No reply: the two sides no longer agree where frames begin.
+            return size or -1
         task = asyncio.ensure_future(self._finish(answer))
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
