@@ -48,8 +48,6 @@ def run(*command: str | Path, directory: Path = ROOT) -> None:
 
 def check_versions() -> None:
     """End with a message where Python or Node is missing or too old."""
-    if sys.version_info < (3, 11):
-        raise SystemExit("Python 3.11 or newer is needed")
     node = shutil.which("node")
     if node is None or shutil.which("npm") is None:
         raise SystemExit("Node 20 or newer is needed, with npm: https://nodejs.org/")

@@ -11,7 +11,8 @@ export function imageOf({ search, hash }) {
   const found = /[?&]image=(.*)$/s.exec(search);
   if (!found) return undefined;
   const rest = found[1];
-  if (/^https?:\/\//i.test(rest)) return rest + hash;
+  // Who encodes nothing else encodes the # of a name, as it would end the query.
+  if (/^https?:\/\//i.test(rest)) return (rest + hash).replace("%23", "#");
   const value = rest.split("&", 1)[0];
   let decoded = value;
   try {

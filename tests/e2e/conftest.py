@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tools.build_site import build
 
 from tests.e2e.browser import Page, chromium
 from tests.fixtures import fixture
 from tests.servers import served
-from tools.build_site import build
 
 ROOT = Path(__file__).resolve().parents[2]
 
