@@ -64,6 +64,8 @@ def set_up() -> None:
         # pip learned about dependency groups in 25.1.
         run(PYTHON, "-m", "pip", "install", "--quiet", "--upgrade", "pip>=25.1")
         run(PYTHON, "-m", "pip", "install", "--quiet", "--editable", ".", "--group", "dev")
+        # pytest-pyodide's script for Node must not be taken for one of our ES modules.
+        (VENV / "package.json").write_text('{"type": "commonjs"}\n')
         _remember("python", ["pyproject.toml"])
     modules = ROOT / "node_modules"
     if _changed("npm", ["package-lock.json"]) or not modules.is_dir():
