@@ -224,12 +224,12 @@ def test_refused(layer: bytes, said: str) -> None:
 
 def test_depth_is_no_matter() -> None:
     # Each layer goes deeper through a symlink, so the whole is deeper than any path.
-    deep = "/".join("d" * 1500)
+    deep = "/".join("d" * 700)
     layers = [tar(member(f"{deep}/"), symlink("a", deep))]
     layers += [tar(member(f"a/{deep}/"), symlink("b", f"a/{deep}"))]
     layers += [tar(member(f"b/{deep}/"))]
     root = merge(*layers)
-    assert len(paths(root)) == 4502
+    assert len(paths(root)) == 2102
     assert paths(merge(*layers, tar(member(".wh.d")))) == ["/a", "/b"]
 
 

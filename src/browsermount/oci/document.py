@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, TypeVar
 
 from browsermount.errors import InvalidImage
 
 T = TypeVar("T")
+
+MAX_DEPTH = 100
+"""How deep documents may be nested; the specification's are less than 10 deep.
+
+In Pyodide, Python's own limit comes after the JavaScript stack's, which ends everything.
+"""
+
+_TOKENS = re.compile(rb"""\\.|["\[\]{}]""", re.DOTALL)
 
 
 def parse_object(data: bytes, what: str) -> dict[str, Any]:
@@ -20,9 +29,11 @@ def parse_object(data: bytes, what: str) -> dict[str, Any]:
     Raises:
         InvalidImage: The document is not a JSON object; the message says what it is instead.
     """
+    if _depth(data) > MAX_DEPTH:
+        raise InvalidImage(f"{what} is nested more than {MAX_DEPTH} deep")
     try:
         value = json.loads(data)
-    except (ValueError, RecursionError):
+    except ValueError:
         raise InvalidImage(
             f"{what} is not JSON: {_describe(data)}",
             hint="Check that the address is that of an OCI image layout's folder, the one that "
@@ -31,6 +42,23 @@ def parse_object(data: bytes, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidImage(f"{what} holds a JSON {type(value).__name__} instead of an object")
     return value
+
+
+def _depth(data: bytes) -> int:
+    """Return how deep a JSON document is nested."""
+    depth = deepest = 0
+    in_string = False
+    for token in _TOKENS.findall(data):
+        if token == b'"':
+            in_string = not in_string
+        elif in_string or len(token) > 1:
+            continue
+        elif token in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        else:
+            depth -= 1
+    return deepest
 
 
 def _describe(data: bytes) -> str:
