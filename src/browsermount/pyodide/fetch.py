@@ -82,7 +82,11 @@ def _to_object(value: Any) -> Any:
 
 async def _explain(url: str, error: JsException) -> NetworkError | CorsError:
     """Find out why the browser gave no response for ``url``."""
-    target, page = urlsplit(url), urlsplit(js.location.href)
+    unreachable = NetworkError(f"cannot reach {url}: {error.message}", hint=_HINT)
+    location = getattr(js, "location", None)
+    if location is None:  # in Node: where there is no page, nothing is kept from it
+        return unreachable
+    target, page = urlsplit(url), urlsplit(location.href)
     server = f"{target.scheme}://{target.netloc}"
     if page.scheme == "https" and target.scheme == "http" and not _is_loopback(target.hostname):
         return NetworkError(
@@ -103,7 +107,7 @@ async def _explain(url: str, error: JsException) -> NetworkError | CorsError:
             "Access-Control-Allow-Headers: * for requests that need it) with its answers, "
             "redirects and errors included, or put the image on the server of this page.",
         )
-    return NetworkError(f"cannot reach {url}: {error.message}", hint=_HINT)
+    return unreachable
 
 
 async def _answers(url: str) -> bool:
