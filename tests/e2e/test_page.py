@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.e2e.browser import Page
-from tests.servers import served
+from tests.servers import breaking, served
 
 DEFAULT = Path(__file__).resolve().parents[2] / "web" / "images" / "default"
 
@@ -211,6 +211,21 @@ class TestErrors:
         with served(tmp_path) as url:
             pass
         assert "cannot reach" in page.failure(f"{site}?image={url}").lower()
+
+    def test_a_server_that_goes_away(self, page: Page, site: str) -> None:
+        with breaking(DEFAULT) as url:
+            text = page.failure(f"{site}?image={url}")
+        assert "connection broke" in text
+        assert "network connection" in text
+
+    def test_trying_again_works_when_the_image_is_there(
+        self, page: Page, site: str, tmp_path: Path
+    ) -> None:
+        with served(tmp_path) as url:
+            assert "index.json" in page.failure(f"{site}?image={url}image")
+            shutil.copytree(DEFAULT, tmp_path / "image")
+            page.script("document.querySelector('[role=alert] button').click()")
+            page.wait_text(":~#", 60)
 
     @pytest.mark.parametrize("damage", ["flip", "cut"])
     def test_a_damaged_layer(self, page: Page, site: str, tmp_path: Path, damage: str) -> None:
