@@ -11,7 +11,8 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-_FLAGS = (
+# What headless Chromium needs to run as root, without a screen, and without asking the network.
+FLAGS = [
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -19,8 +20,7 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
-    "--window-size=1280,800",
-)
+]
 _ELEMENT = "document.querySelector('container-terminal')"
 
 
@@ -44,7 +44,8 @@ class Page:
 
     @property
     def text(self) -> str:
-        return str(self.script(f"return {_ELEMENT}?.text ?? ''"))
+        """What stands on the terminal; each line, the first too, comes behind a line feed."""
+        return "\n" + str(self.script(f"return {_ELEMENT}?.text ?? ''"))
 
     @property
     def visible(self) -> str:
@@ -87,7 +88,7 @@ def chromium(profile: str) -> Iterator[Page]:
     """Start a browser with a fresh profile in an empty folder."""
     options = Options()
     options.binary_location = "/usr/bin/chromium"
-    for flag in (*_FLAGS, f"--user-data-dir={profile}"):
+    for flag in (*FLAGS, "--window-size=1280,800", f"--user-data-dir={profile}"):
         options.add_argument(flag)
     driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
     try:

@@ -17,16 +17,9 @@ from pytest_pyodide.runner import NodeRunner, SeleniumChromeRunner
 from pytest_pyodide.server import spawn_web_server
 from tools.build_wheel import build_wheel
 
+from tests.e2e.browser import FLAGS
+
 ROOT = Path(__file__).resolve().parents[2]
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 # What the core suites import, beside the package itself.
 PACKAGES = ["pytest", "pluggy", "iniconfig", "packaging", "pygments", "hypothesis"]
 PACKAGES += ["sortedcontainers", "micropip"]
