@@ -49,7 +49,9 @@ class TestShell:
         shell.type("clear; echo wai''ting; sleep 1000; echo st''atus $?\r")
         shell.wait_text("waiting")
         shell.type("\x03")
-        assert "^C" in run(shell, "true")
+        shell.wait_text("^C")
+        shell.type("echo co''de $?\r")
+        shell.wait_text("code 130")
 
     def test_arrow_keys(self, shell: Page) -> None:
         run(shell, "echo fi''rst")
