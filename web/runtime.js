@@ -21,7 +21,7 @@ const EMPTY_ZIP = `data:application/zip;base64,UEsFBg${"A".repeat(24)}==`;
 export async function startRuntime(base, onProgress) {
   const parts = fetchParts(base, onProgress);
   try {
-    return { python: await startFromSnapshot(base, parts, onProgress), start: "snapshot" };
+    return { python: await startFromSnapshot(base, parts), start: "snapshot" };
   } catch (error) {
     console.warn("browsermount: the memory snapshot cannot be used, installing the wheel:", error);
     return { python: await startFromPackages(base, parts), start: "packages" };
@@ -62,10 +62,9 @@ function fetchParts(base, onProgress) {
 /**
  * @param {URL} base
  * @param {ReturnType<typeof fetchParts>} parts
- * @param {Progress} _onProgress
  * @returns {Promise<PyodideAPI>}
  */
-async function startFromSnapshot(base, parts, _onProgress) {
+async function startFromSnapshot(base, parts) {
   const snapshot = await parts.snapshot;
   const python = await load(base, parts, await parts.wasm, {
     _loadSnapshot: snapshot,
@@ -73,7 +72,7 @@ async function startFromSnapshot(base, parts, _onProgress) {
   });
   // A module that the snapshot does not have is imported from here, should that
   // ever be: the file is fetched when it is first read.
-  const [major, minor] = python.version === "" ? [] : pythonVersion(python);
+  const [major, minor] = pythonVersion(python);
   const name = `python${major}${minor}.zip`;
   python.FS.unlink(`/lib/${name}`);
   python.FS.createLazyFile("/lib", name, new URL("python_stdlib.zip", base).href, true, false);

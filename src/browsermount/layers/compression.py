@@ -53,7 +53,6 @@ class Gzip:
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=31)
-        self._started = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take the next compressed bytes; see :class:`Decompressor`."""
@@ -64,7 +63,6 @@ class Gzip:
                 if not data:
                     return
                 self._member = zlib.decompressobj(wbits=31)
-            self._started = True
             try:
                 plain = self._member.decompress(data, MAX_STEP)
             except zlib.error as error:
@@ -78,7 +76,7 @@ class Gzip:
 
     def close(self) -> None:
         """Say that the stream has ended; see :class:`Decompressor`."""
-        if self._started and not self._member.eof:
+        if not self._member.eof:
             raise InvalidLayer("the gzip data ends too early")
 
 
@@ -87,28 +85,27 @@ class Zstd:
 
     def __init__(self) -> None:
         self._frame = _new_zstd_frame()
-        self._started = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take the next compressed bytes; see :class:`Decompressor`."""
-        while data:
-            if self._frame.eof:
-                self._frame = _new_zstd_frame()
-                self._started = False
-            self._started = True
-            try:
-                # In small steps: one of the two libraries cannot be told how much to give at most.
-                plain = self._frame.decompress(data[:_ZSTD_STEP])
-            except Exception as error:
-                # The two libraries have an error class each and no base in common.
-                raise InvalidLayer(f"the zstd data is damaged: {error}") from None
-            data = self._frame.unused_data + data[_ZSTD_STEP:]
-            for start in range(0, len(plain), MAX_STEP):
-                yield plain[start : start + MAX_STEP]
+        # In small steps: one of the two libraries cannot be told how much to give at most.
+        for start in range(0, len(data), _ZSTD_STEP):
+            step = data[start : start + _ZSTD_STEP]
+            while step:
+                if self._frame.eof:
+                    self._frame = _new_zstd_frame()
+                try:
+                    plain = self._frame.decompress(step)
+                except Exception as error:
+                    # The two libraries have an error class each and no base in common.
+                    raise InvalidLayer(f"the zstd data is damaged: {error}") from None
+                step = self._frame.unused_data
+                for part in range(0, len(plain), MAX_STEP):
+                    yield plain[part : part + MAX_STEP]
 
     def close(self) -> None:
         """Say that the stream has ended; see :class:`Decompressor`."""
-        if self._started and not self._frame.eof:
+        if not self._frame.eof:
             raise InvalidLayer("the zstd data ends too early")
 
 

@@ -307,7 +307,7 @@ def _entry(header: bytes, size: int, pending: _Pending) -> tuple[Entry, int]:
         raise _Malformed("a member has no valid name")
     if file_type is FileType.REGULAR and name.endswith(b"/") and kind in (b"0", b"\0"):
         file_type = FileType.DIRECTORY  # how tars before POSIX wrote directories
-    link = pax.get(b"linkpath", pending.link if pending.link is not None else None)
+    link = pax.get(b"linkpath", pending.link)
     if link is None:
         link = _text(header[157:257])
     if b"size" in pax:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import errno as host_errno
 from enum import IntEnum
 
-from browsermount.errors import BrowsermountError
-
 
 class Errno(IntEnum):
     """Linux error numbers that the server answers with."""
@@ -57,7 +55,5 @@ def errno_of(error: Exception) -> Errno:
             return _FROM_HOST.get(error.errno or 0, Errno.EIO)
         case MemoryError():
             return Errno.ENOMEM
-        case BrowsermountError():
-            return Errno.EIO
         case _:
             return Errno.EIO
