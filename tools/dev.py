@@ -29,6 +29,7 @@ PACKAGES = {
     "umoci": "umoci",
     "skopeo": "skopeo",
     "mmdebstrap": "mmdebstrap",
+    "arch-test": "arch-test",  # without it mmdebstrap takes i386 for foreign on amd64
     "diod": "diod",
     "bsdtar": "libarchive-tools",
     "zstd": "zstd",
