@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from browsermount.blobs.arena import MemoryArena
 from browsermount.errors import (
     BrowsermountError,
     DigestMismatch,
@@ -41,7 +40,7 @@ def mounted(
 ) -> tuple[Mount, FakeFetcher]:
     fetcher = FakeFetcher(layout.index(), **response)
     on_event = [].append if events is None else events.append
-    coroutine = mount(BASE, fetcher=fetcher, new_arena=MemoryArena, on_event=on_event)
+    coroutine = mount(BASE, fetcher=fetcher, on_event=on_event)
     return run(coroutine), fetcher
 
 

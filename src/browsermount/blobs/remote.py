@@ -72,6 +72,8 @@ class RemoteBlob:
         self.descriptor = descriptor
         self.ranged = True
         """False once the server has shown that it takes no notice of ranges."""
+        self.resumed = False
+        """Whether an answer broke off and was gone on with by another request."""
         self._source = source
         self._on_trouble = on_trouble
         self._on_bytes = on_bytes
@@ -107,12 +109,12 @@ class RemoteBlob:
                     )
             except (NetworkError, _Passing) as error:
                 failures += 1
-                told, delay = (
-                    (error.error, error.delay) if isinstance(error, _Passing) else (error, None)
-                )
+                self.resumed = True
+                failure = error.error if isinstance(error, _Passing) else error
+                delay = error.delay if isinstance(error, _Passing) else None
                 if failures >= ATTEMPTS:
-                    raise told from error
-                self._on_trouble(told)
+                    raise failure from failure.__cause__
+                self._on_trouble(failure)
                 if delay is None:
                     delay = FIRST_DELAY * 2 ** (failures - 1) * random.uniform(0.8, 1.2)
                 await self._sleep(min(delay, MAX_DELAY))

@@ -84,6 +84,14 @@ class StoredBlob:
         self._store.note(record, record.ranges.total - before)
         return True
 
+    def close(self) -> None:
+        """Let the file go; it stays where it is kept."""
+        self._file.close()
+
+    async def reserve(self, size: int) -> bool:
+        """Make room for ``size`` more bytes; False where that cannot be done."""
+        return self._store.has_room(size) or await self._store.reserve(size)
+
     def drop(self, offset: int, size: int) -> None:
         """Forget bytes that turned out to be damaged."""
         record = self._record
@@ -117,7 +125,6 @@ class Store:
         self._records: dict[str, _Record] | None = None
         self._size = 0
         self._open: dict[str, StoredBlob] = {}
-        self._closers: list[File] = []
         self._timer: asyncio.TimerHandle | None = None
         self._commits: set[asyncio.Task[None]] = set()
 
@@ -133,7 +140,6 @@ class Store:
         record = records.setdefault(key, _Record())
         try:
             file = await self._files.open(key)
-            self._closers.append(file)
         except NoRoom:
             file = MemoryFile()
             self._size -= record.ranges.total
@@ -184,6 +190,14 @@ class Store:
         await self._merge(removed={key})
         return True
 
+    async def discard(self, key: str) -> None:
+        """Remove an object that is open here, since what was written is of no use."""
+        blob = self._open.pop(key, None)
+        if blob is not None:
+            blob.drop(0, max((end for _, end in blob.ranges), default=0))
+            blob.close()
+        await self.remove(key)
+
     async def reserve(self, size: int) -> bool:
         """Make room for ``size`` more bytes; False where that cannot be done."""
         await self._load()
@@ -228,9 +242,8 @@ class Store:
     async def close(self) -> None:
         """Write the catalog and let the files go."""
         await self.commit()
-        for file in self._closers:
-            file.close()
-        self._closers.clear()
+        for blob in self._open.values():
+            blob.close()
         self._open.clear()
 
     def has_room(self, size: int) -> bool:

@@ -12,6 +12,7 @@ import js
 from pyodide.ffi import JsException, to_js
 
 from browsermount.errors import CorsError, NetworkError
+from browsermount.fetch import STALL_SECONDS
 
 _HINT = "Check the address and the network connection, and try again."
 
@@ -66,7 +67,12 @@ class BrowserFetcher:
         controller = js.AbortController.new()
         options = {"headers": dict(headers or {}), "signal": controller.signal}
         try:
-            response = await js.fetch(url, _to_object(options))
+            response = await asyncio.wait_for(js.fetch(url, _to_object(options)), STALL_SECONDS)
+        except TimeoutError:
+            controller.abort()
+            raise NetworkError(
+                f"{url} has not answered for {STALL_SECONDS:.0f} seconds", hint=_HINT
+            ) from None
         except JsException as error:
             # The browser says no more than "Failed to fetch", whatever went wrong.
             raise await _explain(url, error) from error

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import errno
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from browsermount.blobs.buffers import Buffer, BufferCache
-from browsermount.blobs.ranges import RangeSet
 from browsermount.blobs.remote import RangesIgnored, RemoteBlob
 from browsermount.blobs.store import StoredBlob
-from browsermount.blobs.traffic import Traffic
+from browsermount.streams.traffic import Traffic
 from browsermount.errors import BrowsermountError, DigestMismatch, InvalidLayer
 from browsermount.layers.index import LayerIndex
-from browsermount.layers.span import Span, decode
+from browsermount.layers.span import decode, decode_shared
 
 GAP = 16 << 10
 """Bytes between two spans that are rather fetched along than asked for separately."""
@@ -34,24 +34,30 @@ class LayerStream:
     """Reads a layer's stream from what is held, and from the network what is not.
 
     Args:
+        key: Names the layer in the cache, where each of its spans has the key ``(key, number)``.
         index: Where the spans of the stream are.
         stored: The bytes that the spans point into, as far as they are held.
         remote: Where the rest comes from; None when all has to be held, since the index points
             into the plain stream.
         cache: Where decompressed spans are kept for a while; shared by all layers.
         traffic: The requests of all layers.
+        kept: Spans, by number, that the store had no room for and that cannot be fetched again.
         on_held: Is called when more of the layer is held.
     """
 
     def __init__(
         self,
+        key: str,
         index: LayerIndex,
         stored: StoredBlob,
         remote: RemoteBlob | None,
         cache: BufferCache,
         traffic: Traffic,
+        *,
+        kept: Mapping[int, Buffer] | None = None,
         on_held: Callable[[], None] = lambda: None,
     ) -> None:
+        self.key = key
         self.index = index
         self.stored = stored
         self._spans = index.spans
@@ -65,8 +71,7 @@ class LayerStream:
         self._cache = cache
         self._traffic = traffic
         self._on_held = on_held
-        # Spans that neither the store had room for nor the network could give once more.
-        self._kept: dict[int, Buffer] = {}
+        self._kept: dict[int, Buffer] = dict(kept or {})
         self._wanted: set[int] = set()
         self._pending: dict[int, asyncio.Future[Buffer]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -105,14 +110,6 @@ class LayerStream:
             return self._assemble(offset, size, numbers, [b for b in buffers if b is not None])
         return await self.read(offset, size)  # one went from the cache while another came
 
-    def receive(self, number: int, data: bytes) -> None:
-        """Take a span's plain bytes that were decompressed, and verified, elsewhere."""
-        span = self._spans[number]
-        if not self.stored.covers(span.blob_offset, span.blob_size) and self._remote is None:
-            self._kept[number] = self._cache.new_buffer(data)
-        else:
-            self._cache.put((id(self), number), data)
-
     @property
     def complete(self) -> bool:
         """Whether everything is held that can be read."""
@@ -124,13 +121,16 @@ class LayerStream:
         return self.stored.ranges.total
 
     async def prefetch(self, end: int) -> None:
-        """Fetch what lies before ``end`` in the blob, with one request.
-
-        Raises:
-            BrowsermountError: It cannot be had.
-        """
-        numbers = [n for n in self._missing() if self._spans[n].blob_offset < end]
-        await self._obtain(numbers, self._resolve)
+        """Fetch what lies before ``end`` in the blob, with one request."""
+        group: list[int] = []
+        for number in self._missing():
+            if self._spans[number].blob_offset >= end:
+                break
+            group.append(number)
+        for number in group:
+            # Whoever wants one of them meanwhile waits for it instead of asking again.
+            self._pending.setdefault(number, asyncio.get_running_loop().create_future())
+        await self._demand(group)
 
     async def fill(self) -> bool:
         """Fetch everything that is not held yet, while the guest asks for nothing.
@@ -141,14 +141,13 @@ class LayerStream:
         Raises:
             BrowsermountError: It cannot be had.
         """
+        place = 0
         while True:
             await self._traffic.idle()
-            group = self._group(self._missing(), STEP)
+            group = self._group(self._missing(place), STEP)
             if not group:
                 return True
-            if self._whole is not None:
-                await asyncio.wait([self._whole])
-                continue
+            place = self._place[group[0]]
             task = asyncio.ensure_future(self._obtain(group, self._ignore))
             if await self._traffic.in_advance(task) and not self._holds(group[0]):
                 return False
@@ -170,13 +169,13 @@ class LayerStream:
         span = self._spans[number]
         return number in self._kept or self.stored.covers(span.blob_offset, span.blob_size)
 
-    def _missing(self) -> Iterable[int]:
-        """Iterate over the numbers of the spans that are not held, in the blob's order."""
-        return iter([number for number in self._order if not self._holds(number)])
+    def _missing(self, place: int = 0) -> Iterator[int]:
+        """Iterate over the spans that are not held, in the blob's order from ``place`` on."""
+        return (number for number in self._order[place:] if not self._holds(number))
 
     def _buffer(self, number: int) -> Buffer | None:
         """Return a span's plain bytes if no request is needed for them."""
-        key = (id(self), number)
+        key = (self.key, number)
         buffer = self._cache.get(key) or self._kept.get(number)
         if buffer is not None:
             return buffer
@@ -232,8 +231,8 @@ class LayerStream:
                 group += self._following(group[-1])
             self._start(self._demand(group))
 
-    def _start(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[arg-type]
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -248,20 +247,20 @@ class LayerStream:
             elif span.blob_offset > end + GAP or end - start >= limit:
                 break
             group.append(number)
-            end = max(end, span.blob_offset + span.blob_size)
+            end = max(end, span.blob_end)
         return group
 
     def _following(self, number: int) -> list[int]:
         """Return spans to read ahead, right behind one that is wanted."""
         ahead: list[int] = []
-        end = self._spans[number].blob_offset + self._spans[number].blob_size
+        end = self._spans[number].blob_end
         limit = end + self._ahead
         for following in self._order[self._place[number] + 1 :]:
             span = self._spans[following]
             taken = following in self._pending or self._holds(following)
             if taken or span.blob_offset >= limit or span.blob_offset > end + GAP:
                 break
-            end = max(end, span.blob_offset + span.blob_size)
+            end = max(end, span.blob_end)
             self._pending[following] = asyncio.get_running_loop().create_future()
             ahead.append(following)
         return ahead
@@ -294,6 +293,8 @@ class LayerStream:
                 "a layer's decompressed content is damaged where it was kept",
                 hint="Clear the cache and open the image once more.",
             )
+        spans = [self._spans[number] for number in group]
+        await self.stored.reserve(sum(span.blob_size for span in spans))
         try:
             await self._pass(group, got)
         except DigestMismatch:
@@ -308,37 +309,44 @@ class LayerStream:
             return
         spans = [self._spans[number] for number in group]
         position = spans[0].blob_offset
-        end = max(span.blob_offset + span.blob_size for span in spans)
+        end = max(span.blob_end for span in spans)
         data = bytearray()
         done = 0
         async with aclosing(self._remote.stream(position, end - position)) as chunks:
             async for chunk in chunks:
                 data += chunk
                 while done < len(group):
-                    span = spans[done]
-                    start = span.blob_offset - position
-                    if start + span.blob_size > len(data):
+                    # Spans that are made from the same bytes are decompressed together.
+                    last = done
+                    while last + 1 < len(group) and spans[last + 1].blob_offset == spans[done].blob_offset:
+                        last += 1
+                    start = spans[done].blob_offset - position
+                    stop = max(span.blob_end for span in spans[done : last + 1]) - position
+                    if stop > len(data):
                         break
-                    self._take(group[done], bytes(data[start : start + span.blob_size]), got)
-                    done += 1
+                    self._take(group[done : last + 1], bytes(data[start:stop]), got)
+                    done = last + 1
                 if done < len(group):
                     used = min(spans[done].blob_offset - position, len(data))
                     del data[:used]
                     position += used
 
-    def _take(self, number: int, data: bytes, got: Callable[[int, bytes], None]) -> None:
-        span = self._spans[number]
-        plain = decode(span, data)
-        if not self.stored.write(span.blob_offset, data) and not (
-            self._remote and self._remote.ranged
-        ):
-            self._kept[number] = self._cache.new_buffer(plain)
-        got(number, plain)
+    def _take(
+        self, numbers: Sequence[int], data: bytes, got: Callable[[int, bytes], None]
+    ) -> None:
+        """Verify and keep the spans that are made from ``data``."""
+        spans = [self._spans[number] for number in numbers]
+        plains = decode_shared(spans, data)
+        written = self.stored.write(spans[0].blob_offset, data)
+        for number, plain in zip(numbers, plains, strict=True):
+            if not written and not (self._remote and self._remote.ranged):
+                self._kept[number] = self._cache.new_buffer(plain)
+            got(number, plain)
         self._on_held()
 
     def _resolve(self, number: int, plain: bytes) -> None:
         """Give a span to those who wait for it."""
-        buffer = self._cache.put((id(self), number), plain)
+        buffer = self._cache.put((self.key, number), plain)
         future = self._pending.pop(number, None)
         if future is not None and not future.done():
             future.set_result(buffer)
@@ -363,7 +371,3 @@ class LayerStream:
         if number in self._pending:
             self._resolve(number, plain)
 
-
-def covered(spans: Iterable[Span]) -> RangeSet:
-    """Return which bytes of a blob its spans are made from."""
-    return RangeSet((span.blob_offset, span.blob_offset + span.blob_size) for span in spans)
