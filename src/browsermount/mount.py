@@ -63,7 +63,7 @@ class Mount:
 
 
 async def mount(
-    image: str,
+    image: str | Source,
     *,
     fetcher: Fetcher,
     base: str | None = None,
@@ -75,7 +75,8 @@ async def mount(
     """Fetch and verify an image and make its file system ready to be served.
 
     Args:
-        image: What the person gave; see :func:`browsermount.reference.parse_reference`.
+        image: What the person gave; see :func:`browsermount.reference.parse_reference`. Or
+            a source, which str() gives the name of.
         fetcher: How bytes are fetched.
         base: The URL that a relative reference is relative to.
         new_arena: Makes the place for one layer's decompressed stream.
@@ -86,10 +87,13 @@ async def mount(
     Raises:
         BrowsermountError: The image cannot be used; the class and code say why.
     """
-    reference = parse_reference(image, base=base)
-    on_event(Resolving(str(reference)))
-    source = LayoutSource(fetcher, reference)
-    resolved = await resolve(source, str(reference), platforms)
+    source = (
+        LayoutSource(fetcher, parse_reference(image, base=base))
+        if isinstance(image, str)
+        else image
+    )
+    on_event(Resolving(str(source)))
+    resolved = await resolve(source, str(source), platforms)
     layers = resolved.manifest.layers
     on_event(
         Resolved(
