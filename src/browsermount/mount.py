@@ -26,9 +26,9 @@ from browsermount.layers.reader import LayerReader
 from browsermount.ninep import Server
 from browsermount.oci.config import ImageConfig
 from browsermount.oci.descriptor import Descriptor
-from browsermount.oci.image import ResolvedImage, Source, resolve
-from browsermount.oci.layout import LayoutSource
+from browsermount.oci.image import ResolvedImage, Source, open_blob, resolve
 from browsermount.oci.platform import RUNNABLE, Platform
+from browsermount.oci.source import open_source
 from browsermount.reference import parse_reference
 from browsermount.rootfs.inode import Inode
 from browsermount.rootfs.merge import Merger
@@ -88,9 +88,7 @@ async def mount(
         BrowsermountError: The image cannot be used; the class and code say why.
     """
     source = (
-        LayoutSource(fetcher, parse_reference(image, base=base))
-        if isinstance(image, str)
-        else image
+        open_source(parse_reference(image, base=base), fetcher) if isinstance(image, str) else image
     )
     on_event(Resolving(str(source)))
     resolved = await resolve(source, str(source), platforms)
@@ -161,7 +159,7 @@ async def _fetch_layer(
     report(LayerState.DOWNLOADING, 0)
     reader = LayerReader(arena)
     verifier = Verifier(descriptor)
-    response = await source.open_blob(descriptor)
+    response = await open_blob(source, descriptor)
     reported = 0
     damage: InvalidLayer | None = None
     async for chunk in verified(unstalled(response), verifier):

@@ -72,7 +72,9 @@ async def write_tree(target: BinaryIO, top: Inode, name: bytes) -> None:
     """
     names: dict[int, bytes] = {}
     size = 0
-    for path, inode in sorted(top.walk(name)):
+    # By components: a directory's contents follow it, with no neighbour's in between, so that
+    # what extracts them can set the directory's time last.
+    for path, inode in sorted(top.walk(name), key=lambda found: components(found[0])):
         member = path.strip(b"/")
         if not member:
             continue  # the root directory has no name in an archive of all
@@ -110,10 +112,14 @@ def _header(name: bytes, inode: Inode, linked: bytes | None) -> bytes:
         info.linkname = _text(inode.target)
     elif inode.type is FileType.REGULAR:
         info.size = inode.size
+    records: dict[str, str] = {}
     if nanoseconds:
-        info.pax_headers["mtime"] = _decimal(inode.mtime_ns)
+        records["mtime"] = _decimal(inode.mtime_ns)
     for attribute, value in inode.xattrs.items() if linked is None else ():
-        info.pax_headers[f"SCHILY.xattr.{_text(attribute)}"] = _text(value)
+        # A keyword ends at "="; GNU tar has this way to write one with it.
+        keyword = _text(attribute).replace("%", "%25").replace("=", "%3D")
+        records[f"SCHILY.xattr.{keyword}"] = _text(value)
+    info.pax_headers = records
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 

@@ -37,23 +37,6 @@ ANY: Sequence[Platform] = (
 """What is looked into where nobody says which platform is meant, the best first."""
 
 
-class PlatformType(click.ParamType):
-    """The parameter type of --platform."""
-
-    name = "platform"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Platform:
-        """Read ``os/architecture[/variant]``."""
-        if isinstance(value, Platform):
-            return value
-        try:
-            return Platform.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 @dataclass(frozen=True, slots=True)
 class Opening:
     """How images are opened: what the options that all commands have in common say."""
@@ -83,7 +66,7 @@ def opening_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option(
             "--platform",
-            type=PlatformType(),
+            callback=_read_platform,
             metavar="OS/ARCH",
             help="Which of an image's platforms, such as linux/386.",
         ),
@@ -91,6 +74,15 @@ def opening_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         option(with_opening)
     return with_opening
+
+
+def _read_platform(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> Platform | None:
+    try:
+        return None if value is None else Platform.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
 
 
 def _complete_path(ctx: click.Context, param: click.Parameter, incomplete: str) -> Any:

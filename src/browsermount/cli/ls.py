@@ -86,5 +86,3 @@ def _time(mtime_ns: int) -> str:
         return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
     except (OverflowError, ValueError, OSError):
         return f"@{seconds}"
-
-

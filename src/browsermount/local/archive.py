@@ -200,6 +200,7 @@ def _plain(path: Path) -> BinaryIO:
     """Open an archive, unpacked where it is compressed as a whole."""
     file = path.open("rb")
     start = file.read(4)
+    file.seek(0)
     if not start.startswith(_COMPRESSED):
         return file
     with file:
@@ -215,4 +216,6 @@ def _unpack(opened: Opened, size: int) -> tuple[BinaryIO, int]:
         for plain in decompressor.feed(opened.read_at(offset, min(_CHUNK, size - offset))):
             target.write(plain)
     decompressor.close()
-    return target, target.tell()
+    length = target.tell()
+    target.seek(0)
+    return target, length
