@@ -19,17 +19,10 @@ OUR_FAILURE = 125
 """The exit code of everything that fails before a container's process runs, as docker has it."""
 
 _COMMANDS = {
-    "run": "run",
     "inspect": "inspect",
     "ls": "ls",
     "cat": "cat",
     "export": "export",
-    "pull": "pull",
-    "convert": "convert",
-    "serve": "serve",
-    "build-site": "build_site",
-    "9p": "ninep",
-    "cache": "cache",
 }
 
 
