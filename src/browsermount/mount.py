@@ -92,7 +92,7 @@ class Mount:
         for task in self._tasks:
             task.cancel()
         for stream in self._distinct():
-            stream.close()
+            await stream.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _distinct(self) -> list[LayerStream]:
@@ -131,8 +131,8 @@ async def mount(
     """Make an image's file system ready to be served, verified and as lazily as it allows.
 
     Args:
-        image: What the person gave, see :func:`browsermount.reference.parse_reference`, or
-            where the image is.
+        image: What the person gave; see :func:`browsermount.reference.parse_reference`. Or
+            a source, which str() gives the name of.
         fetcher: How bytes are fetched.
         base: The URL that a relative reference is relative to.
         store: Where what was fetched is kept; by default in memory.
@@ -147,14 +147,11 @@ async def mount(
         BrowsermountError: The image cannot be used; the class and code say why.
     """
     store = store or Store()
-    if isinstance(image, str):
-        reference = parse_reference(image, base=base)
-        name = str(reference)
-        source = open_source(reference, fetcher)
-    else:
-        name, source = str(image), image
-    on_event(Resolving(name))
-    resolved = await resolve(source, name, platforms)
+    source = (
+        open_source(parse_reference(image, base=base), fetcher) if isinstance(image, str) else image
+    )
+    on_event(Resolving(str(source)))
+    resolved = await resolve(source, str(source), platforms)
     layers = resolved.manifest.layers
     on_event(
         Resolved(

@@ -133,7 +133,7 @@ def test_a_connection_that_breaks_within_a_layer() -> None:
 
     layout = Layout().add(LAYERS[0] + b"", compress=False)
     with pytest.raises(NetworkError):
-        run(mount(BASE, fetcher=Breaking(layout.index()), new_arena=MemoryArena))
+        run(mount(BASE, fetcher=Breaking(layout.index())))
 
 
 def test_a_connection_that_stalls() -> None:

@@ -220,3 +220,14 @@ async def _load_manifest(source: Source, descriptor: Descriptor) -> tuple[Manife
         raise InvalidImage(f"{what} is an index, its descriptor says a manifest")
     config = await read_document(source, manifest.config)
     return manifest, parse_config(config, f"config {manifest.config.digest}")
+
+
+async def available(source: Source) -> list[tuple[str | None, Platform, Descriptor]]:
+    """Return the name, platform and manifest of each image that a source holds.
+
+    Raises:
+        ImageNotFound, InvalidImage, SizeMismatch, DigestMismatch, FetchError: A document cannot
+            be used.
+    """
+    candidates = await _candidates(source, await source.manifests(), None, 0)
+    return [(c.name, c.platform, c.descriptor) for c in candidates]

@@ -33,6 +33,9 @@ class LayoutSource:
         self._fetcher = fetcher
         self._reference = reference
 
+    def __str__(self) -> str:
+        return str(self._reference)
+
     async def manifests(self) -> tuple[Descriptor, ...]:
         """Return what index.json lists; see :meth:`browsermount.oci.image.Source.manifests`."""
         reference = self._reference

@@ -97,18 +97,15 @@ class LayerStream:
             OSError: With errno EIO: the bytes cannot be had; the cause says why.
         """
         numbers = self._numbers(offset, size)
-        missing = [number for number in numbers if self._buffer(number) is None]
+        buffers = {number: self._buffer(number) for number in numbers}
+        missing = [number for number, buffer in buffers.items() if buffer is None]
         if missing:
             self._plan_ahead(offset, size)
-        waiting = [self._want(number) for number in missing]
-        if waiting:
+            waiting = [self._want(number) for number in missing]
             # Others may wait for the same spans: being cancelled must not cancel them.
             await asyncio.wait(waiting)
-        got = dict(zip(missing, (future.result() for future in waiting), strict=True))
-        buffers = [got.get(number) or self._buffer(number) for number in numbers]
-        if all(buffers):
-            return self._assemble(offset, size, numbers, [b for b in buffers if b is not None])
-        return await self.read(offset, size)  # one went from the cache while another came
+            buffers.update(zip(missing, (future.result() for future in waiting), strict=True))
+        return self._assemble(offset, size, numbers, list(filter(None, buffers.values())))
 
     @property
     def complete(self) -> bool:
@@ -127,10 +124,8 @@ class LayerStream:
             if self._spans[number].blob_offset >= end:
                 break
             group.append(number)
-        for number in group:
-            # Whoever wants one of them meanwhile waits for it instead of asking again.
-            self._pending.setdefault(number, asyncio.get_running_loop().create_future())
-        await self._demand(group)
+        # Whoever wants one of them meanwhile waits for it instead of asking again.
+        await self._demand({number: self._promise(number) for number in group})
 
     async def fill(self) -> bool:
         """Fetch everything that is not held yet, while the guest asks for nothing.
@@ -152,10 +147,12 @@ class LayerStream:
             if await self._traffic.in_advance(task) and not self._holds(group[0]):
                 return False
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give up all requests."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *filter(None, [self._whole])]
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # What is held
 
@@ -210,15 +207,21 @@ class LayerStream:
             self._ahead = 0
         self._next = offset + size
 
-    def _want(self, number: int) -> asyncio.Future[Buffer]:
+    def _promise(self, number: int) -> asyncio.Future[Buffer]:
+        """Return what will be a span's plain bytes when somebody has fetched them."""
         future = self._pending.get(number)
         if future is None:
             future = self._pending[number] = asyncio.get_running_loop().create_future()
+        return future
+
+    def _want(self, number: int) -> asyncio.Future[Buffer]:
+        """Have a span fetched, if nobody fetches it already."""
+        if number not in self._pending:
             if not self._wanted:
                 # What is asked for at the same time can be fetched together.
                 asyncio.get_running_loop().call_soon(self._dispatch)
             self._wanted.add(number)
-        return future
+        return self._promise(number)
 
     def _dispatch(self) -> None:
         """Start requests for all spans that are wanted."""
@@ -229,7 +232,7 @@ class LayerStream:
             wanted = wanted[len(group) :]
             if not wanted:
                 group += self._following(group[-1])
-            self._start(self._demand(group))
+            self._start(self._demand({number: self._promise(number) for number in group}))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -261,28 +264,27 @@ class LayerStream:
             if taken or span.blob_offset >= limit or span.blob_offset > end + GAP:
                 break
             end = max(end, span.blob_end)
-            self._pending[following] = asyncio.get_running_loop().create_future()
             ahead.append(following)
         return ahead
 
-    async def _demand(self, group: list[int]) -> None:
+    async def _demand(self, wanted: Mapping[int, asyncio.Future[Buffer]]) -> None:
         """Fetch spans that are waited for, and tell who waits how it went."""
         error: Exception | None = None
         try:
             async with self._traffic.demand():
-                await self._obtain(group, self._resolve)
+                await self._obtain(list(wanted), self._resolve)
         except BrowsermountError as failure:
             self._traffic.failed(failure)
             error = failure
         finally:
-            for number in group:
-                future = self._pending.pop(number, None)
-                if future is None or future.done():
-                    continue
-                failed = OSError(errno.EIO, "the content cannot be fetched")
-                failed.__cause__ = error
-                future.set_exception(failed)
-                future.exception()  # nobody may be waiting, when it was read ahead
+            for number, future in wanted.items():
+                if self._pending.get(number) is future:
+                    del self._pending[number]
+                if not future.done():
+                    failed = OSError(errno.EIO, "the content cannot be fetched")
+                    failed.__cause__ = error
+                    future.set_exception(failed)
+                    future.exception()  # nobody may be waiting, when it was read ahead
 
     async def _obtain(self, group: Sequence[int], got: Callable[[int, bytes], None]) -> None:
         """Fetch spans in the blob's order, verify and keep them."""
