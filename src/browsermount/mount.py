@@ -61,6 +61,7 @@ class Mount:
         image: ResolvedImage,
         tree: Tree,
         rootfs: Inode,
+        *,
         traffic: Traffic,
         opener: LayerOpener,
         streams: Sequence[LayerStream],
@@ -183,7 +184,7 @@ async def mount(
             merger.apply(stream.index.entries, stream)
     for stream in streams:
         stream.index.entries.clear()
-    mounted = Mount(resolved, tree, rootfs, traffic, opener, streams)
+    mounted = Mount(resolved, tree, rootfs, traffic=traffic, opener=opener, streams=streams)
     mounted.start_prefetch()
     try:
         await _add_config(tree, rootfs, resolved.config, options or ProcessOptions())
@@ -205,9 +206,7 @@ def _naming_layer(index: int, descriptor: Descriptor) -> Iterator[None]:
         raise InvalidLayer(f"{where}: {error.message}", hint=error.hint) from error
 
 
-async def _open_layers(
-    opener: LayerOpener, layers: Sequence[Descriptor]
-) -> list[LayerStream]:
+async def _open_layers(opener: LayerOpener, layers: Sequence[Descriptor]) -> list[LayerStream]:
     """Open all layers at once and return them in their order."""
     first: dict[Digest, int] = {}
     for index, descriptor in enumerate(layers):

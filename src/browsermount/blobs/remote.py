@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from email.utils import parsedate_to_datetime
 from time import time
@@ -83,7 +83,7 @@ class RemoteBlob:
         """Return ``size`` bytes from ``offset``; raises as :meth:`stream` does."""
         return b"".join([chunk async for chunk in self.stream(offset, size)])
 
-    async def stream(self, offset: int, size: int) -> AsyncIterator[bytes]:
+    async def stream(self, offset: int, size: int) -> AsyncGenerator[bytes, None]:
         """Iterate over ``size`` bytes from ``offset``, going on where a connection breaks.
 
         Raises:
@@ -96,7 +96,15 @@ class RemoteBlob:
             try:
                 async with aclosing(self._request(offset, size)) as chunks:
                     async for chunk in chunks:
+                        if len(chunk) > size and offset + size == self.descriptor.size:
+                            raise SizeMismatch(
+                                f"blob {self.descriptor.digest} is longer on the server than the "
+                                f"{self.descriptor.size} bytes that its descriptor says",
+                                hint="Copy the image to the server once more.",
+                            )
                         part = chunk[:size]
+                        if not part:
+                            break
                         offset += len(part)
                         size -= len(part)
                         failures = 0
@@ -119,11 +127,10 @@ class RemoteBlob:
                     delay = FIRST_DELAY * 2 ** (failures - 1) * random.uniform(0.8, 1.2)
                 await self._sleep(min(delay, MAX_DELAY))
 
-    async def _request(self, offset: int, size: int) -> AsyncIterator[bytes]:
-        whole = self.descriptor.size
-        # A single range is the one form that needs no CORS preflight (Fetch standard, "CORS-safelisted
-        # request-header").
-        asks = self.ranged and (offset, size) != (0, whole)
+    async def _request(self, offset: int, size: int) -> AsyncGenerator[bytes, None]:
+        # A single range is the one form that needs no CORS preflight (Fetch standard,
+        # "CORS-safelisted request-header").
+        asks = self.ranged and (offset, size) != (0, self.descriptor.size)
         headers = {"Range": f"bytes={offset}-{offset + size - 1}"} if asks else None
         response = await self._source.get_blob(self.descriptor, headers=headers)
         try:
@@ -139,7 +146,7 @@ class RemoteBlob:
             elif response.status == _UNSATISFIABLE:
                 raise SizeMismatch(
                     f"blob {self.descriptor.digest} is shorter on the server than the "
-                    f"{whole} bytes that its descriptor says",
+                    f"{self.descriptor.size} bytes that its descriptor says",
                     hint="Copy the image to the server once more: it is not complete there.",
                 )
             else:

@@ -108,7 +108,8 @@ class OpfsFiles:
     async def names(self) -> list[str]:
         """Return the names of all files."""
         try:
-            return [str(name) async for name in self._directory.keys()]
+            keys = self._directory.keys()
+            return [str(name) async for name in keys]
         except JsException:
             return []
 

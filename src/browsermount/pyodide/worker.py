@@ -12,19 +12,19 @@ import json
 import logging
 import random
 import traceback
-from dataclasses import asdict
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from typing import Any
 
 from pyodide.ffi import to_js
 
+from browsermount.blobs.buffers import BufferCache
+from browsermount.blobs.files import MemoryFiles
+from browsermount.blobs.store import DEFAULT_LIMIT, Store
 from browsermount.errors import BrowsermountError
 from browsermount.events import Event
 from browsermount.mount import CACHE_SIZE, Mount, mount
 from browsermount.ninep import Server
-from browsermount.blobs.buffers import BufferCache
-from browsermount.blobs.files import MemoryFiles
-from browsermount.blobs.store import DEFAULT_LIMIT, Store
 from browsermount.pyodide.buffers import JsBuffer
 from browsermount.pyodide.fetch import BrowserFetcher
 from browsermount.pyodide.opfs import open_files

@@ -12,7 +12,7 @@ from browsermount.blobs.buffers import Buffer, BufferCache
 from browsermount.blobs.remote import RangesIgnored, RemoteBlob
 from browsermount.blobs.store import Store, StoredBlob
 from browsermount.blobs.verify import Verifier
-from browsermount.errors import DigestMismatch, InvalidLayer, StorageFull, SizeMismatch
+from browsermount.errors import DigestMismatch, InvalidLayer, SizeMismatch, StorageFull
 from browsermount.events import EventSink, LayerProgress, LayerState, Notice
 from browsermount.layers.index import LayerIndex, LayerKind, UnusableIndex
 from browsermount.layers.indexer import LayerIndexer
@@ -119,9 +119,7 @@ class LayerOpener:
         else:
             self._report(number, descriptor, LayerState.LAZY, stream.held)
 
-    def _report(
-        self, number: int, descriptor: Descriptor, state: LayerState, current: int
-    ) -> None:
+    def _report(self, number: int, descriptor: Descriptor, state: LayerState, current: int) -> None:
         digest = str(descriptor.digest)
         self._on_event(LayerProgress(number, digest, state, current, descriptor.size))
 
@@ -147,8 +145,8 @@ class LayerOpener:
             index,
             held,
             remote if index.stored == "blob" else None,
-            self._cache,
-            self._traffic,
+            cache=self._cache,
+            traffic=self._traffic,
             kept=kept,
             on_held=on_held,
         )

@@ -12,10 +12,10 @@ from typing import Any
 from browsermount.blobs.buffers import Buffer, BufferCache
 from browsermount.blobs.remote import RangesIgnored, RemoteBlob
 from browsermount.blobs.store import StoredBlob
-from browsermount.streams.traffic import Traffic
 from browsermount.errors import BrowsermountError, DigestMismatch, InvalidLayer
 from browsermount.layers.index import LayerIndex
 from browsermount.layers.span import decode, decode_shared
+from browsermount.streams.traffic import Traffic
 
 GAP = 16 << 10
 """Bytes between two spans that are rather fetched along than asked for separately."""
@@ -51,9 +51,9 @@ class LayerStream:
         index: LayerIndex,
         stored: StoredBlob,
         remote: RemoteBlob | None,
+        *,
         cache: BufferCache,
         traffic: Traffic,
-        *,
         kept: Mapping[int, Buffer] | None = None,
         on_held: Callable[[], None] = lambda: None,
     ) -> None:
@@ -187,9 +187,7 @@ class LayerStream:
             return None
         return self._cache.put(key, data)
 
-    def _assemble(
-        self, offset: int, size: int, numbers: range, buffers: Sequence[Buffer]
-    ) -> bytes:
+    def _assemble(self, offset: int, size: int, numbers: range, buffers: Sequence[Buffer]) -> bytes:
         parts = []
         for number, buffer in zip(numbers, buffers, strict=True):
             skip = max(offset - self._starts[number], 0)
@@ -297,9 +295,12 @@ class LayerStream:
             )
         spans = [self._spans[number] for number in group]
         await self.stored.reserve(sum(span.blob_size for span in spans))
+        if not self._remote.ranged:
+            await self._obtain_whole(group, got)
+            return
         try:
             await self._pass(group, got)
-        except DigestMismatch:
+        except (DigestMismatch, InvalidLayer):
             # A cache or a proxy on the way may have been at fault: once more, for what is left.
             await self._pass([n for n in group if not self._holds(n)], got)
         except RangesIgnored:
@@ -320,7 +321,10 @@ class LayerStream:
                 while done < len(group):
                     # Spans that are made from the same bytes are decompressed together.
                     last = done
-                    while last + 1 < len(group) and spans[last + 1].blob_offset == spans[done].blob_offset:
+                    while (
+                        last + 1 < len(group)
+                        and spans[last + 1].blob_offset == spans[done].blob_offset
+                    ):
                         last += 1
                     start = spans[done].blob_offset - position
                     stop = max(span.blob_end for span in spans[done : last + 1]) - position
@@ -333,9 +337,7 @@ class LayerStream:
                     del data[:used]
                     position += used
 
-    def _take(
-        self, numbers: Sequence[int], data: bytes, got: Callable[[int, bytes], None]
-    ) -> None:
+    def _take(self, numbers: Sequence[int], data: bytes, got: Callable[[int, bytes], None]) -> None:
         """Verify and keep the spans that are made from ``data``."""
         spans = [self._spans[number] for number in numbers]
         plains = decode_shared(spans, data)
@@ -372,4 +374,3 @@ class LayerStream:
     def _resolve_if_wanted(self, number: int, plain: bytes) -> None:
         if number in self._pending:
             self._resolve(number, plain)
-
