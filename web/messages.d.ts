@@ -17,7 +17,18 @@ export interface AttachMessage {
   port: MessagePort;
 }
 
-export type PageMessage = MountMessage | AttachMessage;
+/** Page to worker: the container runs, so that the rest of the image may be fetched. */
+export interface RunningMessage {
+  type: "running";
+}
+
+/** Page to worker: say how much is kept, after letting go what is not in use where `clear`. */
+export interface KeptMessage {
+  type: "kept";
+  clear: boolean;
+}
+
+export type PageMessage = MountMessage | AttachMessage | RunningMessage | KeptMessage;
 
 /** Worker to page: the Python runtime is being loaded (bytes come often), or is there. */
 export type RuntimeMessage =
@@ -38,11 +49,14 @@ export type MountEvent =
       kind: "layer";
       index: number;
       digest: string;
-      state: "waiting" | "downloading" | "verifying" | "ready";
+      state: "waiting" | "downloading" | "verifying" | "ready" | "exists" | "lazy";
       current: number;
       total: number;
     }
-  | { kind: "tree"; inodes: number; size: number };
+  | { kind: "tree"; inodes: number; size: number }
+  | { kind: "notice"; message: string }
+  | { kind: "trouble"; message: string; hint: string; lost: boolean }
+  | { kind: "recovered" };
 
 export interface EventMessage {
   type: "event";
@@ -77,4 +91,18 @@ export interface ErrorMessage {
   error: Failure;
 }
 
-export type WorkerMessage = RuntimeMessage | EventMessage | MountedMessage | ErrorMessage;
+/** What is kept of images, in bytes; not beyond this page where it is not `persistent`. */
+export interface Kept {
+  size: number;
+  limit: number;
+  objects: number;
+  persistent: boolean;
+}
+
+export interface KeptAnswer {
+  type: "kept";
+  kept: Kept;
+}
+
+export type WorkerMessage =
+  RuntimeMessage | EventMessage | MountedMessage | KeptAnswer | ErrorMessage;

@@ -111,6 +111,15 @@ runtime.catch((error) => {
 /** @param {PageMessage} message */
 async function handleMessage(message) {
   const { python, worker } = await runtime;
+  if (message.type === "running") {
+    worker.running();
+    return;
+  }
+  if (message.type === "kept") {
+    const kept = JSON.parse(await (message.clear ? worker.clear() : worker.usage()));
+    post({ type: "kept", kept });
+    return;
+  }
   session?.close();
   session = undefined;
   if (message.type === "attach") {
