@@ -25,6 +25,7 @@ from browsermount.events import (
 from browsermount.fetch import Fetcher
 from browsermount.ninep import Server
 from browsermount.oci.config import ImageConfig
+from browsermount.oci.credentials import CredentialProvider
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
 from browsermount.oci.image import ResolvedImage, Source, resolve
@@ -122,6 +123,8 @@ async def mount(
     *,
     fetcher: Fetcher,
     base: str | None = None,
+    credentials: CredentialProvider | None = None,
+    mirror: str | None = None,
     store: Store | None = None,
     cache: BufferCache | None = None,
     platforms: Sequence[Platform] = RUNNABLE,
@@ -136,6 +139,9 @@ async def mount(
             a source, which str() gives the name of.
         fetcher: How bytes are fetched.
         base: The URL that a relative reference is relative to.
+        credentials: Is asked when a registry wants to know who we are.
+        mirror: Where registries are reached instead of at their own address; see
+            :func:`browsermount.oci.mirror.find_route`.
         store: Where what was fetched is kept; by default in memory.
         cache: Where decompressed parts are held; by default at most :data:`CACHE_SIZE` bytes.
         platforms: What can be run, the best first.
@@ -149,7 +155,11 @@ async def mount(
     """
     store = store or Store()
     source = (
-        open_source(parse_reference(image, base=base), fetcher) if isinstance(image, str) else image
+        open_source(
+            parse_reference(image, base=base), fetcher, credentials=credentials, mirror=mirror
+        )
+        if isinstance(image, str)
+        else image
     )
     on_event(Resolving(str(source)))
     resolved = await resolve(source, str(source), platforms)

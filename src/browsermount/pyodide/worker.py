@@ -12,7 +12,7 @@ import json
 import logging
 import random
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import asdict
 from typing import Any
 
@@ -25,6 +25,7 @@ from browsermount.errors import BrowsermountError
 from browsermount.events import Event
 from browsermount.mount import CACHE_SIZE, Mount, mount
 from browsermount.ninep import Server
+from browsermount.oci.credentials import CredentialRequest, Credentials
 from browsermount.pyodide.buffers import JsBuffer
 from browsermount.pyodide.fetch import BrowserFetcher
 from browsermount.pyodide.opfs import open_files
@@ -55,13 +56,22 @@ class Worker:
         # The snapshot's generator would give every visitor the same numbers.
         random.seed()
 
-    async def mount(self, image: str, base: str, emit: Callable[[str], None]) -> str:
+    async def mount(
+        self,
+        image: str,
+        base: str,
+        mirror: str,
+        emit: Callable[[str], None],
+        ask: Callable[[str], Awaitable[str]],
+    ) -> str:
         """Mount an image and open a session on it.
 
         Args:
             image: The reference as it was given.
             base: The URL that a relative reference is relative to.
+            mirror: Where registries are reached instead of at their own address; may be empty.
             emit: Takes progress events as JSON.
+            ask: Asks the person for credentials: JSON in, JSON out.
 
         Returns:
             JSON: ``{"image": ...}``, or ``{"error": {"code", "message", "hint", "details"}}``.
@@ -69,6 +79,10 @@ class Worker:
 
         def on_event(event: Event) -> None:
             emit(json.dumps(event.to_dict()))
+
+        async def credentials(request: CredentialRequest) -> Credentials | None:
+            answer = json.loads(await ask(json.dumps(asdict(request))))
+            return Credentials(answer["username"], answer["secret"]) if answer else None
 
         self.close()
         if self._mount is not None:
@@ -78,6 +92,8 @@ class Worker:
             self._mount = await mount(
                 image,
                 base=base,
+                mirror=mirror,
+                credentials=credentials,
                 fetcher=BrowserFetcher(),
                 store=await self._open_store(),
                 cache=BufferCache(CACHE_SIZE, JsBuffer),
