@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from browsermount.blobs.buffers import BufferCache
+from browsermount.blobs.caching import CachingSource
 from browsermount.blobs.store import Store
 from browsermount.errors import BrowsermountError, InvalidLayer
 from browsermount.events import (
     EventSink,
     LayerSummary,
+    Notice,
     Recovered,
     Resolved,
     Resolving,
@@ -160,6 +162,13 @@ async def mount(
         )
         if isinstance(image, str)
         else image
+    )
+    source = CachingSource(
+        source,
+        store,
+        lambda error: on_event(
+            Notice(f"{error.message}: the image is the one that was seen the last time")
+        ),
     )
     on_event(Resolving(str(source)))
     resolved = await resolve(source, str(source), platforms)
