@@ -87,7 +87,9 @@ def read_toc(data: bytes) -> list[TocFile]:
         raise InvalidLayer(
             f"the table of contents has the version {str(document.get('version'))[:20]}, not 1"
         )
-    rows = document.get("entries") or []
+    rows = document.get("entries")
+    if rows is None:
+        rows = []  # as Go writes an empty list
     if not isinstance(rows, list):
         raise InvalidLayer("the table of contents has no list of entries")
     files: list[TocFile] = []
