@@ -91,6 +91,7 @@ class RemoteBlob:
             SizeMismatch: The blob is shorter than its descriptor says.
             FetchError, ImageNotFound: The bytes cannot be had, tried often enough.
         """
+        whole = (offset, size) == (0, self.descriptor.size)
         failures = 0
         while size > 0:
             try:
@@ -115,6 +116,10 @@ class RemoteBlob:
                         f"the server ended its answer for blob {self.descriptor.digest} too early",
                         hint="Check the network connection and try again.",
                     )
+            except RangesIgnored:
+                # The rest of a whole is to be had from there all the same, from its start.
+                if not whole:
+                    raise
             except (NetworkError, _Passing) as error:
                 failures += 1
                 self.resumed = True
