@@ -36,6 +36,8 @@ PACKAGES = {
     "setfattr": "attr",
     "setcap": "libcap2-bin",
     "xz": "xz-utils",
+    "docker-registry": "docker-registry",
+    "nginx": "nginx-light",
 }
 
 
