@@ -111,22 +111,23 @@ def registry_front(
         allow_headers: The request headers that pages may send.
         blobs: The URL of another server that blobs are redirected to.
     """
-    redirect = ""
-    if blobs is not None:
-        redirect = f"""
-            location ~ ^/v2/.*/blobs/sha256:(?<hex>[0-9a-f]+)$ {{
-                add_header Access-Control-Allow-Origin * always;
-                if ($request_method = GET) {{ return 307 {blobs}/$hex; }}
-                proxy_pass {registry};
-            }}"""
-    server = f"""
-        location / {{
+    permission = f"""
             if ($request_method = OPTIONS) {{
                 add_header Access-Control-Allow-Origin *;
                 add_header Access-Control-Allow-Methods "GET, HEAD";
                 add_header Access-Control-Allow-Headers "{allow_headers}";
                 return 204;
-            }}
+            }}"""
+    redirect = ""
+    if blobs is not None:
+        redirect = f"""
+        location ~ ^/v2/.*/blobs/sha256:(?<hex>[0-9a-f]+)$ {{{permission}
+            add_header Access-Control-Allow-Origin * always;
+            if ($request_method = GET) {{ return 307 {blobs}/$hex; }}
+            proxy_pass {registry};
+        }}"""
+    server = f"""
+        location / {{{permission}
             proxy_pass {registry};
             proxy_set_header Host $http_host;
         }}{redirect}
