@@ -157,8 +157,8 @@ async def _refusal(
         return None
     return CorsError(
         f"the server {server} does not let pages from {origin} send the request header {wanted}: "
-        "it does not answer the OPTIONS request by which the browser asks for permission, or without "
-        "the header Access-Control-Allow-Headers",
+        "it does not answer the OPTIONS request by which the browser asks for permission, or "
+        "without the header Access-Control-Allow-Headers",
         hint=f"Let {server} answer OPTIONS requests with status 204, without asking for "
         "credentials, and with the headers Access-Control-Allow-Origin: * and "
         f"Access-Control-Allow-Headers: {wanted}",
