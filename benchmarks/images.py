@@ -64,6 +64,8 @@ class Visit:
 
 
 def visit(page: Page, server: Nginx, url: str) -> Visit:
+    page.driver.get("about:blank")
+    time.sleep(1)  # until the last visit's requests are in the log
     before = len(server.answers)
     started = time.monotonic()
     page.open(url)
