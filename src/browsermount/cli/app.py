@@ -24,6 +24,10 @@ _COMMANDS = {
     "ls": "ls",
     "cat": "cat",
     "export": "export",
+    "pull": "pull",
+    "serve": "serve",
+    "build-site": "build_site",
+    "9p": "ninep",
 }
 
 
