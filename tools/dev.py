@@ -36,6 +36,8 @@ PACKAGES = {
     "setfattr": "attr",
     "setcap": "libcap2-bin",
     "xz": "xz-utils",
+    "docker-registry": "docker-registry",
+    "nginx": "nginx-light",
     "go": "golang-go",
     "/usr/share/gocode/src/github.com/containerd/stargz-snapshotter/estargz": (
         "golang-github-containerd-stargz-snapshotter-dev"
