@@ -15,8 +15,8 @@ from browsermount.layers.lazy import open_index
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
 from tests.core.images import member, sha256, tar
-from tests.core.spans import zstd_compress
 from tests.core.loop import run
+from tests.core.spans import zstd_compress
 
 Row = dict[str, Any]
 KEY = "io.github.containers.zstd-chunked.manifest-"
