@@ -140,3 +140,9 @@ class InvalidProcess(BrowsermountError):
     """The image's config does not describe a process that can be started."""
 
     code = "invalid-process"
+
+
+class StorageFull(BrowsermountError):
+    """What has to be kept fits neither into the store nor into memory."""
+
+    code = "no-room"

@@ -89,7 +89,9 @@ async def unstalled(response: Response, seconds: float = STALL_SECONDS) -> Async
     try:
         while True:
             try:
-                chunk = await asyncio.wait_for(anext(iterator), seconds)
+                # Not wait_for, which in Python 3.11 may lose a cancellation.
+                async with asyncio.timeout(seconds):
+                    chunk = await anext(iterator)
             except StopAsyncIteration:
                 return
             except TimeoutError:

@@ -11,6 +11,7 @@ import js
 from pyodide.ffi import JsException, to_js
 
 from browsermount.errors import CorsError, NetworkError
+from browsermount.fetch import STALL_SECONDS
 from browsermount.reference import is_loopback
 
 _HINT = "Check the address and the network connection, and try again."
@@ -77,8 +78,14 @@ class BrowserFetcher:
 
     async def _send(self, url: str, options: dict[str, Any]) -> BrowserResponse:
         controller = js.AbortController.new()
+        request = options | {"signal": controller.signal}
         try:
-            response = await js.fetch(url, _to_object(options | {"signal": controller.signal}))
+            response = await asyncio.wait_for(js.fetch(url, _to_object(request)), STALL_SECONDS)
+        except TimeoutError:
+            controller.abort()
+            raise NetworkError(
+                f"{url} has not answered for {STALL_SECONDS:.0f} seconds", hint=_HINT
+            ) from None
         except JsException as error:
             # The browser says no more than "Failed to fetch", whatever went wrong.
             raise await _explain(url, options["headers"], error) from error
