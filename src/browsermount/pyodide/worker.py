@@ -18,15 +18,22 @@ from typing import Any
 
 from pyodide.ffi import to_js
 
+from browsermount.blobs.buffers import BufferCache
+from browsermount.blobs.files import MemoryFiles
+from browsermount.blobs.store import DEFAULT_LIMIT, Store
 from browsermount.errors import BrowsermountError
 from browsermount.events import Event
-from browsermount.mount import Mount, mount
+from browsermount.mount import CACHE_SIZE, Mount, mount
 from browsermount.ninep import Server
 from browsermount.oci.credentials import CredentialRequest, Credentials
-from browsermount.pyodide.arena import BufferArena
+from browsermount.pyodide.buffers import JsBuffer
 from browsermount.pyodide.fetch import BrowserFetcher
+from browsermount.pyodide.opfs import open_files
 
 _log = logging.getLogger(__name__)
+
+MEMORY_LIMIT = 256 << 20
+"""Bytes that are kept where the browser has no other place for them than memory."""
 
 
 class Worker:
@@ -44,6 +51,8 @@ class Worker:
         self._mount: Mount | None = None
         self._session: Server | None = None
         self._pending: set[asyncio.Task[None]] = set()
+        self._store: Store | None = None
+        self._persistent = False
         # The snapshot's generator would give every visitor the same numbers.
         random.seed()
 
@@ -76,7 +85,9 @@ class Worker:
             return Credentials(answer["username"], answer["secret"]) if answer else None
 
         self.close()
-        self._mount = None
+        if self._mount is not None:
+            await self._mount.close()
+            self._mount = None
         try:
             self._mount = await mount(
                 image,
@@ -84,7 +95,8 @@ class Worker:
                 mirror=mirror,
                 credentials=credentials,
                 fetcher=BrowserFetcher(),
-                new_arena=BufferArena,
+                store=await self._open_store(),
+                cache=BufferCache(CACHE_SIZE, JsBuffer),
                 on_event=on_event,
             )
         except BrowsermountError as error:
@@ -102,6 +114,32 @@ class Worker:
             return False
         self._session = self._mount.session()
         return True
+
+    def running(self) -> None:
+        """Take note that the container runs: what it has not read yet may be fetched."""
+        if self._mount is not None:
+            self._mount.start_fill()
+
+    async def usage(self) -> str:
+        """Return how much is kept, as JSON: ``{"size", "limit", "objects", "persistent"}``."""
+        usage = await (await self._open_store()).usage()
+        return json.dumps({**asdict(usage), "persistent": self._persistent})
+
+    async def clear(self) -> str:
+        """Let everything go that is kept and not in use, and return :meth:`usage`."""
+        await (await self._open_store()).clear()
+        return await self.usage()
+
+    async def _open_store(self) -> Store:
+        if self._store is None:
+            found = await open_files()
+            if found is None:
+                self._store = Store(MemoryFiles(JsBuffer), limit=MEMORY_LIMIT)
+            else:
+                files, limit = found
+                self._store = Store(files, limit=min(limit, DEFAULT_LIMIT))
+                self._persistent = True
+        return self._store
 
     def close(self) -> None:
         """End the session: late replies of it must not reach the next guest."""
