@@ -59,8 +59,9 @@ class CorsError(FetchError):
     Args:
         message: As for :class:`BrowsermountError`.
         hint: As for :class:`BrowsermountError`.
-        missing: The response header that would help, or ``preflight`` where the server does not
-            answer the OPTIONS requests with which browsers ask for permission.
+        missing: The response header that would help; ``preflight`` where the server does not
+            answer the OPTIONS requests with which browsers ask for permission; ``redirect`` where
+            it is not this server but the one to which it redirects that refuses.
         example: A configuration that lets the server send it; may be empty.
     """
 

@@ -199,6 +199,16 @@ class TestBasic:
             requests = [line for line in storage.requests if line.startswith("GET")]
             assert len(requests) >= 2
             assert all(line.endswith('"-"') for line in requests)
+        with (
+            nginx(work / "closed-storage", blobs, cors=False) as storage,
+            registry_front(work / "redirecting-2", basic.url, blobs=storage.url) as front,
+        ):
+            page.open(f"{site}?image={front.host}/team/app")
+            wait_form(page)
+            sign_in(page, "alice", "secret")
+            failed(page)
+        assert "sends us on to another one" in page.visible
+        assert "redirect:" in page.visible
 
 
 class TestToken:

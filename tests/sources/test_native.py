@@ -238,6 +238,17 @@ class TestCredentials:
             assert len(storage.requests) == 2
             assert all(line.endswith('"-"') for line in storage.requests)
 
+    def test_a_form_is_not_sent_on(self, work: Path, tokens: TokenServer) -> None:
+        # The other server would take the identity token, if it came there.
+        with (
+            token_server(USERS, redirect=tokens.url) as misleading,
+            registry(work / "misled", tokens=misleading) as server,
+        ):
+            tokens.given.clear()
+            with pytest.raises(AuthError, match="307"):
+                which(f"{server.host}/team/app", Person(Credentials("", "identity")))
+            assert not tokens.given
+
 
 class TestLayouts:
     @pytest.mark.parametrize("ranges", [True, False])

@@ -68,7 +68,9 @@ class FormFetcher(Fetcher, Protocol):
     """A fetcher that can send forms, too."""
 
     async def post(self, url: str, *, form: Mapping[str, str]) -> Response:
-        """Send the fields of a form; as for :meth:`get`.
+        """Send the fields of a form; as for :meth:`get`, but no redirect is followed.
+
+        What stands in a form may be a secret, which is for the server that was named.
 
         Raises:
             NetworkError, CorsError: As for :meth:`get`.

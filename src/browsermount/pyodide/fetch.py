@@ -72,9 +72,9 @@ class BrowserFetcher:
     async def post(self, url: str, *, form: Mapping[str, str]) -> BrowserResponse:
         """Send a form; see :meth:`browsermount.fetch.Fetcher.post`."""
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        return await self._send(
-            url, {"method": "POST", "headers": headers, "body": urlencode(dict(form))}
-        )
+        body = urlencode(dict(form))
+        options = {"method": "POST", "headers": headers, "body": body, "redirect": "error"}
+        return await self._send(url, options)
 
     async def _send(self, url: str, options: dict[str, Any]) -> BrowserResponse:
         controller = js.AbortController.new()
@@ -151,7 +151,7 @@ async def _refusal(
             f"{origin} read from it: its answers have no header Access-Control-Allow-Origin",
             hint="Let that server send the header Access-Control-Allow-Origin: *, or let "
             f"{server} answer without a redirect.",
-            missing="Access-Control-Allow-Origin",
+            missing="redirect",
         )
     wanted = ", ".join(sorted(headers))
     if "Authorization" in headers and await _probe(url, {"headers": {_HEADER: "1"}}) is not None:
