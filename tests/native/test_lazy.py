@@ -23,7 +23,6 @@ from browsermount.streams import traffic
 from tests.compare.readers import read_mount
 from tests.compare.records import differences
 from tests.fixtures import fixture
-from tests.fixtures.lazy import ZSTD_CHUNKED
 from tests.servers.nginx import Nginx, nginx
 from tests.servers.registry import registry
 
@@ -33,12 +32,9 @@ WORDS = b"".join(b"%d: all work and no play\n" % i for i in range(30_000))
 
 
 @pytest.fixture(scope="module")
-def layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def layouts() -> Path:
     """One folder with all kinds of the image."""
-    folder = tmp_path_factory.mktemp("layouts")
-    for path in (*fixture("lazy").iterdir(), ZSTD_CHUNKED):
-        (folder / path.name).symlink_to(path)
-    return folder
+    return fixture("lazy")
 
 
 @pytest.fixture(scope="module")
