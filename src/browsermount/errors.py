@@ -53,6 +53,12 @@ class CorsError(FetchError):
     code = "cors"
 
 
+class AuthError(FetchError):
+    """The server wants credentials that we do not have, or refuses those that we have."""
+
+    code = "unauthorized"
+
+
 class HttpStatusError(FetchError):
     """The server answered with a status that is not a success.
 

@@ -26,9 +26,9 @@ from browsermount.layers.reader import LayerReader
 from browsermount.ninep import Server
 from browsermount.oci.config import ImageConfig
 from browsermount.oci.descriptor import Descriptor
-from browsermount.oci.image import ResolvedImage, Source, resolve
-from browsermount.oci.layout import LayoutSource
+from browsermount.oci.image import ResolvedImage, Source, open_blob, resolve
 from browsermount.oci.platform import RUNNABLE, Platform
+from browsermount.oci.source import open_source
 from browsermount.reference import parse_reference
 from browsermount.rootfs.inode import Inode
 from browsermount.rootfs.merge import Merger
@@ -63,7 +63,7 @@ class Mount:
 
 
 async def mount(
-    image: str,
+    image: str | Source,
     *,
     fetcher: Fetcher,
     base: str | None = None,
@@ -75,7 +75,8 @@ async def mount(
     """Fetch and verify an image and make its file system ready to be served.
 
     Args:
-        image: What the person gave; see :func:`browsermount.reference.parse_reference`.
+        image: What the person gave; see :func:`browsermount.reference.parse_reference`. Or
+            a source, which str() gives the name of.
         fetcher: How bytes are fetched.
         base: The URL that a relative reference is relative to.
         new_arena: Makes the place for one layer's decompressed stream.
@@ -86,10 +87,11 @@ async def mount(
     Raises:
         BrowsermountError: The image cannot be used; the class and code say why.
     """
-    reference = parse_reference(image, base=base)
-    on_event(Resolving(str(reference)))
-    source = LayoutSource(fetcher, reference)
-    resolved = await resolve(source, str(reference), platforms)
+    source = (
+        open_source(parse_reference(image, base=base), fetcher) if isinstance(image, str) else image
+    )
+    on_event(Resolving(str(source)))
+    resolved = await resolve(source, str(source), platforms)
     layers = resolved.manifest.layers
     on_event(
         Resolved(
@@ -157,7 +159,7 @@ async def _fetch_layer(
     report(LayerState.DOWNLOADING, 0)
     reader = LayerReader(arena)
     verifier = Verifier(descriptor)
-    response = await source.open_blob(descriptor)
+    response = await open_blob(source, descriptor)
     reported = 0
     damage: InvalidLayer | None = None
     async for chunk in verified(unstalled(response), verifier):

@@ -181,7 +181,7 @@ class TarParser:
         numbers: list[int] | None = None
         if kind == b"S":
             numbers = yield from _gnu_sparse_map(header)
-            entry.size = _number(header[483:495])
+            entry.size = _checked_size(_number(header[483:495]))
             body_start = self._offset
         elif pax.get(b"GNU.sparse.major") == b"1":
             numbers = yield from _pax_sparse_map()
@@ -197,7 +197,7 @@ class TarParser:
         else:
             real = pax.get(b"GNU.sparse.realsize") or pax.get(b"GNU.sparse.size")
             if real is not None:
-                entry.size = _decimal(real)
+                entry.size = _file_size(real)
             entry.segments = _sparse_segments(numbers, body_start, stored, entry.size)
         if stored < 0:
             raise _Malformed("a sparse map is longer than its member")
@@ -247,7 +247,15 @@ def _check_and_size(header: bytes) -> int:
         high = sum(byte > 127 for byte in header) - sum(byte > 127 for byte in header[148:156])
         if unsigned - 256 * high != expected:
             raise _Malformed("a header's checksum is wrong")
-    size = _number(header[124:136])
+    return _checked_size(_number(header[124:136]))
+
+
+def _file_size(text: bytes) -> int:
+    return _checked_size(_decimal(text))
+
+
+def _checked_size(size: int) -> int:
+    # What a file may have in Linux is little more (loff_t).
     if not 0 <= size < 1 << 62:
         raise _Malformed(f"a member has the size {size}")
     return size
@@ -311,7 +319,7 @@ def _entry(header: bytes, size: int, pending: _Pending) -> tuple[Entry, int]:
     if link is None:
         link = _text(header[157:257])
     if b"size" in pax:
-        size = _decimal(pax[b"size"])
+        size = _file_size(pax[b"size"])
     rdev = (0, 0)
     if file_type in (FileType.CHARACTER, FileType.BLOCK):
         rdev = (_number(header[329:337]), _number(header[337:345]))

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from browsermount.blobs.verify import verify
-from browsermount.errors import ImageNotFound, InvalidImage, NoMatchingPlatform
+from browsermount.errors import (
+    BrowsermountError,
+    ImageNotFound,
+    InvalidImage,
+    NoMatchingPlatform,
+)
 from browsermount.fetch import Response, read_all
 from browsermount.oci.config import ImageConfig, parse_config
 from browsermount.oci.descriptor import Descriptor
@@ -23,12 +28,13 @@ from browsermount.oci.manifest import (
 )
 from browsermount.oci.platform import Platform
 
+_OK = 200
 _MAX_DEPTH = 4
 """How deep indexes may be nested."""
 
 
 class Source(Protocol):
-    """Something that holds an image: an OCI layout, later a registry."""
+    """Something that holds an image: an OCI layout or a registry."""
 
     async def manifests(self) -> tuple[Descriptor, ...]:
         """Return descriptors of the manifests and indexes that the reference names.
@@ -37,12 +43,46 @@ class Source(Protocol):
             ImageNotFound, InvalidImage, FetchError: There is nothing usable.
         """
 
-    async def open_blob(self, descriptor: Descriptor) -> Response:
-        """Start reading a blob; its bytes are not verified yet.
+    async def get_blob(
+        self, descriptor: Descriptor, *, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """Send one request for a blob; its bytes are not verified yet.
+
+        Authentication, redirects and the descriptor's other addresses are the source's business.
+
+        Args:
+            descriptor: What is asked for.
+            headers: Goes with the request, for example ``Range``.
+
+        Returns:
+            The response, whatever its status; :meth:`failure` says what is wrong with it.
 
         Raises:
-            ImageNotFound, FetchError: The blob cannot be had.
+            NetworkError: The server could not be reached.
+            CorsError: The browser does not let us read the response.
+            AuthError: The server wants credentials that we do not have.
         """
+
+    def failure(self, descriptor: Descriptor, response: Response) -> BrowsermountError:
+        """Return the error for a response to :meth:`get_blob` that is of no use.
+
+        Args:
+            descriptor: What was asked for.
+            response: The answer; its body is left alone.
+        """
+
+
+async def open_blob(source: Source, descriptor: Descriptor) -> Response:
+    """Start reading a whole blob; its bytes are not verified yet.
+
+    Raises:
+        ImageNotFound, FetchError: The blob cannot be had.
+    """
+    response = await source.get_blob(descriptor)
+    if response.status != _OK:
+        await response.aclose()
+        raise source.failure(descriptor, response)
+    return response
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +131,7 @@ async def read_document(source: Source, descriptor: Descriptor) -> bytes:
     data = descriptor.data
     if data is None:
         # One byte more than described is enough to tell that it is too long.
-        data = await read_all(await source.open_blob(descriptor), MAX_DOCUMENT_SIZE)
+        data = await read_all(await open_blob(source, descriptor), MAX_DOCUMENT_SIZE)
     return verify(data, descriptor)
 
 
@@ -180,3 +220,14 @@ async def _load_manifest(source: Source, descriptor: Descriptor) -> tuple[Manife
         raise InvalidImage(f"{what} is an index, its descriptor says a manifest")
     config = await read_document(source, manifest.config)
     return manifest, parse_config(config, f"config {manifest.config.digest}")
+
+
+async def available(source: Source) -> list[tuple[str | None, Platform, Descriptor]]:
+    """Return the name, platform and manifest of each image that a source holds.
+
+    Raises:
+        ImageNotFound, InvalidImage, SizeMismatch, DigestMismatch, FetchError: A document cannot
+            be used.
+    """
+    candidates = await _candidates(source, await source.manifests(), None, 0)
+    return [(c.name, c.platform, c.descriptor) for c in candidates]
