@@ -2,7 +2,9 @@
  * `<container-terminal image="...">`: a container image running in a page.
  *
  * Attributes:
- * - `image`: the URL of an OCI image layout, absolute or relative to the page.
+ * - `image`: an image of a registry as docker names it, or the URL of an OCI image layout; one that
+ *   is relative to the page starts with `./`, `../` or `/`, or ends with `/`.
+ * - `mirror`: a mirror or proxy of registries that do not let pages read from them: docs/images.md.
  * - `autofocus`: the terminal takes the keyboard when it is there.
  *
  * Events, all of which bubble: `started`, `exit` (detail: `{code, signal}`) and
@@ -12,6 +14,7 @@
  * or site only needs to import it.
  */
 
+import { askCredentials } from "./credentials.js";
 import { ProgressView } from "./progress.js";
 import { Session } from "./session.js";
 import { ContainerConsole } from "./terminal.js";
@@ -104,7 +107,7 @@ export class ContainerTerminal extends HTMLElement {
       this.#fail({
         code: "invalid-reference",
         message: "no image was given",
-        hint: "Set the attribute image to the URL of an OCI image layout.",
+        hint: "Set the attribute image to an image's name or to the URL of an OCI image layout.",
         details: "",
       });
       return;
@@ -120,7 +123,12 @@ export class ContainerTerminal extends HTMLElement {
     const session = new Session(
       BASE,
       image,
+      this.getAttribute("mirror") ?? "",
       {
+        credentials: (request) => {
+          clearTimeout(this.#patience);
+          return askCredentials(/** @type {HTMLElement} */ (this.loading), request);
+        },
         runtime: (message) => this.#news(() => this.view?.runtime(message)),
         event: (event) => this.#news(() => this.view?.event(event)),
         machine: (stage) => {
@@ -243,6 +251,7 @@ export class ContainerTerminal extends HTMLElement {
     const message = failure.message.charAt(0).toUpperCase() + failure.message.slice(1);
     alert.append(make("p", "bm-message", message.endsWith(".") ? message : `${message}.`));
     if (failure.hint) alert.append(make("p", "bm-hint", failure.hint));
+    if (failure.example) alert.append(make("pre", "bm-example", failure.example));
     if (failure.details) {
       const details = document.createElement("details");
       details.append(make("summary", "", "Details"), make("pre", "bm-details", failure.details));

@@ -7,6 +7,8 @@ export interface MountMessage {
   image: string;
   /** The URL that a relative reference is relative to. */
   base: string;
+  /** Where registries are reached instead of at their own address; may be empty. */
+  mirror: string;
   /** Whole 9P frames, each an ArrayBuffer that is transferred, in both directions. */
   port: MessagePort;
 }
@@ -17,7 +19,20 @@ export interface AttachMessage {
   port: MessagePort;
 }
 
-export type PageMessage = MountMessage | AttachMessage;
+/** Page to worker: the answer to a question for credentials; null where none are given. */
+export interface CredentialsMessage {
+  type: "credentials";
+  id: number;
+  credentials: Credentials | null;
+}
+
+export interface Credentials {
+  /** Empty where `secret` is an identity token. */
+  username: string;
+  secret: string;
+}
+
+export type PageMessage = MountMessage | AttachMessage | CredentialsMessage;
 
 /** Worker to page: the Python runtime is being loaded (bytes come often), or is there. */
 export type RuntimeMessage =
@@ -56,6 +71,21 @@ export interface ImageInfo {
   config: Record<string, unknown>;
 }
 
+/** See CredentialRequest in browsermount/oci/credentials.py. */
+export interface CredentialRequest {
+  registry: string;
+  realm: string;
+  refused: boolean;
+  via: string;
+}
+
+/** Worker to page: a registry wants credentials; the answer has the same id. */
+export interface AskMessage {
+  type: "ask";
+  id: number;
+  request: CredentialRequest;
+}
+
 export interface MountedMessage {
   type: "mounted";
   image: ImageInfo;
@@ -70,6 +100,8 @@ export interface Failure {
   hint: string;
   /** More for those who want to know; may be empty. */
   details: string;
+  /** A configuration that would help, where there is one. */
+  example?: string;
 }
 
 export interface ErrorMessage {
@@ -77,4 +109,5 @@ export interface ErrorMessage {
   error: Failure;
 }
 
-export type WorkerMessage = RuntimeMessage | EventMessage | MountedMessage | ErrorMessage;
+export type WorkerMessage =
+  RuntimeMessage | EventMessage | AskMessage | MountedMessage | ErrorMessage;

@@ -3,13 +3,15 @@
  * runs it.  The machine can be replaced by a fresh one; the mount stays.
  */
 
-/** @import { Failure, ImageInfo, MountEvent, RuntimeMessage } from "./messages.js" */
+/** @import { Credentials, CredentialRequest, Failure } from "./messages.js" */
+/** @import { ImageInfo, MountEvent, RuntimeMessage } from "./messages.js" */
 /** @import * as VM from "./vm/messages.js" */
 
 /**
  * @typedef {object} SessionEvents
  * @property {(message: RuntimeMessage) => void} runtime How far Pyodide is.
  * @property {(event: MountEvent) => void} event How far the image is.
+ * @property {(request: CredentialRequest) => Promise<Credentials | null>} credentials
  * @property {(stage: VM.Stage) => void} machine How far the machine is.
  * @property {(image: ImageInfo) => void} mounted
  * @property {(data: Uint8Array) => void} output The terminal's bytes.
@@ -38,12 +40,14 @@ export class Session {
   /**
    * @param {URL} base The folder with the page's own files.
    * @param {string} image The reference as the person gave it.
+   * @param {string} mirror Where registries are reached instead; may be empty.
    * @param {SessionEvents} on
    * @param {() => { cols: number, rows: number }} size The terminal's size when the process starts.
    */
-  constructor(base, image, on, size) {
+  constructor(base, image, mirror, on, size) {
     this.base = base;
     this.image = image;
+    this.mirror = mirror;
     this.on = on;
     this.size = size;
   }
@@ -53,7 +57,13 @@ export class Session {
     const { port1, port2 } = new MessageChannel();
     this.#mountWorker = this.#startWorker("worker.js", (data) => this.#fromMount(data));
     this.#mountWorker.postMessage(
-      { type: "mount", image: this.image, base: document.baseURI, port: port1 },
+      {
+        type: "mount",
+        image: this.image,
+        base: document.baseURI,
+        mirror: this.mirror,
+        port: port1,
+      },
       [port1],
     );
     this.#boot(port2);
@@ -151,6 +161,9 @@ export class Session {
       case "event":
         this.on.event(message.event);
         break;
+      case "ask":
+        void this.#answer(message.id, message.request);
+        break;
       case "mounted":
         this.#mounted = true;
         this.on.mounted(message.image);
@@ -160,6 +173,13 @@ export class Session {
         this.#fail(message.error);
         break;
     }
+  }
+
+  /** @param {number} id @param {CredentialRequest} request */
+  async #answer(id, request) {
+    const worker = this.#mountWorker;
+    const credentials = await this.on.credentials(request);
+    worker?.postMessage({ type: "credentials", id, credentials });
   }
 
   /** @param {VM.WorkerMessage} message */

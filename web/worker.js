@@ -108,8 +108,28 @@ runtime.catch((error) => {
   });
 });
 
+/** Questions that the page has not answered yet. @type {Map<number, (answer: string) => void>} */
+const questions = new Map();
+let asked = 0;
+
+/**
+ * Ask the person for credentials.
+ * @param {string} request JSON
+ * @returns {Promise<string>} JSON
+ */
+function ask(request) {
+  asked += 1;
+  post({ type: "ask", id: asked, request: JSON.parse(request) });
+  return new Promise((resolve) => questions.set(asked, resolve));
+}
+
 /** @param {PageMessage} message */
 async function handleMessage(message) {
+  if (message.type === "credentials") {
+    questions.get(message.id)?.(JSON.stringify(message.credentials));
+    questions.delete(message.id);
+    return;
+  }
   const { python, worker } = await runtime;
   session?.close();
   session = undefined;
@@ -119,8 +139,12 @@ async function handleMessage(message) {
     return;
   }
   const result = JSON.parse(
-    await worker.mount(message.image, message.base, (/** @type {string} */ event) =>
-      post({ type: "event", event: JSON.parse(event) }),
+    await worker.mount(
+      message.image,
+      message.base,
+      message.mirror,
+      (/** @type {string} */ event) => post({ type: "event", event: JSON.parse(event) }),
+      ask,
     ),
   );
   if (result.error) {

@@ -25,6 +25,7 @@ from browsermount.fetch import Fetcher, unstalled
 from browsermount.layers.reader import LayerReader
 from browsermount.ninep import Server
 from browsermount.oci.config import ImageConfig
+from browsermount.oci.credentials import CredentialProvider
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.image import ResolvedImage, Source, open_blob, resolve
 from browsermount.oci.platform import RUNNABLE, Platform
@@ -67,6 +68,8 @@ async def mount(
     *,
     fetcher: Fetcher,
     base: str | None = None,
+    credentials: CredentialProvider | None = None,
+    mirror: str | None = None,
     new_arena: Callable[[], Arena] = FileArena,
     platforms: Sequence[Platform] = RUNNABLE,
     options: ProcessOptions | None = None,
@@ -79,6 +82,9 @@ async def mount(
             a source, which str() gives the name of.
         fetcher: How bytes are fetched.
         base: The URL that a relative reference is relative to.
+        credentials: Is asked when a registry wants to know who we are.
+        mirror: Where registries are reached instead of at their own address; see
+            :func:`browsermount.oci.mirror.find_route`.
         new_arena: Makes the place for one layer's decompressed stream.
         platforms: What can be run, the best first.
         options: What to start otherwise than the image's config says.
@@ -88,7 +94,11 @@ async def mount(
         BrowsermountError: The image cannot be used; the class and code say why.
     """
     source = (
-        open_source(parse_reference(image, base=base), fetcher) if isinstance(image, str) else image
+        open_source(
+            parse_reference(image, base=base), fetcher, credentials=credentials, mirror=mirror
+        )
+        if isinstance(image, str)
+        else image
     )
     on_event(Resolving(str(source)))
     resolved = await resolve(source, str(source), platforms)

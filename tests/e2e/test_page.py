@@ -168,7 +168,7 @@ class TestAddress:
             "plain": f"{url}#exit-code",
             "encoded": quote(f"{url}#exit-code", safe=""),
             "slash": f"{url}/#exit-code",
-            "relative": "images/default",
+            "relative": "./images/default",
         }[form]
         page.open(f"{site}?image={image}")
         if form == "relative":
@@ -188,7 +188,7 @@ class TestAddress:
 
 class TestErrors:
     def test_not_found(self, page: Page, site: str) -> None:
-        text = page.failure(f"{site}?image=images/nothing")
+        text = page.failure(f"{site}?image=images/nothing/")
         assert "images/nothing/" in text
         assert "index.json" in text
         assert "Try again" in text

@@ -79,7 +79,8 @@ def test_an_image_through_the_worker_glue(pyodide: Any) -> None:
 
             worker = Worker(lambda reply: None, 1 << 19)
             events = []
-            mounted = json.loads(await worker.mount({url!r}, "http://localhost/", events.append))
+            page = "http://localhost/"
+            mounted = json.loads(await worker.mount({url!r}, page, "", events.append, None))
 
             def ask(message):
                 frame = message.encode(1)

@@ -106,12 +106,12 @@ async def opened(image: str) -> AsyncIterator[tuple[Source, Fetcher]]:
             yield stack.enter_context(open_local(*path)), FileFetcher()
             return
         from browsermount.fetch.native import HttpxFetcher
-        from browsermount.oci.layout import LayoutSource
+        from browsermount.oci.source import open_source
         from browsermount.reference import parse_reference
 
         async with HttpxFetcher() as fetcher:
             reference = parse_reference(image.removeprefix(_REGISTRY_PREFIX))
-            yield LayoutSource(fetcher, reference), fetcher
+            yield open_source(reference, fetcher), fetcher
 
 
 def local_path(image: str) -> tuple[Path, str | None] | None:

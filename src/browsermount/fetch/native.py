@@ -49,11 +49,17 @@ class HttpxFetcher:
 
     async def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> HttpxResponse:
         """Send a GET request; see :meth:`browsermount.fetch.Fetcher.get`."""
-        request = self._client.build_request("GET", url, headers=headers)
+        return await self._send(self._client.build_request("GET", url, headers=headers))
+
+    async def post(self, url: str, *, form: Mapping[str, str]) -> HttpxResponse:
+        """Send a form; see :meth:`browsermount.fetch.Fetcher.post`."""
+        return await self._send(self._client.build_request("POST", url, data=dict(form)))
+
+    async def _send(self, request: httpx.Request) -> HttpxResponse:
         try:
             return HttpxResponse(await self._client.send(request, stream=True))
         except (httpx.TransportError, httpx.TooManyRedirects) as error:
-            raise NetworkError(f"cannot reach {url}: {error}", hint=_HINT) from error
+            raise NetworkError(f"cannot reach {request.url}: {error}", hint=_HINT) from error
 
     async def aclose(self) -> None:
         """Close all connections."""

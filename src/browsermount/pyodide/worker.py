@@ -12,7 +12,8 @@ import json
 import logging
 import random
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import asdict
 from typing import Any
 
 from pyodide.ffi import to_js
@@ -21,6 +22,7 @@ from browsermount.errors import BrowsermountError
 from browsermount.events import Event
 from browsermount.mount import Mount, mount
 from browsermount.ninep import Server
+from browsermount.oci.credentials import CredentialRequest, Credentials
 from browsermount.pyodide.arena import BufferArena
 from browsermount.pyodide.fetch import BrowserFetcher
 
@@ -45,13 +47,22 @@ class Worker:
         # The snapshot's generator would give every visitor the same numbers.
         random.seed()
 
-    async def mount(self, image: str, base: str, emit: Callable[[str], None]) -> str:
+    async def mount(
+        self,
+        image: str,
+        base: str,
+        mirror: str,
+        emit: Callable[[str], None],
+        ask: Callable[[str], Awaitable[str]],
+    ) -> str:
         """Mount an image and open a session on it.
 
         Args:
             image: The reference as it was given.
             base: The URL that a relative reference is relative to.
+            mirror: Where registries are reached instead of at their own address; may be empty.
             emit: Takes progress events as JSON.
+            ask: Asks the person for credentials: JSON in, JSON out.
 
         Returns:
             JSON: ``{"image": ...}``, or ``{"error": {"code", "message", "hint", "details"}}``.
@@ -60,11 +71,21 @@ class Worker:
         def on_event(event: Event) -> None:
             emit(json.dumps(event.to_dict()))
 
+        async def credentials(request: CredentialRequest) -> Credentials | None:
+            answer = json.loads(await ask(json.dumps(asdict(request))))
+            return Credentials(answer["username"], answer["secret"]) if answer else None
+
         self.close()
         self._mount = None
         try:
             self._mount = await mount(
-                image, base=base, fetcher=BrowserFetcher(), new_arena=BufferArena, on_event=on_event
+                image,
+                base=base,
+                mirror=mirror,
+                credentials=credentials,
+                fetcher=BrowserFetcher(),
+                new_arena=BufferArena,
+                on_event=on_event,
             )
         except BrowsermountError as error:
             return json.dumps({"error": {**error.to_dict(), "details": _details(error)}})
