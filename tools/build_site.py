@@ -105,6 +105,7 @@ def _copy_page(site: Path) -> None:
         if (
             path.suffix in _SUFFIXES
             or name.parts[0] == "images"
+            or name.parts[:2] == ("vm", "interpreters")
             or name.parts[:2]
             == (
                 "vm",

@@ -204,8 +204,8 @@ void process_execute(const struct process_spec *process)
 		find_program(process->args[0], find_variable(env, "PATH"));
 	execve(program, (char *const *)process->args, (char *const *)env);
 	if (errno == ENOEXEC)
-		fail(CODE_NOT_EXECUTABLE, "exec %s: %s", program,
-		     interpreters_explain(program));
+		fail(CODE_NOT_EXECUTABLE, "exec %s: exec format error: %s",
+		     program, interpreters_explain(program));
 	fail_errno(errno == ENOENT ? CODE_NOT_FOUND : CODE_NOT_EXECUTABLE,
 		   "exec %s", program);
 }
