@@ -24,7 +24,7 @@ from browsermount.oci.image import ResolvedImage, resolve
 from browsermount.oci.layout import LayoutSource
 from browsermount.oci.manifest import parse_manifest
 from browsermount.oci.platform import RUNNABLE, Platform
-from browsermount.reference import parse_reference
+from browsermount.reference import LayoutReference, parse_reference
 
 from .images import BASE, INDEX_TYPE, MANIFEST_TYPE, FakeFetcher, FakeResponse, Layout, tar
 from .loop import run
@@ -32,8 +32,14 @@ from .loop import run
 AMD64 = Platform("linux", "amd64")
 
 
+def layout_reference(text: str) -> LayoutReference:
+    reference = parse_reference(text)
+    assert isinstance(reference, LayoutReference)
+    return reference
+
+
 def resolved(files: dict[str, bytes], text: str = BASE, **response: Any) -> ResolvedImage:
-    source = LayoutSource(FakeFetcher(files, **response), parse_reference(text))
+    source = LayoutSource(FakeFetcher(files, **response), layout_reference(text))
     return run(resolve(source, text, RUNNABLE))
 
 
@@ -80,11 +86,61 @@ def test_digest_algorithms(algorithm: str) -> None:
 def test_platform() -> None:
     assert Platform.parse("linux/arm/v7") == Platform("linux", "arm", "v7")
     assert str(Platform.parse("linux/386")) == "linux/386"
-    assert Platform("linux", "arm", "v7").satisfies(Platform("linux", "arm"))
-    assert not Platform("linux", "arm", "v7").satisfies(Platform("linux", "arm", "v6"))
     for text in ("linux", "linux/", "a/b/c/d", ""):
         with pytest.raises(ValueError, match="not a platform"):
             Platform.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "order", "not_at_all"),
+    [
+        ("linux/386", ["386", "i386", "i686"], ["amd64"]),
+        ("linux/amd64", ["amd64", "amd64/v1", "x86_64"], ["amd64/v2", "386"]),
+        ("linux/amd64/v3", ["amd64/v3", "amd64/v2", "amd64"], ["amd64/v4", "amd64/x"]),
+        ("linux/arm", ["arm/v7", "arm", "armhf", "arm/v6", "armel", "arm/v5"], ["arm/v8"]),
+        ("linux/arm/v6", ["arm/6", "arm/v5"], ["arm", "arm/v7"]),
+        ("linux/arm64", ["arm64", "aarch64", "arm64/v8", "arm64/v8.0"], ["arm64/v8.2", "arm"]),
+        ("linux/arm64/v9", ["arm64/v9", "arm64/v8.2", "arm64"], ["arm64/v9.1"]),
+        ("linux/riscv64", ["riscv64", "riscv64/rva20u64"], []),
+        ("linux/riscv64/rva20u64", ["riscv64/rva20u64", "riscv64"], ["riscv64/rva22u64"]),
+        ("Linux/AMD64", ["amd64"], []),
+    ],
+)
+def test_variants(wanted: str, order: list[str], not_at_all: list[str]) -> None:
+    there = Platform.parse(wanted)
+    ranks = [Platform.parse(f"linux/{text}").rank(there) for text in order]
+    assert ranks == sorted(rank for rank in ranks if rank is not None)
+    assert ranks[0] == 0
+    for text in not_at_all:
+        assert not Platform.parse(f"linux/{text}").satisfies(there)
+    assert not Platform.parse(f"windows/{order[0]}").satisfies(there)
+
+
+def test_the_best_variant_is_chosen_wherever_it_stands() -> None:
+    layout = Layout()
+    for variant in ("v5", "v8", "v7", "v6"):
+        layout.add(tar(), platform="linux/arm", config={"Cmd": [variant]})
+        layout.manifests[-1]["platform"]["variant"] = variant
+    source = LayoutSource(FakeFetcher(layout.index()), layout_reference(BASE))
+
+    def cmd(*platforms: str) -> tuple[str, ...]:
+        wanted = [Platform.parse(text) for text in platforms]
+        return run(resolve(source, BASE, wanted)).config.cmd
+
+    assert cmd("linux/arm") == ("v7",)
+    assert cmd("linux/arm/v8") == ("v8",)
+    assert cmd("linux/arm/v6") == ("v6",)
+    assert cmd("linux/386", "linux/arm/v5", "linux/arm/v7") == ("v5",)
+
+
+def test_documents_are_counted() -> None:
+    layout = Layout()
+    image = layout.image(tar())
+    for _ in range(3):
+        inner = {"schemaVersion": 2, "manifests": [image] * 20}
+        image = layout.document(inner, INDEX_TYPE)
+    layout.manifests = [image]
+    assert "documents" in failure(InvalidImage, layout.index())
 
 
 def test_the_runnable_platform_is_chosen() -> None:
@@ -233,7 +289,7 @@ def test_a_server_that_fails() -> None:
         async def get(self, url: str, **_: Any) -> FakeResponse:
             return FakeResponse(url, 503)
 
-    source = LayoutSource(Failing({}), parse_reference(BASE))
+    source = LayoutSource(Failing({}), layout_reference(BASE))
     with pytest.raises(HttpStatusError, match="503"):
         run(resolve(source, BASE, RUNNABLE))
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from browsermount.errors import InvalidLayer
-from browsermount.layers.entry import Entry, FileType, Segment
+from browsermount.layers.entry import MAJORS, MAX_FILE_SIZE, MINORS, Entry, FileType, Segment
 
 BLOCK = 512
 MAX_META_SIZE = 8 << 20
@@ -42,9 +42,6 @@ _TYPES = {
 _META_TYPES = frozenset({b"x", b"X", b"g", b"L", b"K"})
 
 
-# Linux's device numbers have 12 and 20 bits (kdev_t.h).
-_MAJORS = 1 << 12
-_MINORS = 1 << 20
 # What fits into the seconds of Linux's struct timespec64, in nanoseconds.
 _FIRST_TIME = -(1 << 63) * 1_000_000_000
 _LAST_TIME = ((1 << 63) - 1) * 1_000_000_000
@@ -255,8 +252,7 @@ def _file_size(text: bytes) -> int:
 
 
 def _checked_size(size: int) -> int:
-    # What a file may have in Linux is little more (loff_t).
-    if not 0 <= size < 1 << 62:
+    if not 0 <= size < MAX_FILE_SIZE:
         raise _Malformed(f"a member has the size {size}")
     return size
 
@@ -323,7 +319,7 @@ def _entry(header: bytes, size: int, pending: _Pending) -> tuple[Entry, int]:
     rdev = (0, 0)
     if file_type in (FileType.CHARACTER, FileType.BLOCK):
         rdev = (_number(header[329:337]), _number(header[337:345]))
-        if not (0 <= rdev[0] < _MAJORS and 0 <= rdev[1] < _MINORS):
+        if not (0 <= rdev[0] < MAJORS and 0 <= rdev[1] < MINORS):
             raise _Malformed(f"a device has the number {rdev[0]}:{rdev[1]}")
     mtime_ns = (
         _nanoseconds(pax[b"mtime"]) if b"mtime" in pax else _number(header[136:148]) * 1_000_000_000

@@ -8,6 +8,7 @@ from typing import Any
 
 from browsermount.errors import InvalidImage, InvalidPlatform
 from browsermount.oci.document import get
+from browsermount.oci.variant import normalize, rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,19 @@ class Platform:
 
     def satisfies(self, wanted: Platform) -> bool:
         """Tell whether an image for this platform runs where ``wanted`` is asked for."""
-        return (self.os, self.architecture) == (wanted.os, wanted.architecture) and (
-            wanted.variant is None or self.variant in (None, wanted.variant)
-        )
+        return self.rank(wanted) is not None
+
+    def rank(self, wanted: Platform) -> int | None:
+        """Tell how well an image for this platform runs where ``wanted`` is asked for.
+
+        Returns:
+            0 for the best, larger numbers for older variants of the CPU, None for not at all.
+        """
+        architecture, variant = normalize(self.architecture, self.variant)
+        expected, wanted_variant = normalize(wanted.architecture, wanted.variant)
+        if (self.os.lower(), architecture) != (wanted.os.lower(), expected):
+            return None
+        return rank(variant, wanted_variant, architecture)
 
     def __str__(self) -> str:
         return "/".join(filter(None, (self.os, self.architecture, self.variant)))

@@ -127,7 +127,7 @@ async def _refusal(
     The browser tells no script, but lets it try: without what needs permission, without
     following redirects, and with a header that ``*`` allows. No credentials are sent.
     """
-    refusing = f"{server} is there, but does not let pages from {origin} read from it"
+    refusing = f"the server {server} is there, but does not let pages from {origin} read from it"
     first = await _probe(url, {"redirect": "manual"})
     if first is None:
         return CorsError(
@@ -138,8 +138,8 @@ async def _refusal(
         )
     if first == "opaqueredirect" and await _probe(url, {}) is None:
         return CorsError(
-            f"{server} sends us on to another server, which does not let pages from {origin} "
-            "read from it: its answers have no header Access-Control-Allow-Origin",
+            f"the server {server} sends us on to another one, which does not let pages from "
+            f"{origin} read from it: its answers have no header Access-Control-Allow-Origin",
             hint="Let that server send the header Access-Control-Allow-Origin: *, or let "
             f"{server} answer without a redirect.",
             missing="Access-Control-Allow-Origin",
@@ -147,7 +147,7 @@ async def _refusal(
     wanted = ", ".join(sorted(headers))
     if "Authorization" in headers and await _probe(url, {"headers": {_HEADER: "1"}}) is not None:
         return CorsError(
-            f"{server} does not let pages from {origin} send credentials: its header "
+            f"the server {server} does not let pages from {origin} send credentials: its header "
             "Access-Control-Allow-Headers does not name Authorization, which * does not cover",
             hint=f"Let {server} answer OPTIONS requests with the header "
             f"Access-Control-Allow-Headers: {wanted}",
@@ -156,9 +156,9 @@ async def _refusal(
     if not headers:
         return None
     return CorsError(
-        f"{server} does not let pages from {origin} send the request header {wanted}: it does not "
-        "answer the OPTIONS request by which the browser asks for permission, or without the "
-        "header Access-Control-Allow-Headers",
+        f"the server {server} does not let pages from {origin} send the request header {wanted}: "
+        "it does not answer the OPTIONS request by which the browser asks for permission, or "
+        "without the header Access-Control-Allow-Headers",
         hint=f"Let {server} answer OPTIONS requests with status 204, without asking for "
         "credentials, and with the headers Access-Control-Allow-Origin: * and "
         f"Access-Control-Allow-Headers: {wanted}",
