@@ -230,8 +230,8 @@ def _write_notices(site: Path) -> None:
     parts.append("== CPython, in Pyodide, PSF-2.0: https://docs.python.org/3/license.html\n")
     (site / "THIRD-PARTY-NOTICES.txt").write_text("".join(parts))
     shutil.copyfile(ROOT / "LICENSE", site / "LICENSE.txt")
-    for folder in ("image", "interpreters"):
-        shutil.copyfile(WEB / "vm" / folder / "README.md", site / "vm" / folder / "README.md")
+    for part in ("image", "interpreters"):
+        shutil.copyfile(WEB / "vm" / part / "README.md", site / "vm" / part / "README.md")
 
 
 if __name__ == "__main__":

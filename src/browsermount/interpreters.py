@@ -21,6 +21,7 @@ from browsermount.fetch import Fetcher, read_all
 from browsermount.layers.compression import Zstd
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.platform import Platform
+from browsermount.oci.variant import normalize
 from browsermount.rootfs.tree import Tree
 
 DIRECTORY = b"interpreters"
@@ -60,9 +61,10 @@ def table() -> tuple[Interpreter, ...]:
 
 def interpreter_for(platform: Platform) -> Interpreter | None:
     """Return what an image of ``platform`` needs; None where it runs as it is."""
+    architecture, _ = normalize(platform.architecture, platform.variant)
     for interpreter in table():
         wanted = interpreter.descriptor.platform
-        if wanted is not None and platform.satisfies(wanted):
+        if wanted is not None and wanted.architecture == architecture:
             return interpreter
     return None
 

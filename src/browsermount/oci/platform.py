@@ -71,20 +71,14 @@ NATIVE = Platform("linux", "386")
 
 RUNNABLE: Sequence[Platform] = (
     NATIVE,
+    # What needs less of a processor first: more is slower to translate.
     Platform("linux", "amd64"),
+    Platform("linux", "amd64", "v3"),
     Platform("linux", "arm64"),
+    Platform("linux", "arm64", "v9"),
     Platform("linux", "riscv64"),
 )
 """What the virtual machine runs, the best first; all but the native one by translation."""
-
-_ALIASES = {
-    "i386": "386",
-    "i686": "386",
-    "x86_64": "amd64",
-    "x86-64": "amd64",
-    "aarch64": "arm64",
-}
-"""Other names that people use, as containerd's platforms package takes them."""
 
 
 def choose_platforms(text: str | None) -> Sequence[Platform]:
@@ -101,7 +95,6 @@ def choose_platforms(text: str | None) -> Sequence[Platform]:
     parts = text.lower().split("/")
     if len(parts) == 1:
         parts.insert(0, "linux")
-    parts[1] = _ALIASES.get(parts[1], parts[1])
     hint = f"There are: {', '.join(map(str, RUNNABLE))}."
     try:
         platform = Platform.parse("/".join(parts))
