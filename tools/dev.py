@@ -139,7 +139,7 @@ def test(arguments: Sequence[str]) -> None:
     run(PYTHON, "-m", "ruff", "format", "--check", ".")
     run(PYTHON, "-m", "mypy")
     run("npm", "run", "--silent", "check")
-    run("node", "--test", "tests/vm/")
+    run("node", "--test", "tests/vm/", "tests/web/")
     run(PYTHON, "tools/build_site.py", SITE)
     run(PYTHON, "-m", "pytest", *arguments)
 

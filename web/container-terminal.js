@@ -19,6 +19,7 @@ import { askCredentials } from "./credentials.js";
 import { translationNote } from "./platform.js";
 import { ProgressView } from "./progress.js";
 import { Session } from "./session.js";
+import { StatusView } from "./status.js";
 import { ContainerConsole } from "./terminal.js";
 
 /** @import { Failure } from "./messages.js" */
@@ -59,6 +60,8 @@ export class ContainerTerminal extends HTMLElement {
   #console;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #patience;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #keptTimer;
 
   connectedCallback() {
     addStyle("vendor/xterm.css");
@@ -68,7 +71,9 @@ export class ContainerTerminal extends HTMLElement {
     this.bar = make("div", "bm-bar");
     this.bar.setAttribute("role", "status");
     this.bar.hidden = true;
-    this.replaceChildren(this.screen, this.bar, this.loading);
+    this.status = make("footer", "bm-status");
+    this.status.hidden = true;
+    this.replaceChildren(this.screen, this.bar, this.status, this.loading);
     this.open();
   }
 
@@ -122,6 +127,9 @@ export class ContainerTerminal extends HTMLElement {
       onResize: (cols, rows) => this.#session?.resize(cols, rows),
       onShown: (bytes) => this.#session?.shown(bytes),
     });
+    const status = new StatusView(/** @type {HTMLElement} */ (this.status), () =>
+      this.#session?.kept(true),
+    );
     const session = new Session(
       BASE,
       image,
@@ -133,7 +141,12 @@ export class ContainerTerminal extends HTMLElement {
           return askCredentials(/** @type {HTMLElement} */ (this.loading), request);
         },
         runtime: (message) => this.#news(() => this.view?.runtime(message)),
-        event: (event) => this.#news(() => this.view?.event(event)),
+        event: (event) => {
+          status.event(event);
+          if (event.kind === "layer" && this.dataset.state !== "loading") this.#askKeptSoon();
+          this.#news(() => this.view?.event(event));
+        },
+        kept: (kept) => status.kept(kept),
         machine: (stage) => {
           this.#news(() => this.view?.machine(stage));
           if (stage.stage === "started") {
@@ -187,6 +200,7 @@ export class ContainerTerminal extends HTMLElement {
     const loading = /** @type {HTMLElement} */ (this.loading);
     const bar = /** @type {HTMLElement} */ (this.bar);
     bar.hidden = true;
+    /** @type {HTMLElement} */ (this.status).hidden = true;
     loading.hidden = false;
     loading.replaceChildren(make("h2", "bm-title", "Starting the container"));
     const body = make("div", "bm-body");
@@ -210,10 +224,21 @@ export class ContainerTerminal extends HTMLElement {
     }, PATIENCE_MS);
   }
 
+  /** Bring the amount that is kept up to date, at most every few seconds. */
+  #askKeptSoon() {
+    if (this.#keptTimer !== undefined) return;
+    this.#keptTimer = setTimeout(() => {
+      this.#keptTimer = undefined;
+      this.#session?.kept();
+    }, 3000);
+  }
+
   #begin() {
     clearTimeout(this.#patience);
     this.dataset.state = "running";
     /** @type {HTMLElement} */ (this.loading).hidden = true;
+    /** @type {HTMLElement} */ (this.status).hidden = false;
+    this.#session?.kept();
     this.#console?.fit();
     if (this.hasAttribute("autofocus")) this.#console?.focus();
     this.dispatchEvent(new CustomEvent("started", { bubbles: true }));

@@ -21,6 +21,17 @@ export interface AttachMessage {
   port: MessagePort;
 }
 
+/** Page to worker: the container runs, so that the rest of the image may be fetched. */
+export interface RunningMessage {
+  type: "running";
+}
+
+/** Page to worker: say how much is kept, after letting go what is not in use where `clear`. */
+export interface KeptMessage {
+  type: "kept";
+  clear: boolean;
+}
+
 /** Page to worker: the answer to a question for credentials; null where none are given. */
 export interface CredentialsMessage {
   type: "credentials";
@@ -34,7 +45,8 @@ export interface Credentials {
   secret: string;
 }
 
-export type PageMessage = MountMessage | AttachMessage | CredentialsMessage;
+export type PageMessage =
+  MountMessage | AttachMessage | CredentialsMessage | RunningMessage | KeptMessage;
 
 /** Worker to page: the Python runtime is being loaded (bytes come often), or is there. */
 export type RuntimeMessage =
@@ -55,11 +67,14 @@ export type MountEvent =
       kind: "layer";
       index: number;
       digest: string;
-      state: "waiting" | "downloading" | "verifying" | "ready";
+      state: "waiting" | "downloading" | "verifying" | "ready" | "exists" | "lazy";
       current: number;
       total: number;
     }
-  | { kind: "tree"; inodes: number; size: number };
+  | { kind: "tree"; inodes: number; size: number }
+  | { kind: "notice"; message: string }
+  | { kind: "trouble"; message: string; hint: string; lost: boolean }
+  | { kind: "recovered" };
 
 export interface EventMessage {
   type: "event";
@@ -111,5 +126,18 @@ export interface ErrorMessage {
   error: Failure;
 }
 
+/** What is kept of images, in bytes; not beyond this page where it is not `persistent`. */
+export interface Kept {
+  size: number;
+  limit: number;
+  objects: number;
+  persistent: boolean;
+}
+
+export interface KeptAnswer {
+  type: "kept";
+  kept: Kept;
+}
+
 export type WorkerMessage =
-  RuntimeMessage | EventMessage | AskMessage | MountedMessage | ErrorMessage;
+  RuntimeMessage | EventMessage | AskMessage | MountedMessage | KeptAnswer | ErrorMessage;

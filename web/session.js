@@ -4,7 +4,7 @@
  */
 
 /** @import { Credentials, CredentialRequest, Failure } from "./messages.js" */
-/** @import { ImageInfo, MountEvent, RuntimeMessage } from "./messages.js" */
+/** @import { ImageInfo, Kept, MountEvent, RuntimeMessage } from "./messages.js" */
 /** @import * as VM from "./vm/messages.js" */
 
 /**
@@ -15,6 +15,7 @@
  * @property {(stage: VM.Stage) => void} machine How far the machine is.
  * @property {(image: ImageInfo) => void} mounted
  * @property {(data: Uint8Array) => void} output The terminal's bytes.
+ * @property {(kept: Kept) => void} kept How much is kept of images.
  * @property {(code: number, signal?: number) => void} exit
  * @property {(failure: Failure) => void} error The last event until the next start.
  */
@@ -100,6 +101,11 @@ export class Session {
     this.#machine?.postMessage({ type: "acknowledge", bytes });
   }
 
+  /** Ask how much is kept, after letting go what is not in use where `clear`. */
+  kept(clear = false) {
+    this.#mountWorker?.postMessage({ type: "kept", clear });
+  }
+
   close() {
     this.#stopMachine();
     this.#mountWorker?.terminate();
@@ -172,6 +178,9 @@ export class Session {
         this.on.mounted(message.image);
         this.#startWhenReady();
         break;
+      case "kept":
+        this.on.kept(message.kept);
+        break;
       case "error":
         this.#fail(message.error);
         break;
@@ -194,6 +203,7 @@ export class Session {
           this.#ready = true;
           this.#startWhenReady();
         }
+        if (message.stage === "started") this.#mountWorker?.postMessage({ type: "running" });
         break;
       case "output":
         this.on.output(message.data);

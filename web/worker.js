@@ -131,6 +131,15 @@ async function handleMessage(message) {
     return;
   }
   const { python, worker } = await runtime;
+  if (message.type === "running") {
+    worker.running();
+    return;
+  }
+  if (message.type === "kept") {
+    const kept = JSON.parse(await (message.clear ? worker.clear() : worker.usage()));
+    post({ type: "kept", kept });
+    return;
+  }
   session?.close();
   session = undefined;
   if (message.type === "attach") {

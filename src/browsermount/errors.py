@@ -59,8 +59,9 @@ class CorsError(FetchError):
     Args:
         message: As for :class:`BrowsermountError`.
         hint: As for :class:`BrowsermountError`.
-        missing: The response header that would help, or ``preflight`` where the server does not
-            answer the OPTIONS requests with which browsers ask for permission.
+        missing: The response header that would help; ``preflight`` where the server does not
+            answer the OPTIONS requests with which browsers ask for permission; ``redirect`` where
+            it is not this server but the one to which it redirects that refuses.
         example: A configuration that lets the server send it; may be empty.
     """
 
@@ -145,3 +146,9 @@ class InvalidProcess(BrowsermountError):
     """The image's config does not describe a process that can be started."""
 
     code = "invalid-process"
+
+
+class StorageFull(BrowsermountError):
+    """What has to be kept fits neither into the store nor into memory."""
+
+    code = "no-room"

@@ -15,8 +15,9 @@ from functools import cache
 from importlib.resources import files
 from urllib.parse import urljoin
 
+from browsermount.blobs.store import Store
 from browsermount.blobs.verify import verify
-from browsermount.errors import HttpStatusError
+from browsermount.errors import DigestMismatch, HttpStatusError, SizeMismatch
 from browsermount.fetch import Fetcher, read_all
 from browsermount.layers.compression import Zstd
 from browsermount.oci.descriptor import Descriptor
@@ -69,18 +70,27 @@ def interpreter_for(platform: Platform) -> Interpreter | None:
     return None
 
 
-async def fetch(interpreter: Interpreter, fetcher: Fetcher, base: str) -> bytes:
+async def fetch(interpreter: Interpreter, fetcher: Fetcher, base: str, store: Store) -> bytes:
     """Fetch, verify and unpack an interpreter.
 
     Args:
         interpreter: Which one.
         fetcher: How bytes are fetched.
         base: The URL of the directory of the interpreters, with a slash at the end.
+        store: Where it is kept.
 
     Raises:
         FetchError: It cannot be had.
         SizeMismatch, DigestMismatch: It is not the one that this version was made with.
     """
+    descriptor = interpreter.descriptor
+    key = f"{descriptor.digest.algorithm}-{descriptor.digest.encoded}.interpreter"
+    data = await store.load(key)
+    if data is not None:
+        try:
+            return _unpack(verify(data, descriptor))
+        except (SizeMismatch, DigestMismatch):
+            await store.remove(key)
     url = urljoin(base, interpreter.path)
     response = await fetcher.get(url)
     if response.status != 200:
@@ -91,8 +101,12 @@ async def fetch(interpreter: Interpreter, fetcher: Fetcher, base: str) -> bytes:
             hint="This file is a part of browsermount, needed for images of "
             f"{interpreter.descriptor.platform}: build or copy the site completely.",
         )
-    descriptor = interpreter.descriptor
     data = verify(await read_all(response, descriptor.size + 1), descriptor)
+    await store.save(key, data)
+    return _unpack(data)
+
+
+def _unpack(data: bytes) -> bytes:
     return b"".join(Zstd().feed(data))
 
 
@@ -102,11 +116,13 @@ class Interpreters:
     Args:
         fetcher: How bytes are fetched.
         base: The URL of the directory of the interpreters, with a slash at the end.
+        store: Where they are kept; by default in memory.
     """
 
-    def __init__(self, fetcher: Fetcher, base: str) -> None:
+    def __init__(self, fetcher: Fetcher, base: str, store: Store | None = None) -> None:
         self._fetcher = fetcher
         self._base = base
+        self._store = store or Store()
         self._tasks: dict[str, asyncio.Task[bytes]] = {}
 
     def start(self, platform: Platform) -> None:
@@ -145,6 +161,6 @@ class Interpreters:
     def _start(self, interpreter: Interpreter) -> asyncio.Task[bytes]:
         task = self._tasks.get(interpreter.processor)
         if task is None:
-            task = asyncio.ensure_future(fetch(interpreter, self._fetcher, self._base))
+            task = asyncio.ensure_future(fetch(interpreter, self._fetcher, self._base, self._store))
             self._tasks[interpreter.processor] = task
         return task

@@ -225,6 +225,14 @@ def test_empty_index() -> None:
     assert "lists none" in failure(ImageNotFound, Layout().index())
 
 
+def test_a_registry_that_is_written_like_a_layout() -> None:
+    source = LayoutSource(FakeFetcher({}), layout_reference("https://host:5000/team/app:v1"))
+    with pytest.raises(ImageNotFound) as caught:
+        run(source.manifests())
+    assert "host:5000/team/app:v1" in caught.value.hint
+    assert "registry" not in failure(ImageNotFound, {})
+
+
 def test_nothing_there() -> None:
     text = failure(ImageNotFound, {})
     assert "index.json" in text

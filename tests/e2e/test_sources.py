@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from tests.e2e.browser import Page
 from tests.fixtures import fixture
-from tests.servers.nginx import nginx, registry_front
+from tests.servers.nginx import forwarder, nginx, registry_front
 from tests.servers.registry import FULL_CORS, NO_CORS, Registry, registry
 from tests.servers.tokens import TokenServer, token_server
 
@@ -108,6 +109,18 @@ class TestRegistry:
     def test_a_mirror(self, page: Page, site: str, opened: Registry) -> None:
         runs(page, f"{site}?mirror={opened.url}&image=registry.invalid/team/app:v1")
 
+    def test_a_proxy(self, page: Page, site: str, work: Path) -> None:
+        with (
+            registry(work / "behind", cors=NO_CORS, users=USERS) as server,
+            forwarder(work / "forwarder") as proxy,
+        ):
+            server.push(layout(), "exit-code", "team/app:v1", "alice:secret")
+            mirror = f"{server.host}={proxy.url}/{{url}}"
+            page.open(f"{site}?mirror={quote(mirror)}&image={server.host}/team/app:v1")
+            assert f"passes through {proxy.host}" in wait_form(page)
+            sign_in(page, "alice", "secret")
+            ran(page)
+
     def test_what_is_not_there(self, page: Page, site: str, opened: Registry) -> None:
         text = page.failure(f"{site}?image={opened.host}/team/app:v2")
         assert "manifest unknown" in text
@@ -186,6 +199,16 @@ class TestBasic:
             requests = [line for line in storage.requests if line.startswith("GET")]
             assert len(requests) >= 2
             assert all(line.endswith('"-"') for line in requests)
+        with (
+            nginx(work / "closed-storage", blobs, cors=False) as storage,
+            registry_front(work / "redirecting-2", basic.url, blobs=storage.url) as front,
+        ):
+            page.open(f"{site}?image={front.host}/team/app")
+            wait_form(page)
+            sign_in(page, "alice", "secret")
+            failed(page)
+        assert "sends us on to another one" in page.visible
+        assert "redirect:" in page.visible
 
 
 class TestToken:

@@ -96,6 +96,27 @@ def nginx(
 
 
 @contextmanager
+def forwarder(work: Path) -> Iterator[Nginx]:
+    """Forward what is asked for at ``/URL``, and let pages read from it."""
+    server = """
+        merge_slashes off;
+        location / {
+            if ($request_method = OPTIONS) {
+                add_header Access-Control-Allow-Origin *;
+                add_header Access-Control-Allow-Headers "Authorization, Accept, Range";
+                return 204;
+            }
+            add_header Access-Control-Allow-Origin * always;
+            add_header Access-Control-Expose-Headers "Content-Range, WWW-Authenticate" always;
+            rewrite ^/(http://[^/]+)(/.*)$ $2 break;
+            proxy_pass $1;
+        }
+    """
+    with _running(work, server) as running:
+        yield running
+
+
+@contextmanager
 def registry_front(
     work: Path,
     registry: str,

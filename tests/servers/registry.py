@@ -88,6 +88,7 @@ def registry(
     cors: Mapping[str, list[str]] = MINIMAL_CORS,
     users: Mapping[str, str] | None = None,
     tokens: TokenServer | None = None,
+    remote: str | None = None,
 ) -> Iterator[Registry]:
     """Run a registry.
 
@@ -96,6 +97,7 @@ def registry(
         cors: The headers that it adds to all answers.
         users: Passwords by name, for HTTP's Basic scheme.
         tokens: Who gives tokens for it, for the Bearer scheme.
+        remote: The URL of the registry that it is a cache of.
     """
     work.mkdir(parents=True, exist_ok=True)
     port = free_port()
@@ -122,6 +124,8 @@ def registry(
                 "rootcertbundle": str(work / "tokens.pem"),
             }
         }
+    if remote is not None:
+        config["proxy"] = {"remoteurl": remote}
     # JSON is YAML, too.
     (work / "config.yml").write_text(json.dumps(config))
     command = ["docker-registry", "serve", str(work / "config.yml")]

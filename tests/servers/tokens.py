@@ -30,6 +30,7 @@ class TokenServer:
         identities: Identity tokens that stand for a user.
         public: Repositories that everybody may pull from.
         lifetime: Seconds that a token is valid.
+        redirect: Where forms are sent on to, as no token server should.
         allow_headers: The request headers that pages may send.
         given: The tokens that were given.
     """
@@ -42,6 +43,7 @@ class TokenServer:
     service: str = "registry for tests"
     issuer: str = "issuer for tests"
     url: str = ""
+    redirect: str = ""
     given: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -108,6 +110,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._give(user, query)
 
     def do_POST(self) -> None:
+        if self.tokens.redirect:
+            self.send_response(307)
+            self.send_header("Location", self.tokens.redirect)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         form = parse_qs(body)
         kind = form["grant_type"][0]

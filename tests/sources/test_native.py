@@ -19,7 +19,7 @@ from browsermount.oci.platform import RUNNABLE
 from browsermount.oci.source import open_source
 from browsermount.reference import parse_reference
 from tests.fixtures import fixture
-from tests.servers.nginx import nginx, registry_front
+from tests.servers.nginx import forwarder, nginx, registry_front
 from tests.servers.registry import NO_CORS, Registry, registry
 from tests.servers.tokens import TokenServer, token_server
 
@@ -159,6 +159,20 @@ class TestOpenRegistry:
         rules = f"registry.invalid={opened.url}"
         assert which("registry.invalid/team/docker-list:v1", mirror=rules) == "386"
 
+    def test_through_a_cache(self, work: Path, opened: Registry) -> None:
+        with registry(work / "cache", remote=opened.url) as cache:
+            assert which("registry.invalid/team/docker-list:v1", mirror=cache.url) == "386"
+
+    def test_through_a_proxy(self, work: Path, bearer: Registry, tokens: TokenServer) -> None:
+        with forwarder(work / "forwarder") as proxy:
+            person = Person(ALICE)
+            image = f"{bearer.host}/team/app"
+            assert which(image, person, mirror=f"{proxy.url}/{{url}}") == "386"
+            assert person.asked == [
+                CredentialRequest(bearer.host, tokens.url, refused=False, via=proxy.host)
+            ]
+            assert any(f"GET /{tokens.url}?" in line for line in proxy.requests)
+
 
 class TestCredentials:
     def test_basic(self, basic: Registry) -> None:
@@ -223,6 +237,17 @@ class TestCredentials:
             assert any("Basic" in line for line in front.requests)
             assert len(storage.requests) == 2
             assert all(line.endswith('"-"') for line in storage.requests)
+
+    def test_a_form_is_not_sent_on(self, work: Path, tokens: TokenServer) -> None:
+        # The other server would take the identity token, if it came there.
+        with (
+            token_server(USERS, redirect=tokens.url) as misleading,
+            registry(work / "misled", tokens=misleading) as server,
+        ):
+            tokens.given.clear()
+            with pytest.raises(AuthError, match="307"):
+                which(f"{server.host}/team/app", Person(Credentials("", "identity")))
+            assert not tokens.given
 
 
 class TestLayouts:

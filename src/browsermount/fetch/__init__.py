@@ -68,7 +68,9 @@ class FormFetcher(Fetcher, Protocol):
     """A fetcher that can send forms, too."""
 
     async def post(self, url: str, *, form: Mapping[str, str]) -> Response:
-        """Send the fields of a form; as for :meth:`get`.
+        """Send the fields of a form; as for :meth:`get`, but no redirect is followed.
+
+        What stands in a form may be a secret, which is for the server that was named.
 
         Raises:
             NetworkError, CorsError: As for :meth:`get`.
@@ -87,7 +89,9 @@ async def unstalled(response: Response, seconds: float = STALL_SECONDS) -> Async
     try:
         while True:
             try:
-                chunk = await asyncio.wait_for(anext(iterator), seconds)
+                # Not wait_for, which in Python 3.11 may lose a cancellation.
+                async with asyncio.timeout(seconds):
+                    chunk = await anext(iterator)
             except StopAsyncIteration:
                 return
             except TimeoutError:

@@ -42,22 +42,24 @@ class HttpxFetcher:
     def __init__(self) -> None:
         # Blobs are verified as they are stored: a server must not compress them once more.
         self._client = httpx.AsyncClient(
-            follow_redirects=True,
             headers={"Accept-Encoding": "identity"},
             timeout=httpx.Timeout(30.0),
         )
 
     async def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> HttpxResponse:
         """Send a GET request; see :meth:`browsermount.fetch.Fetcher.get`."""
-        return await self._send(self._client.build_request("GET", url, headers=headers))
+        request = self._client.build_request("GET", url, headers=headers)
+        return await self._send(request, redirects=True)
 
     async def post(self, url: str, *, form: Mapping[str, str]) -> HttpxResponse:
         """Send a form; see :meth:`browsermount.fetch.Fetcher.post`."""
-        return await self._send(self._client.build_request("POST", url, data=dict(form)))
+        request = self._client.build_request("POST", url, data=dict(form))
+        return await self._send(request, redirects=False)
 
-    async def _send(self, request: httpx.Request) -> HttpxResponse:
+    async def _send(self, request: httpx.Request, *, redirects: bool) -> HttpxResponse:
         try:
-            return HttpxResponse(await self._client.send(request, stream=True))
+            response = await self._client.send(request, stream=True, follow_redirects=redirects)
+            return HttpxResponse(response)
         except (httpx.TransportError, httpx.TooManyRedirects) as error:
             raise NetworkError(f"cannot reach {request.url}: {error}", hint=_HINT) from error
 

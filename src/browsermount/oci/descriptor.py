@@ -61,6 +61,26 @@ class Descriptor:
             urls=strings(document, "urls", what),
         )
 
+    def to_document(self) -> dict[str, Any]:
+        """Return the descriptor as JSON has it, so that :meth:`from_document` reads it back."""
+        document: dict[str, Any] = {
+            "mediaType": self.media_type,
+            "digest": str(self.digest),
+            "size": self.size,
+        }
+        if self.platform is not None:
+            platform = self.platform
+            document["platform"] = {"os": platform.os, "architecture": platform.architecture}
+            if platform.variant is not None:
+                document["platform"]["variant"] = platform.variant
+        if self.annotations:
+            document["annotations"] = self.annotations
+        if self.data is not None:
+            document["data"] = base64.b64encode(self.data).decode()
+        if self.urls:
+            document["urls"] = list(self.urls)
+        return document
+
     @property
     def ref_name(self) -> str | None:
         """The name that the layout gives to this image, if any."""

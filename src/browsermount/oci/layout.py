@@ -48,7 +48,7 @@ class LayoutSource:
         if data is None:
             raise ImageNotFound(
                 f"there is no OCI image layout at {reference.url}: it has no index.json",
-                hint=_HINT,
+                hint=_HINT + self._registry_hint(),
             )
         index = parse_manifest(data, reference.file("index.json"))
         if not isinstance(index, Index):
@@ -103,6 +103,13 @@ class LayoutSource:
         if response.status in NOT_FOUND:
             return None
         raise HttpStatusError(response.status, url, hint=_HINT)
+
+    def _registry_hint(self) -> str:
+        """Return what to do where it looks as if an image of a registry was meant."""
+        scheme, _, rest = self._reference.url.rstrip("/").partition("://")
+        if ":" not in rest.rpartition("/")[2] or "/" not in rest:
+            return ""
+        return f" If an image of a registry is meant, leave {scheme}:// out: {rest}"
 
     def _check_version(self, marker: bytes | None) -> None:
         # Without the marker it is no layout to the letter, but the index has been found

@@ -77,6 +77,15 @@ docker-registry itself wants credentials for that too, which browsers do not sen
 """
 
 
+REDIRECT_CONFIG = """\
+# config.yml of the registry, section storage: send blobs oneself instead of redirecting.
+storage:
+  redirect:
+    disable: true
+"""
+"""What lets docker-registry send blobs that lie in a storage which pages may not read from."""
+
+
 class RegistrySource:
     """A :class:`browsermount.oci.image.Source` that pulls from a registry.
 
@@ -190,6 +199,10 @@ class RegistrySource:
         )
 
     def _with_remedy(self, error: CorsError) -> CorsError:
+        if error.missing == "redirect":
+            return CorsError(
+                error.message, hint=error.hint, missing=error.missing, example=REDIRECT_CONFIG
+            )
         hint = (
             "If the server is yours, configure it as shown below. If not, name a mirror or proxy "
             "that lets pages read from it (docs/images.md), or copy the image to a web server of "
@@ -236,7 +249,10 @@ class RegistrySource:
         """Return the repository's tags, as far as they can be had."""
         url = self._url("tags/list?n=100")
         try:
-            response = await self._get(url, {})
+            # Nobody is asked who they are just for a hint.
+            authorization = await self._authorizer.current()
+            headers = {"Authorization": authorization} if authorization else {}
+            response = await self._fetcher.get(url, headers=headers)
             if response.status != _OK:
                 await response.aclose()
                 return ()

@@ -11,6 +11,7 @@ import js
 from pyodide.ffi import JsException, to_js
 
 from browsermount.errors import CorsError, NetworkError
+from browsermount.fetch import STALL_SECONDS
 from browsermount.reference import is_loopback
 
 _HINT = "Check the address and the network connection, and try again."
@@ -71,14 +72,20 @@ class BrowserFetcher:
     async def post(self, url: str, *, form: Mapping[str, str]) -> BrowserResponse:
         """Send a form; see :meth:`browsermount.fetch.Fetcher.post`."""
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        return await self._send(
-            url, {"method": "POST", "headers": headers, "body": urlencode(dict(form))}
-        )
+        body = urlencode(dict(form))
+        options = {"method": "POST", "headers": headers, "body": body, "redirect": "error"}
+        return await self._send(url, options)
 
     async def _send(self, url: str, options: dict[str, Any]) -> BrowserResponse:
         controller = js.AbortController.new()
+        request = options | {"signal": controller.signal}
         try:
-            response = await js.fetch(url, _to_object(options | {"signal": controller.signal}))
+            response = await asyncio.wait_for(js.fetch(url, _to_object(request)), STALL_SECONDS)
+        except TimeoutError:
+            controller.abort()
+            raise NetworkError(
+                f"{url} has not answered for {STALL_SECONDS:.0f} seconds", hint=_HINT
+            ) from None
         except JsException as error:
             # The browser says no more than "Failed to fetch", whatever went wrong.
             raise await _explain(url, options["headers"], error) from error
@@ -142,7 +149,7 @@ async def _refusal(
             f"{origin} read from it: its answers have no header Access-Control-Allow-Origin",
             hint="Let that server send the header Access-Control-Allow-Origin: *, or let "
             f"{server} answer without a redirect.",
-            missing="Access-Control-Allow-Origin",
+            missing="redirect",
         )
     wanted = ", ".join(sorted(headers))
     if "Authorization" in headers and await _probe(url, {"headers": {_HEADER: "1"}}) is not None:

@@ -18,17 +18,24 @@ from typing import Any
 
 from pyodide.ffi import to_js
 
+from browsermount.blobs.buffers import BufferCache
+from browsermount.blobs.files import MemoryFiles
+from browsermount.blobs.store import DEFAULT_LIMIT, Store
 from browsermount.errors import BrowsermountError
 from browsermount.events import Event, Resolved
 from browsermount.interpreters import Interpreters
-from browsermount.mount import Mount, mount
+from browsermount.mount import CACHE_SIZE, Mount, mount
 from browsermount.ninep import Server
 from browsermount.oci.credentials import CredentialRequest, Credentials
 from browsermount.oci.platform import Platform, choose_platforms
-from browsermount.pyodide.arena import BufferArena
+from browsermount.pyodide.buffers import JsBuffer
 from browsermount.pyodide.fetch import BrowserFetcher
+from browsermount.pyodide.opfs import open_files
 
 _log = logging.getLogger(__name__)
+
+MEMORY_LIMIT = 256 << 20
+"""Bytes that are kept where the browser has no other place for them than memory."""
 
 
 class Worker:
@@ -46,6 +53,8 @@ class Worker:
         self._mount: Mount | None = None
         self._session: Server | None = None
         self._pending: set[asyncio.Task[None]] = set()
+        self._store: Store | None = None
+        self._persistent = False
         # The snapshot's generator would give every visitor the same numbers.
         random.seed()
 
@@ -76,7 +85,8 @@ class Worker:
 
         wanted = json.loads(request)
         image = wanted["image"]
-        translation = Interpreters(BrowserFetcher(), wanted["interpreters"])
+        store = await self._open_store()
+        translation = Interpreters(BrowserFetcher(), wanted["interpreters"], store)
 
         def on_event(event: Event) -> None:
             if isinstance(event, Resolved):
@@ -88,19 +98,22 @@ class Worker:
             return Credentials(answer["username"], answer["secret"]) if answer else None
 
         self.close()
-        self._mount = None
+        if self._mount is not None:
+            await self._mount.close()
+            self._mount = None
         try:
-            self._mount = await mount(
+            mounted = await mount(
                 image,
                 base=wanted["base"],
                 mirror=wanted["mirror"],
                 credentials=credentials,
                 fetcher=BrowserFetcher(),
-                new_arena=BufferArena,
+                store=store,
+                cache=BufferCache(CACHE_SIZE, JsBuffer),
                 platforms=choose_platforms(wanted["platform"]),
                 on_event=on_event,
             )
-            await translation.install(self._mount.tree, self._mount.image.platform)
+            await translation.install(mounted.tree, mounted.image.platform)
         except BrowsermountError as error:
             return json.dumps({"error": {**error.to_dict(), "details": _details(error)}})
         except Exception as error:
@@ -108,8 +121,9 @@ class Worker:
             return json.dumps({"error": _unexpected(error)})
         finally:
             translation.close()
+        self._mount = mounted
         self.attach()
-        return json.dumps({"image": self._mount.image.to_dict()})
+        return json.dumps({"image": mounted.image.to_dict()})
 
     def attach(self) -> bool:
         """Open a new session on the mounted tree, for a new guest; False when there is none."""
@@ -118,6 +132,32 @@ class Worker:
             return False
         self._session = self._mount.session()
         return True
+
+    def running(self) -> None:
+        """Take note that the container runs: what it has not read yet may be fetched."""
+        if self._mount is not None:
+            self._mount.start_fill()
+
+    async def usage(self) -> str:
+        """Return how much is kept, as JSON: ``{"size", "limit", "objects", "persistent"}``."""
+        usage = await (await self._open_store()).usage()
+        return json.dumps({**asdict(usage), "persistent": self._persistent})
+
+    async def clear(self) -> str:
+        """Let everything go that is kept and not in use, and return :meth:`usage`."""
+        await (await self._open_store()).clear()
+        return await self.usage()
+
+    async def _open_store(self) -> Store:
+        if self._store is None:
+            found = await open_files()
+            if found is None:
+                self._store = Store(MemoryFiles(JsBuffer), limit=MEMORY_LIMIT)
+            else:
+                files, limit = found
+                self._store = Store(files, limit=min(limit, DEFAULT_LIMIT))
+                self._persistent = True
+        return self._store
 
     def close(self) -> None:
         """End the session: late replies of it must not reach the next guest."""
