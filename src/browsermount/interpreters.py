@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
-from functools import cache
 from importlib.resources import files
 from urllib.parse import urljoin
 
@@ -46,9 +45,7 @@ class Interpreter:
     descriptor: Descriptor
 
 
-@cache
-def table() -> tuple[Interpreter, ...]:
-    """Return all interpreters that there are."""
+def _load_table() -> tuple[Interpreter, ...]:
     document = json.loads(files("browsermount").joinpath(_TABLE).read_text("utf-8"))
     return tuple(
         Interpreter(
@@ -60,10 +57,15 @@ def table() -> tuple[Interpreter, ...]:
     )
 
 
+# Read at once: a memory snapshot of Python has no files of the package.
+INTERPRETERS = _load_table()
+"""All interpreters that there are."""
+
+
 def interpreter_for(platform: Platform) -> Interpreter | None:
     """Return what an image of ``platform`` needs; None where it runs as it is."""
     architecture, _ = normalize(platform.architecture, platform.variant)
-    for interpreter in table():
+    for interpreter in INTERPRETERS:
         wanted = interpreter.descriptor.platform
         if wanted is not None and wanted.architecture == architecture:
             return interpreter
