@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 import json
 import zlib
@@ -90,16 +91,15 @@ def test_contents(form: str) -> None:
 def test_damage_is_seen_in_every_chunk(form: str) -> None:
     index, stored = opened(form)
     for span in index.spans:
-        # Where the chunk's own member or frame is, not what comes after it.
-        for place in (0, 15, span.blob_size // 3):
-            part = bytearray(stored[span.blob_offset : span.blob_end])
+        stored_part = stored[span.blob_offset : span.blob_end]
+        plain = decode(span, stored_part)
+        for place in range(0, span.blob_size, 1 + span.blob_size // 20):
+            part = bytearray(stored_part)
             part[place] ^= 0x10
-            try:
-                assert decode(span, bytes(part)) == decode(
-                    span, stored[span.blob_offset : span.blob_end]
-                )
-            except (DigestMismatch, InvalidLayer):
-                pass
+            # What comes after the chunk's own member or frame, and some bits of headers, do
+            # not matter; nothing may come out that is not the very content.
+            with contextlib.suppress(DigestMismatch, InvalidLayer):
+                assert decode(span, bytes(part)) == plain
     part = bytearray(stored[index.spans[1].blob_offset : index.spans[1].blob_end])
     part[:] = (gzip.compress if form == "estargz" else zstd_compress)(bytes(1 << 16))
     part += bytes(index.spans[1].blob_size - len(part))
@@ -240,7 +240,7 @@ class TestChunks:
     def test_a_bomb_is_not_unpacked_whole(self) -> None:
         blob = Blob()
         bomb = zlib.compressobj(9, wbits=31)
-        packed = b"".join(bomb.compress(bytes(1 << 24)) for _ in range(64)) + bomb.flush()
+        packed = b"".join(bomb.compress(bytes(1 << 24)) for _ in range(8)) + bomb.flush()
         offset = len(blob.data)
         blob.data += packed
         row = {"name": "f", "type": "reg", "size": 10, "offset": offset}
@@ -397,8 +397,18 @@ class TestTables:
 
     @pytest.mark.parametrize(
         "position",
-        ["", "1:2:3", "a:b:c:1", "-5:10:10:1", "0:10:10:1", f"10:{10**9}:10:1", f"10:10:{10**9}:1"]
-        + [f"{10**30}:10:10:1", "10:10:10:1", "10:0:10:1"],
+        [
+            "",
+            "1:2:3",
+            "a:b:c:1",
+            "-5:10:10:1",
+            "0:10:10:1",
+            f"10:{10**9}:10:1",
+            f"10:10:{10**9}:1",
+            f"{10**30}:10:10:1",
+            "10:10:10:1",
+            "10:0:10:1",
+        ],
     )
     def test_bad_positions(self, position: str) -> None:
         blob = Blob(zstd_compress)

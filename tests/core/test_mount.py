@@ -149,8 +149,8 @@ def test_a_connection_that_breaks_is_gone_on_with(monkeypatch: pytest.MonkeyPatc
 def test_a_connection_that_breaks_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "FIRST_DELAY", 0.0)
     monkeypatch.setattr(Breaking, "after", 0)
+    layout = Layout().add(LAYERS[0], compress=False)
     with pytest.raises(NetworkError):
-        layout = Layout().add(LAYERS[0], compress=False)
         run(mount(BASE, fetcher=Breaking(layout.index())))
 
 
