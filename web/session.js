@@ -4,7 +4,7 @@
  */
 
 /** @import { Credentials, CredentialRequest, Failure } from "./messages.js" */
-/** @import { ImageInfo, Kept, MountEvent, RuntimeMessage } from "./messages.js" */
+/** @import { ImageInfo, ImageRequest, Kept, MountEvent, RuntimeMessage } from "./messages.js" */
 /** @import * as VM from "./vm/messages.js" */
 
 /**
@@ -40,17 +40,13 @@ export class Session {
 
   /**
    * @param {URL} base The folder with the page's own files.
-   * @param {string} image The reference as the person gave it.
-   * @param {string} mirror Where registries are reached instead; may be empty.
-   * @param {string} platform The one that is asked for; may be empty.
+   * @param {ImageRequest} request What is to be mounted, and how.
    * @param {SessionEvents} on
    * @param {() => { cols: number, rows: number }} size The terminal's size when the process starts.
    */
-  constructor(base, image, mirror, platform, on, size) {
+  constructor(base, request, on, size) {
     this.base = base;
-    this.image = image;
-    this.mirror = mirror;
-    this.platform = platform;
+    this.request = request;
     this.on = on;
     this.size = size;
   }
@@ -60,14 +56,7 @@ export class Session {
     const { port1, port2 } = new MessageChannel();
     this.#mountWorker = this.#startWorker("worker.js", (data) => this.#fromMount(data));
     this.#mountWorker.postMessage(
-      {
-        type: "mount",
-        image: this.image,
-        base: document.baseURI,
-        mirror: this.mirror,
-        platform: this.platform,
-        port: port1,
-      },
+      { type: "mount", request: this.request, base: document.baseURI, port: port1 },
       [port1],
     );
     this.#boot(port2);
@@ -203,7 +192,9 @@ export class Session {
           this.#ready = true;
           this.#startWhenReady();
         }
-        if (message.stage === "started") this.#mountWorker?.postMessage({ type: "running" });
+        if (message.stage === "started" && this.request.fill) {
+          this.#mountWorker?.postMessage({ type: "fill" });
+        }
         break;
       case "output":
         this.on.output(message.data);
