@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from browsermount.blobs.store import COMMIT_SECONDS
 from tests.e2e.browser import Page
 from tests.fixtures import fixture
 from tests.servers.nginx import Nginx, nginx
 from tests.servers.registry import registry
 
-PROMPT = "# "
+PROMPT = "~ #"
 LAST_WORDS = "29999: all work and no play"
 
 
@@ -52,7 +53,8 @@ def test_files_are_fetched_when_they_are_read(page: Page, site: str, server: Ngi
     assert fetched(server, before) > 0
     page.type("wc -c < /data/noise; echo done\r")
     page.wait_text("300000")
-    # Another visit has what this one has read.
+    # Another visit has what this one has read, once that is in the catalog.
+    time.sleep(2 * COMMIT_SECONDS)
     page.driver.get("about:blank")
     before = len(server.answers)
     start(page, url)
@@ -87,7 +89,7 @@ def test_a_server_that_dies_in_the_middle_and_comes_back(
         start(page, f"{site}?fetch=read&image={server.host}/team/lazy:1")
         server.kill()
         page.type("tail -n 1 /data/linked-words\r")
-        page.wait_text("I/O error", 90)
+        page.wait_text("Input/output error", 90)
         assert "A file cannot be read" in page.visible
         assert "cannot reach" in page.visible
         server.start()

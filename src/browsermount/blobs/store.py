@@ -18,7 +18,7 @@ from browsermount.blobs.files import File, Files, MemoryFile, MemoryFiles, NoRoo
 from browsermount.blobs.ranges import RangeSet
 
 CATALOG = "catalog.json"
-COMMIT_SECONDS = 1.0
+COMMIT_SECONDS = 0.5
 """How long changes of the catalog are gathered before it is written."""
 
 DEFAULT_LIMIT = 4 << 30
