@@ -143,6 +143,8 @@ class Inflater:
         if code != _Z_OK:
             raise MemoryError(f"zlib could not be set up: {code}")
         weakref.finalize(self, library.inflateEnd, self._reference)
+        self._input = b""
+        self._input_address = 0
         self.filled = 0
         self.consumed = 0
         self.at_border = False
@@ -172,8 +174,12 @@ class Inflater:
         stream = self._stream
         given = len(data) - start
         room = limit - self.filled
-        # The address of the bytes themselves; `data` keeps them alive.
-        stream.next_in = (ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0) + start
+        if data is not self._input:
+            self._input = data
+            # The address of the bytes themselves.
+            pointer = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p)
+            self._input_address = pointer.value or 0
+        stream.next_in = self._input_address + start
         stream.avail_in = given
         stream.next_out = self._base + self.filled
         stream.avail_out = room
