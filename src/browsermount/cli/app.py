@@ -19,10 +19,15 @@ OUR_FAILURE = 125
 """The exit code of everything that fails before a container's process runs, as docker has it."""
 
 _COMMANDS = {
+    "run": "run",
     "inspect": "inspect",
     "ls": "ls",
     "cat": "cat",
     "export": "export",
+    "pull": "pull",
+    "serve": "serve",
+    "build-site": "build_site",
+    "9p": "ninep",
 }
 
 
@@ -84,11 +89,13 @@ def _debugging(arguments: Sequence[str]) -> bool:
 def _report(error: Exception) -> int:
     """Say in one line what is wrong, and return the exit code."""
     message: Any
+    code = OUR_FAILURE
     if isinstance(error, click.UsageError) and error.ctx is not None:
         message, hint = error.format_message(), f"See {error.ctx.command_path} --help."
     elif isinstance(error, click.ClickException):
         message, hint = error.format_message(), ""
     elif isinstance(error, BrowsermountError):
+        code = getattr(error, "exit_code", OUR_FAILURE)
         message, hint = error.message, error.hint
     elif isinstance(error, OSError):
         names = f"{os.fsdecode(error.filename)}: " if error.filename else ""
@@ -98,4 +105,4 @@ def _report(error: Exception) -> int:
         hint = "Run it again as: browsermount --debug ..."
     message = str(message).rstrip(".")
     print(f"browsermount: {message}. {hint}".rstrip(), file=sys.stderr)
-    return OUR_FAILURE
+    return code

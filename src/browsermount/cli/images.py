@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 _LOCAL_PREFIXES = ("oci:", "oci-archive:", "docker-archive:")
 _REGISTRY_PREFIX = "docker://"
+_DEFAULT_NAME = "latest"
 _URL_PREFIXES = ("http://", "https://")
 
 ANY: Sequence[Platform] = (
@@ -105,19 +106,21 @@ async def opened(image: str) -> AsyncIterator[tuple[Source, Fetcher]]:
 
             yield stack.enter_context(open_local(*path)), FileFetcher()
             return
+        from browsermount.cli.certificates import trusted
+        from browsermount.cli.credentials import DockerCredentials
         from browsermount.fetch.native import HttpxFetcher
         from browsermount.oci.source import open_source
         from browsermount.reference import parse_reference
 
-        async with HttpxFetcher() as fetcher:
-            reference = parse_reference(image.removeprefix(_REGISTRY_PREFIX))
-            yield open_source(reference, fetcher), fetcher
+        reference = parse_reference(image.removeprefix(_REGISTRY_PREFIX))
+        async with HttpxFetcher(verify=trusted()) as fetcher:
+            yield open_source(reference, fetcher, credentials=DockerCredentials()), fetcher
 
 
 def local_path(image: str) -> tuple[Path, str | None] | None:
     """Return the path and name of an image on this machine, or None for one that is elsewhere.
 
-    What exists as a file or directory is one, and so is what is written like a path; the
+    A file or a layout that is there is one, and so is what is written like a path; the
     prefixes that other tools have for them are taken, too.
     """
     for prefix in _LOCAL_PREFIXES:
@@ -125,12 +128,24 @@ def local_path(image: str) -> tuple[Path, str | None] | None:
             return _split(image.removeprefix(prefix), ":")
     if image.startswith((*_URL_PREFIXES, _REGISTRY_PREFIX)):
         return None
-    if os.path.exists(image):
-        return Path(image), None
     path, name = _split(image, "#")
-    if path.exists() or image.startswith((".", "/", "~")):
+    # A directory that happens to be called like an image of a registry is none.
+    is_image = path.is_file() or (path / "index.json").is_file()
+    if is_image or image.startswith((".", "/", "~")) or image.endswith("/"):
         return path.expanduser(), name
     return None
+
+
+def image_name(image: str) -> str:
+    """Return what an image is called among others: its name in a layout, or its tag."""
+    path = local_path(image)
+    if path is not None:
+        return path[1] or _DEFAULT_NAME
+    from browsermount.reference import LayoutReference, parse_reference
+
+    reference = parse_reference(image.removeprefix(_REGISTRY_PREFIX))
+    name = reference.name if isinstance(reference, LayoutReference) else reference.tag
+    return name or _DEFAULT_NAME
 
 
 def _split(text: str, separator: str) -> tuple[Path, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 
@@ -37,13 +38,20 @@ class HttpxResponse:
 
 
 class HttpxFetcher:
-    """A :class:`browsermount.fetch.Fetcher` with a connection pool; an async context manager."""
+    """A :class:`browsermount.fetch.Fetcher` with a connection pool; an async context manager.
 
-    def __init__(self) -> None:
+    Proxies come from the environment: ``HTTPS_PROXY``, ``NO_PROXY`` and so on.
+
+    Args:
+        verify: Whom to trust; by default what httpx does.
+    """
+
+    def __init__(self, *, verify: ssl.SSLContext | bool = True) -> None:
         # Blobs are verified as they are stored: a server must not compress them once more.
         self._client = httpx.AsyncClient(
             headers={"Accept-Encoding": "identity"},
             timeout=httpx.Timeout(30.0),
+            verify=verify,
         )
 
     async def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> HttpxResponse:
