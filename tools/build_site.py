@@ -106,11 +106,7 @@ def _copy_page(site: Path) -> None:
         if (
             path.suffix in _SUFFIXES
             or name.parts[0] == "images"
-            or name.parts[:2]
-            == (
-                "vm",
-                "image",
-            )
+            or name.parts[:2] in (("vm", "image"), ("vm", "interpreters"))
         ):
             target = site / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -230,6 +226,7 @@ def _write_notices(site: Path) -> None:
     parts = [
         "browsermount is under the Apache License, Version 2.0. The site holds works of others:\n",
         "The virtual machine's kernel and programs: see vm/image/README.md.\n",
+        "QEMU, for other processors' programs: see vm/interpreters/README.md.\n",
     ]
     for name in _NOTICES:
         folder = MODULES / name
@@ -241,7 +238,8 @@ def _write_notices(site: Path) -> None:
     parts.append("== CPython, in Pyodide, PSF-2.0: https://docs.python.org/3/license.html\n")
     (site / "THIRD-PARTY-NOTICES.txt").write_text("".join(parts))
     shutil.copyfile(ROOT / "LICENSE", site / "LICENSE.txt")
-    shutil.copyfile(WEB / "vm" / "image" / "README.md", site / "vm" / "image" / "README.md")
+    for part in ("image", "interpreters"):
+        shutil.copyfile(WEB / "vm" / part / "README.md", site / "vm" / part / "README.md")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
  * - `image`: an image of a registry as docker names it, or the URL of an OCI image layout; one that
  *   is relative to the page starts with `./`, `../` or `/`, or ends with `/`.
  * - `mirror`: a mirror or proxy of registries that do not let pages read from them: docs/images.md.
+ * - `platform`: which of an image's platforms is run, such as `linux/amd64`: docs/platforms.md.
  * - `autofocus`: the terminal takes the keyboard when it is there.
  *
  * Events, all of which bubble: `started`, `exit` (detail: `{code, signal}`) and
@@ -15,6 +16,7 @@
  */
 
 import { askCredentials } from "./credentials.js";
+import { translationNote } from "./platform.js";
 import { ProgressView } from "./progress.js";
 import { Session } from "./session.js";
 import { StatusView } from "./status.js";
@@ -50,7 +52,7 @@ function make(name, className, text = "") {
 }
 
 export class ContainerTerminal extends HTMLElement {
-  static observedAttributes = ["image"];
+  static observedAttributes = ["image", "platform"];
 
   /** @type {Session | undefined} */
   #session;
@@ -132,6 +134,7 @@ export class ContainerTerminal extends HTMLElement {
       BASE,
       image,
       this.getAttribute("mirror") ?? "",
+      this.getAttribute("platform") ?? "",
       {
         credentials: (request) => {
           clearTimeout(this.#patience);
@@ -146,7 +149,11 @@ export class ContainerTerminal extends HTMLElement {
         kept: (kept) => status.kept(kept),
         machine: (stage) => {
           this.#news(() => this.view?.machine(stage));
-          if (stage.stage === "started") this.#begin();
+          if (stage.stage === "started") {
+            this.#begin();
+            const note = this.info && translationNote(this.info.platform);
+            if (note) terminal.terminal.writeln(`\x1b[2m${note}\x1b[0m`);
+          }
         },
         mounted: (info) => {
           this.info = info;

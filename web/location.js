@@ -36,7 +36,24 @@ export function imageOf({ search, hash }) {
  * @param {{ search: string }} location
  */
 export function mirrorOf({ search }) {
+  return parameter(search, "mirror");
+}
+
+/**
+ * The platform that a page's address asks for, such as "linux/amd64"; "" for none.
+ *
+ * @param {{ search: string }} location
+ */
+export function platformOf({ search }) {
+  return parameter(search, "platform");
+}
+
+/**
+ * @param {string} search
+ * @param {string} name
+ */
+function parameter(search, name) {
   const image = /[?&]image=https?:\/\/[^&]*\?.*$/is.exec(search);
   const own = image ? search.slice(0, image.index) : search;
-  return new URLSearchParams(own).get("mirror") ?? "";
+  return new URLSearchParams(own).get(name) ?? "";
 }

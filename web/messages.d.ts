@@ -9,6 +9,8 @@ export interface MountMessage {
   base: string;
   /** Where registries are reached instead of at their own address; may be empty. */
   mirror: string;
+  /** The platform that is asked for, such as "linux/amd64"; may be empty. */
+  platform: string;
   /** Whole 9P frames, each an ArrayBuffer that is transferred, in both directions. */
   port: MessagePort;
 }

@@ -1,5 +1,7 @@
 /** The view of what is happening until the terminal takes over. */
 
+import { translationNote } from "./platform.js";
+
 /** @import { MountEvent, RuntimeMessage } from "./messages.js" */
 /** @import { Stage } from "./vm/messages.js" */
 
@@ -113,6 +115,7 @@ export class ProgressView {
         break;
       case "resolved":
         this.imageLine.show(`${event.reference} (${event.platform})`);
+        this.note.textContent = translationNote(event.platform);
         this.#layers = event.layers.map((layer) => {
           const line = new Line(this.list, layer.digest.slice(0, 19));
           line.element.classList.add("bm-layer");

@@ -42,13 +42,15 @@ export class Session {
    * @param {URL} base The folder with the page's own files.
    * @param {string} image The reference as the person gave it.
    * @param {string} mirror Where registries are reached instead; may be empty.
+   * @param {string} platform The one that is asked for; may be empty.
    * @param {SessionEvents} on
    * @param {() => { cols: number, rows: number }} size The terminal's size when the process starts.
    */
-  constructor(base, image, mirror, on, size) {
+  constructor(base, image, mirror, platform, on, size) {
     this.base = base;
     this.image = image;
     this.mirror = mirror;
+    this.platform = platform;
     this.on = on;
     this.size = size;
   }
@@ -63,6 +65,7 @@ export class Session {
         image: this.image,
         base: document.baseURI,
         mirror: this.mirror,
+        platform: this.platform,
         port: port1,
       },
       [port1],

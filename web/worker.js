@@ -149,9 +149,13 @@ async function handleMessage(message) {
   }
   const result = JSON.parse(
     await worker.mount(
-      message.image,
-      message.base,
-      message.mirror,
+      JSON.stringify({
+        image: message.image,
+        base: message.base,
+        mirror: message.mirror,
+        platform: message.platform,
+        interpreters: new URL("./vm/interpreters/", import.meta.url).href,
+      }),
       (/** @type {string} */ event) => post({ type: "event", event: JSON.parse(event) }),
       ask,
     ),

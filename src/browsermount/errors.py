@@ -112,6 +112,12 @@ class InvalidImage(BrowsermountError):
     code = "invalid-image"
 
 
+class InvalidPlatform(BrowsermountError):
+    """The platform that the person asked for is none, or cannot be run."""
+
+    code = "invalid-platform"
+
+
 class NoMatchingPlatform(BrowsermountError):
     """The image is there, but not for a platform that can be run."""
 

@@ -13,17 +13,19 @@ from browsermount.errors import (
     HttpStatusError,
     ImageNotFound,
     InvalidImage,
+    InvalidPlatform,
     NetworkError,
     NoMatchingPlatform,
     SizeMismatch,
 )
+from browsermount.interpreters import interpreter_for
 from browsermount.oci.config import parse_config
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
 from browsermount.oci.image import ResolvedImage, resolve
 from browsermount.oci.layout import LayoutSource
 from browsermount.oci.manifest import parse_manifest
-from browsermount.oci.platform import RUNNABLE, Platform
+from browsermount.oci.platform import RUNNABLE, Platform, choose_platforms
 from browsermount.reference import LayoutReference, parse_reference
 
 from .images import BASE, INDEX_TYPE, MANIFEST_TYPE, FakeFetcher, FakeResponse, Layout, tar
@@ -198,10 +200,10 @@ def test_embedded_data_is_used_and_verified() -> None:
 
 
 def test_no_matching_platform_lists_what_there_is() -> None:
-    layout = Layout().add(tar(), platform="linux/amd64").add(tar(), platform="linux/arm64")
+    layout = Layout().add(tar(), platform="linux/arm").add(tar(), platform="windows/amd64")
     layout.add(tar(), platform="unknown/unknown")
     text = failure(NoMatchingPlatform, layout.index())
-    assert "linux/amd64, linux/arm64," in text
+    assert "linux/arm, windows/amd64," in text
     assert "linux/386" in text
     assert "unknown" not in text
 
@@ -327,6 +329,16 @@ def test_a_manifest_that_is_not_what_its_descriptor_says() -> None:
         parse_manifest(document, "it", MANIFEST_TYPE)
 
 
+def test_a_manifest_whose_names_are_mixed() -> None:
+    docker = "application/vnd.docker.distribution.manifest.v2+json"
+    layout = Layout().add(tar(), config={"Cmd": ["it"]})
+    layout.manifests[0]["mediaType"] = docker
+    assert resolved(layout.index()).config.cmd == ("it",)
+    document = b'{"schemaVersion": 2, "mediaType": "application/x", "manifests": []}'
+    with pytest.raises(InvalidImage, match="says that it is"):
+        parse_manifest(document, "it", INDEX_TYPE)
+
+
 def test_config() -> None:
     document = {
         "os": "linux",
@@ -343,3 +355,48 @@ def test_config() -> None:
     for wrong in ({"config": []}, {"config": {"Cmd": "sh"}}, {"config": {"Env": [1]}}, {"os": "x"}):
         with pytest.raises(InvalidImage):
             parse_config(json.dumps(wrong).encode(), "it")
+
+
+@pytest.mark.parametrize(
+    ("text", "platform"),
+    [
+        ("linux/amd64", "linux/amd64"),
+        ("arm64", "linux/arm64"),
+        ("linux/ARM64/v8", "linux/arm64/v8"),
+        ("x86_64", "linux/x86_64"),
+        ("linux/amd64/v3", "linux/amd64/v3"),
+    ],
+)
+def test_a_platform_is_chosen(text: str, platform: str) -> None:
+    assert [str(chosen) for chosen in choose_platforms(text)] == [platform]
+
+
+def test_any_platform_is_chosen() -> None:
+    assert [str(p) for p in choose_platforms("")][:2] == ["linux/386", "linux/amd64"]
+    layout = Layout().add(tar(), platform="linux/arm64").add(tar(), platform="linux/amd64")
+    assert str(resolved(layout.index()).platform) == "linux/amd64"
+    layout.add(tar(), platform="linux/386")
+    assert str(resolved(layout.index()).platform) == "linux/386"
+
+
+@pytest.mark.parametrize("text", ["linux/s390x", "windows/amd64", "a/b/c/d", "linux/", "linux/arm"])
+def test_a_platform_that_cannot_be_chosen(text: str) -> None:
+    with pytest.raises(InvalidPlatform) as raised:
+        choose_platforms(text)
+    assert "linux/amd64" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("platform", "processor"),
+    [
+        ("linux/386", None),
+        ("linux/amd64", "x86_64"),
+        ("linux/amd64/v3", "x86_64"),
+        ("linux/arm64/v8", "aarch64"),
+        ("linux/riscv64", "riscv64"),
+        ("linux/s390x", None),
+    ],
+)
+def test_interpreters(platform: str, processor: str | None) -> None:
+    interpreter = interpreter_for(Platform.parse(platform))
+    assert (interpreter and interpreter.processor) == processor

@@ -81,8 +81,14 @@ def test_an_image_through_the_worker_glue(pyodide: Any) -> None:
 
             worker = Worker(lambda reply: None, 1 << 19)
             events = []
-            page = "http://localhost/"
-            mounted = json.loads(await worker.mount({url!r}, page, "", events.append, None))
+            request = {{
+                "image": {url!r},
+                "base": "http://localhost/",
+                "mirror": "",
+                "platform": "",
+                "interpreters": "http://localhost/nowhere/",
+            }}
+            mounted = json.loads(await worker.mount(json.dumps(request), events.append, None))
 
             def ask(message):
                 frame = message.encode(1)

@@ -22,10 +22,12 @@ from browsermount.blobs.buffers import BufferCache
 from browsermount.blobs.files import MemoryFiles
 from browsermount.blobs.store import DEFAULT_LIMIT, Store
 from browsermount.errors import BrowsermountError
-from browsermount.events import Event
+from browsermount.events import Event, Resolved
+from browsermount.interpreters import Interpreters
 from browsermount.mount import CACHE_SIZE, Mount, mount
 from browsermount.ninep import Server
 from browsermount.oci.credentials import CredentialRequest, Credentials
+from browsermount.oci.platform import Platform, choose_platforms
 from browsermount.pyodide.buffers import JsBuffer
 from browsermount.pyodide.fetch import BrowserFetcher
 from browsermount.pyodide.opfs import open_files
@@ -58,18 +60,22 @@ class Worker:
 
     async def mount(
         self,
-        image: str,
-        base: str,
-        mirror: str,
+        request: str,
         emit: Callable[[str], None],
         ask: Callable[[str], Awaitable[str]],
     ) -> str:
         """Mount an image and open a session on it.
 
         Args:
-            image: The reference as it was given.
-            base: The URL that a relative reference is relative to.
-            mirror: Where registries are reached instead of at their own address; may be empty.
+            request: JSON, an object with
+
+                - ``image``: the reference as it was given;
+                - ``base``: the URL that a relative reference is relative to;
+                - ``mirror``: where registries are reached instead of at their own address; may
+                  be empty;
+                - ``platform``: the one that is asked for, such as ``linux/amd64``; may be empty;
+                - ``interpreters``: the URL of the site's directory of interpreters.
+
             emit: Takes progress events as JSON.
             ask: Asks the person for credentials: JSON in, JSON out.
 
@@ -77,7 +83,14 @@ class Worker:
             JSON: ``{"image": ...}``, or ``{"error": {"code", "message", "hint", "details"}}``.
         """
 
+        wanted = json.loads(request)
+        image = wanted["image"]
+        store = await self._open_store()
+        translation = Interpreters(BrowserFetcher(), wanted["interpreters"], store)
+
         def on_event(event: Event) -> None:
+            if isinstance(event, Resolved):
+                translation.start(Platform.parse(event.platform))
             emit(json.dumps(event.to_dict()))
 
         async def credentials(request: CredentialRequest) -> Credentials | None:
@@ -89,23 +102,28 @@ class Worker:
             await self._mount.close()
             self._mount = None
         try:
-            self._mount = await mount(
+            mounted = await mount(
                 image,
-                base=base,
-                mirror=mirror,
+                base=wanted["base"],
+                mirror=wanted["mirror"],
                 credentials=credentials,
                 fetcher=BrowserFetcher(),
-                store=await self._open_store(),
+                store=store,
                 cache=BufferCache(CACHE_SIZE, JsBuffer),
+                platforms=choose_platforms(wanted["platform"]),
                 on_event=on_event,
             )
+            await translation.install(mounted.tree, mounted.image.platform)
         except BrowsermountError as error:
             return json.dumps({"error": {**error.to_dict(), "details": _details(error)}})
         except Exception as error:
             _log.exception("mounting %s failed", image)
             return json.dumps({"error": _unexpected(error)})
+        finally:
+            translation.close()
+        self._mount = mounted
         self.attach()
-        return json.dumps({"image": self._mount.image.to_dict()})
+        return json.dumps({"image": mounted.image.to_dict()})
 
     def attach(self) -> bool:
         """Open a new session on the mounted tree, for a new guest; False when there is none."""
