@@ -9,6 +9,7 @@ own interface does it, which ``ctypes`` reaches natively and in Pyodide alike.
 
 from __future__ import annotations
 
+import sys
 import weakref
 import zlib
 from collections.abc import Generator, Iterator
@@ -231,6 +232,12 @@ def _stream_type() -> Any:
     return Stream
 
 
+def _library_name() -> str | None:
+    from ctypes.util import find_library  # noqa: PLC0415
+
+    return find_library("z")
+
+
 @cache
 def _library() -> Any:
     """Return zlib with its functions' types.
@@ -244,12 +251,9 @@ def _library() -> Any:
     """
     try:
         import ctypes  # noqa: PLC0415
-        import ctypes.util  # noqa: PLC0415
-        import sys  # noqa: PLC0415
 
         # Pyodide has it in the program itself.
-        name = None if sys.platform == "emscripten" else ctypes.util.find_library("z")
-        library = ctypes.CDLL(name)
+        library = ctypes.CDLL(None if sys.platform == "emscripten" else _library_name())
         pointer = ctypes.POINTER(_stream_type())
         library.zlibVersion.restype = ctypes.c_char_p
         library.zlibVersion.argtypes = []
