@@ -118,7 +118,6 @@ export class ContainerTerminal extends HTMLElement {
       onShown: (bytes) => this.#session?.shown(bytes),
     });
     const session = new Session(
-      BASE,
       image,
       {
         runtime: (message) => this.#news(() => this.view?.runtime(message)),
