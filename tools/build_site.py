@@ -25,6 +25,7 @@ from tools.vm.snapshot import make_snapshot  # noqa: E402
 WEB = ROOT / "web"
 MODULES = ROOT / "node_modules"
 STAMP = ".build.json"
+CACHE = ROOT / "build" / "site"
 
 # What of web/ goes into the site as it is; declarations and Node's parts do not.
 _SUFFIXES = {".html", ".css", ".js"}
@@ -53,7 +54,7 @@ def build(out: Path, cache: Path | None = None) -> None:
     """
     if not MODULES.is_dir():
         raise SystemExit("node_modules is missing: run npm ci first")
-    cache = cache or ROOT / "build" / "site"
+    cache = cache or CACHE
     key = _digest(_inputs())
     stamp = out / STAMP
     if stamp.exists() and json.loads(stamp.read_text())["key"] == key:
@@ -105,11 +106,7 @@ def _copy_page(site: Path) -> None:
         if (
             path.suffix in _SUFFIXES
             or name.parts[0] == "images"
-            or name.parts[:2]
-            == (
-                "vm",
-                "image",
-            )
+            or name.parts[:2] in (("vm", "image"), ("vm", "interpreters"))
         ):
             target = site / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -120,18 +117,25 @@ def _copy_page(site: Path) -> None:
 
 
 def _add_machine(site: Path, cache: Path) -> None:
+    for path in machine_snapshot(cache).iterdir():
+        shutil.copyfile(path, site / "vm" / path.name)
+
+
+def machine_snapshot(cache: Path | None = None) -> Path:
+    """Return the directory of a snapshot of the checkout's machine, made where there is none."""
+    cache = cache or CACHE
     v86 = MODULES / "v86" / "build"
     image = WEB / "vm" / "image"
     code = [WEB / "vm" / "machine.js", WEB / "vm" / "console.js"]
     key = _digest([v86 / "v86.wasm", v86 / "libv86.mjs", *_files(image), *code])
     kept = cache / f"machine-{key[:20]}"
     if not kept.exists():
+        cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as work:
             made = Path(work) / "made"
             make_snapshot(made, v86, image)
             made.rename(kept)
-    for path in kept.iterdir():
-        shutil.copyfile(path, site / "vm" / path.name)
+    return kept
 
 
 def _add_python(site: Path, cache: Path) -> None:
@@ -233,6 +237,7 @@ def _write_notices(site: Path) -> None:
     parts = [
         "browsermount is under the Apache License, Version 2.0. The site holds works of others:\n",
         "The virtual machine's kernel and programs: see vm/image/README.md.\n",
+        "QEMU, for other processors' programs: see vm/interpreters/README.md.\n",
     ]
     for name in _NOTICES:
         folder = MODULES / name
@@ -244,7 +249,8 @@ def _write_notices(site: Path) -> None:
     parts.append("== CPython, in Pyodide, PSF-2.0: https://docs.python.org/3/license.html\n")
     (site / "THIRD-PARTY-NOTICES.txt").write_text("".join(parts))
     shutil.copyfile(ROOT / "LICENSE", site / "LICENSE.txt")
-    shutil.copyfile(WEB / "vm" / "image" / "README.md", site / "vm" / "image" / "README.md")
+    for part in ("image", "interpreters"):
+        shutil.copyfile(WEB / "vm" / part / "README.md", site / "vm" / part / "README.md")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts" if os.name == "nt" else "bin") / "python"
 SITE = ROOT / "dist" / "site"
 
-# Programs that the tests need, by the Debian package that brings them.
+# Programs and directories that the tests need, and the Debian packages that bring them.
 PACKAGES = {
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
@@ -36,6 +36,12 @@ PACKAGES = {
     "setfattr": "attr",
     "setcap": "libcap2-bin",
     "xz": "xz-utils",
+    "docker-registry": "docker-registry",
+    "nginx": "nginx-light",
+    "go": "golang-go",
+    "/usr/share/gocode/src/github.com/containerd/stargz-snapshotter/estargz": (
+        "golang-github-containerd-stargz-snapshotter-dev"
+    ),
 }
 
 
@@ -97,7 +103,11 @@ def _remember(name: str, inputs: Sequence[str]) -> None:
 def install_programs() -> None:
     """Install the programs that the tests need, where some are missing."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    missing = sorted({p for name, p in PACKAGES.items() if shutil.which(name, path=path) is None})
+
+    def is_there(name: str) -> bool:
+        return Path(name).exists() if name[0] == "/" else shutil.which(name, path=path) is not None
+
+    missing = sorted({package for name, package in PACKAGES.items() if not is_there(name)})
     if not missing:
         return
     root = [] if os.geteuid() == 0 else ["sudo"]
@@ -129,7 +139,7 @@ def test(arguments: Sequence[str]) -> None:
     run(PYTHON, "-m", "ruff", "format", "--check", ".")
     run(PYTHON, "-m", "mypy")
     run("npm", "run", "--silent", "check")
-    run("node", "--test", "tests/vm/")
+    run("node", "--test", "tests/vm/", "tests/web/")
     run(PYTHON, "tools/build_site.py", SITE)
     run(PYTHON, "-m", "pytest", *arguments)
 

@@ -2,7 +2,10 @@
  * `<container-terminal image="...">`: a container image running in a page.
  *
  * Attributes:
- * - `image`: the URL of an OCI image layout, absolute or relative to the page.
+ * - `image`: an image of a registry as docker names it, or the URL of an OCI image layout; one that
+ *   is relative to the page starts with `./`, `../` or `/`, or ends with `/`.
+ * - `mirror`: a mirror or proxy of registries that do not let pages read from them: docs/images.md.
+ * - `platform`: which of an image's platforms is run, such as `linux/amd64`: docs/platforms.md.
  * - `autofocus`: the terminal takes the keyboard when it is there.
  *
  * Events, all of which bubble: `started`, `exit` (detail: `{code, signal}`) and
@@ -12,8 +15,11 @@
  * or site only needs to import it.
  */
 
+import { askCredentials } from "./credentials.js";
+import { translationNote } from "./platform.js";
 import { ProgressView } from "./progress.js";
 import { Session } from "./session.js";
+import { StatusView } from "./status.js";
 import { ContainerConsole } from "./terminal.js";
 
 /** @import { Failure } from "./messages.js" */
@@ -46,7 +52,7 @@ function make(name, className, text = "") {
 }
 
 export class ContainerTerminal extends HTMLElement {
-  static observedAttributes = ["image"];
+  static observedAttributes = ["image", "platform"];
 
   /** @type {Session | undefined} */
   #session;
@@ -54,6 +60,8 @@ export class ContainerTerminal extends HTMLElement {
   #console;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #patience;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #keptTimer;
 
   connectedCallback() {
     addStyle("vendor/xterm.css");
@@ -63,7 +71,9 @@ export class ContainerTerminal extends HTMLElement {
     this.bar = make("div", "bm-bar");
     this.bar.setAttribute("role", "status");
     this.bar.hidden = true;
-    this.replaceChildren(this.screen, this.bar, this.loading);
+    this.status = make("footer", "bm-status");
+    this.status.hidden = true;
+    this.replaceChildren(this.screen, this.bar, this.status, this.loading);
     this.open();
   }
 
@@ -104,7 +114,7 @@ export class ContainerTerminal extends HTMLElement {
       this.#fail({
         code: "invalid-reference",
         message: "no image was given",
-        hint: "Set the attribute image to the URL of an OCI image layout.",
+        hint: "Set the attribute image to an image's name or to the URL of an OCI image layout.",
         details: "",
       });
       return;
@@ -117,14 +127,32 @@ export class ContainerTerminal extends HTMLElement {
       onResize: (cols, rows) => this.#session?.resize(cols, rows),
       onShown: (bytes) => this.#session?.shown(bytes),
     });
+    const status = new StatusView(/** @type {HTMLElement} */ (this.status), () =>
+      this.#session?.kept(true),
+    );
     const session = new Session(
       image,
+      this.getAttribute("mirror") ?? "",
+      this.getAttribute("platform") ?? "",
       {
+        credentials: (request) => {
+          clearTimeout(this.#patience);
+          return askCredentials(/** @type {HTMLElement} */ (this.loading), request);
+        },
         runtime: (message) => this.#news(() => this.view?.runtime(message)),
-        event: (event) => this.#news(() => this.view?.event(event)),
+        event: (event) => {
+          status.event(event);
+          if (event.kind === "layer" && this.dataset.state !== "loading") this.#askKeptSoon();
+          this.#news(() => this.view?.event(event));
+        },
+        kept: (kept) => status.kept(kept),
         machine: (stage) => {
           this.#news(() => this.view?.machine(stage));
-          if (stage.stage === "started") this.#begin();
+          if (stage.stage === "started") {
+            this.#begin();
+            const note = this.info && translationNote(this.info.platform);
+            if (note) terminal.terminal.writeln(`\x1b[2m${note}\x1b[0m`);
+          }
         },
         mounted: (info) => {
           this.info = info;
@@ -171,6 +199,7 @@ export class ContainerTerminal extends HTMLElement {
     const loading = /** @type {HTMLElement} */ (this.loading);
     const bar = /** @type {HTMLElement} */ (this.bar);
     bar.hidden = true;
+    /** @type {HTMLElement} */ (this.status).hidden = true;
     loading.hidden = false;
     loading.replaceChildren(make("h2", "bm-title", "Starting the container"));
     const body = make("div", "bm-body");
@@ -194,10 +223,21 @@ export class ContainerTerminal extends HTMLElement {
     }, PATIENCE_MS);
   }
 
+  /** Bring the amount that is kept up to date, at most every few seconds. */
+  #askKeptSoon() {
+    if (this.#keptTimer !== undefined) return;
+    this.#keptTimer = setTimeout(() => {
+      this.#keptTimer = undefined;
+      this.#session?.kept();
+    }, 3000);
+  }
+
   #begin() {
     clearTimeout(this.#patience);
     this.dataset.state = "running";
     /** @type {HTMLElement} */ (this.loading).hidden = true;
+    /** @type {HTMLElement} */ (this.status).hidden = false;
+    this.#session?.kept();
     this.#console?.fit();
     if (this.hasAttribute("autofocus")) this.#console?.focus();
     this.dispatchEvent(new CustomEvent("started", { bubbles: true }));
@@ -242,6 +282,7 @@ export class ContainerTerminal extends HTMLElement {
     const message = failure.message.charAt(0).toUpperCase() + failure.message.slice(1);
     alert.append(make("p", "bm-message", message.endsWith(".") ? message : `${message}.`));
     if (failure.hint) alert.append(make("p", "bm-hint", failure.hint));
+    if (failure.example) alert.append(make("pre", "bm-example", failure.example));
     if (failure.details) {
       const details = document.createElement("details");
       details.append(make("summary", "", "Details"), make("pre", "bm-details", failure.details));

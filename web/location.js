@@ -1,8 +1,12 @@
 /**
- * The image that a page's address asks for, or undefined where it asks for none.
+ * What a page's address asks for: `?image=`, and how it is reached.
  *
- * The value may be percent-encoded or not.  A URL that stands there as it is may
- * have a query and a fragment of its own, so all that follows belongs to it.
+ * A URL that stands there as it is, not percent-encoded, may have a query and a
+ * fragment of its own: where it has a query, all that follows belongs to it.
+ */
+
+/**
+ * The image that a page's address asks for, or undefined where it asks for none.
  *
  * @param {{ search: string, hash: string }} location
  * @returns {string | undefined}
@@ -11,9 +15,11 @@ export function imageOf({ search, hash }) {
   const found = /[?&]image=(.*)$/s.exec(search);
   if (!found) return undefined;
   const rest = found[1];
+  const own = /^https?:\/\//i.test(rest) && rest.includes("?");
   // Who encodes nothing else encodes the # of a name, as it would end the query.
-  if (/^https?:\/\//i.test(rest)) return (rest + hash).replace("%23", "#");
+  if (own) return (rest + hash).replace("%23", "#");
   const value = rest.split("&", 1)[0];
+  if (/^https?:\/\//i.test(value)) return (value + hash).replace("%23", "#");
   let decoded = value;
   try {
     decoded = decodeURIComponent(value);
@@ -22,4 +28,32 @@ export function imageOf({ search, hash }) {
   }
   if (!decoded) return undefined;
   return decoded.includes("#") ? decoded : decoded + hash;
+}
+
+/**
+ * The mirror or proxy of registries that a page's address asks for; "" for none.
+ *
+ * @param {{ search: string }} location
+ */
+export function mirrorOf({ search }) {
+  return parameter(search, "mirror");
+}
+
+/**
+ * The platform that a page's address asks for, such as "linux/amd64"; "" for none.
+ *
+ * @param {{ search: string }} location
+ */
+export function platformOf({ search }) {
+  return parameter(search, "platform");
+}
+
+/**
+ * @param {string} search
+ * @param {string} name
+ */
+function parameter(search, name) {
+  const image = /[?&]image=https?:\/\/[^&]*\?.*$/is.exec(search);
+  const own = image ? search.slice(0, image.index) : search;
+  return new URLSearchParams(own).get(name) ?? "";
 }

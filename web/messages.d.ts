@@ -7,6 +7,10 @@ export interface MountMessage {
   image: string;
   /** The URL that a relative reference is relative to. */
   base: string;
+  /** Where registries are reached instead of at their own address; may be empty. */
+  mirror: string;
+  /** The platform that is asked for, such as "linux/amd64"; may be empty. */
+  platform: string;
   /** Whole 9P frames, each an ArrayBuffer that is transferred, in both directions. */
   port: MessagePort;
 }
@@ -17,7 +21,32 @@ export interface AttachMessage {
   port: MessagePort;
 }
 
-export type PageMessage = MountMessage | AttachMessage;
+/** Page to worker: the container runs, so that the rest of the image may be fetched. */
+export interface RunningMessage {
+  type: "running";
+}
+
+/** Page to worker: say how much is kept, after letting go what is not in use where `clear`. */
+export interface KeptMessage {
+  type: "kept";
+  clear: boolean;
+}
+
+/** Page to worker: the answer to a question for credentials; null where none are given. */
+export interface CredentialsMessage {
+  type: "credentials";
+  id: number;
+  credentials: Credentials | null;
+}
+
+export interface Credentials {
+  /** Empty where `secret` is an identity token. */
+  username: string;
+  secret: string;
+}
+
+export type PageMessage =
+  MountMessage | AttachMessage | CredentialsMessage | RunningMessage | KeptMessage;
 
 /** Worker to page: the Python runtime is being loaded (bytes come often), or is there. */
 export type RuntimeMessage =
@@ -38,11 +67,14 @@ export type MountEvent =
       kind: "layer";
       index: number;
       digest: string;
-      state: "waiting" | "downloading" | "verifying" | "ready";
+      state: "waiting" | "downloading" | "verifying" | "ready" | "exists" | "lazy";
       current: number;
       total: number;
     }
-  | { kind: "tree"; inodes: number; size: number };
+  | { kind: "tree"; inodes: number; size: number }
+  | { kind: "notice"; message: string }
+  | { kind: "trouble"; message: string; hint: string; lost: boolean }
+  | { kind: "recovered" };
 
 export interface EventMessage {
   type: "event";
@@ -54,6 +86,21 @@ export interface ImageInfo {
   digest: string;
   platform: string;
   config: Record<string, unknown>;
+}
+
+/** See CredentialRequest in browsermount/oci/credentials.py. */
+export interface CredentialRequest {
+  registry: string;
+  realm: string;
+  refused: boolean;
+  via: string;
+}
+
+/** Worker to page: a registry wants credentials; the answer has the same id. */
+export interface AskMessage {
+  type: "ask";
+  id: number;
+  request: CredentialRequest;
 }
 
 export interface MountedMessage {
@@ -70,6 +117,8 @@ export interface Failure {
   hint: string;
   /** More for those who want to know; may be empty. */
   details: string;
+  /** A configuration that would help, where there is one. */
+  example?: string;
 }
 
 export interface ErrorMessage {
@@ -77,4 +126,18 @@ export interface ErrorMessage {
   error: Failure;
 }
 
-export type WorkerMessage = RuntimeMessage | EventMessage | MountedMessage | ErrorMessage;
+/** What is kept of images, in bytes; not beyond this page where it is not `persistent`. */
+export interface Kept {
+  size: number;
+  limit: number;
+  objects: number;
+  persistent: boolean;
+}
+
+export interface KeptAnswer {
+  type: "kept";
+  kept: Kept;
+}
+
+export type WorkerMessage =
+  RuntimeMessage | EventMessage | AskMessage | MountedMessage | KeptAnswer | ErrorMessage;

@@ -1,5 +1,7 @@
 /** The view of what is happening until the terminal takes over. */
 
+import { translationNote } from "./platform.js";
+
 /** @import { MountEvent, RuntimeMessage } from "./messages.js" */
 /** @import { Stage } from "./vm/messages.js" */
 
@@ -16,6 +18,8 @@ const LAYER_STATES = {
   downloading: "downloading",
   verifying: "verifying",
   ready: "verified",
+  exists: "already here",
+  lazy: "fetched when read",
 };
 
 /** @param {number} bytes */
@@ -111,6 +115,7 @@ export class ProgressView {
         break;
       case "resolved":
         this.imageLine.show(`${event.reference} (${event.platform})`);
+        this.note.textContent = translationNote(event.platform);
         this.#layers = event.layers.map((layer) => {
           const line = new Line(this.list, layer.digest.slice(0, 19));
           line.element.classList.add("bm-layer");
@@ -121,10 +126,25 @@ export class ProgressView {
       case "layer": {
         const line = this.#layers[event.index];
         const state = LAYER_STATES[event.state];
-        if (event.state === "ready") line?.show(`${state}, ${formatBytes(event.total)}`, 1);
-        else line?.showBytes(state, event.current, event.total);
+        if (event.state === "ready" || event.state === "exists") {
+          line?.show(`${state}, ${formatBytes(event.total)}`, 1);
+        } else if (event.state === "lazy") {
+          const part = event.total ? event.current / event.total : 1;
+          const amount = `${formatBytes(event.current)} of ${formatBytes(event.total)} here`;
+          line?.show(`${state}, ${amount} (${Math.floor(100 * part)} %)`, part);
+          line?.element.classList.add("bm-done");
+        } else line?.showBytes(state, event.current, event.total);
         break;
       }
+      case "notice":
+        this.say(event.message);
+        break;
+      case "trouble":
+        this.say(event.lost ? event.message : `Trying again: ${event.message}.`);
+        break;
+      case "recovered":
+        this.say("");
+        break;
       case "tree":
         this.imageLine.show(`${event.inodes} files, ${formatBytes(event.size)}`, 1);
         break;

@@ -6,16 +6,19 @@
 import { startMachine, takeWorkers } from "./workers.js";
 
 /** @import { Helper } from "./workers.js" */
-/** @import { Failure, ImageInfo, MountEvent, RuntimeMessage } from "./messages.js" */
+/** @import { Credentials, CredentialRequest, Failure } from "./messages.js" */
+/** @import { ImageInfo, Kept, MountEvent, RuntimeMessage } from "./messages.js" */
 /** @import * as VM from "./vm/messages.js" */
 
 /**
  * @typedef {object} SessionEvents
  * @property {(message: RuntimeMessage) => void} runtime How far Pyodide is.
  * @property {(event: MountEvent) => void} event How far the image is.
+ * @property {(request: CredentialRequest) => Promise<Credentials | null>} credentials
  * @property {(stage: VM.Stage) => void} machine How far the machine is.
  * @property {(image: ImageInfo) => void} mounted
  * @property {(data: Uint8Array) => void} output The terminal's bytes.
+ * @property {(kept: Kept) => void} kept How much is kept of images.
  * @property {(code: number, signal?: number) => void} exit
  * @property {(failure: Failure) => void} error The last event until the next start.
  */
@@ -40,11 +43,15 @@ export class Session {
 
   /**
    * @param {string} image The reference as the person gave it.
+   * @param {string} mirror Where registries are reached instead; may be empty.
+   * @param {string} platform The one that is asked for; may be empty.
    * @param {SessionEvents} on
    * @param {() => { cols: number, rows: number }} size The terminal's size when the process starts.
    */
-  constructor(image, on, size) {
+  constructor(image, mirror, platform, on, size) {
     this.image = image;
+    this.mirror = mirror;
+    this.platform = platform;
     this.on = on;
     this.size = size;
   }
@@ -54,7 +61,8 @@ export class Session {
     const { mount, machine, port } = takeWorkers();
     this.#mount = mount;
     this.#listen(mount, (data) => this.#fromMount(data));
-    mount.post({ type: "mount", image: this.image, base: document.baseURI, port }, [port]);
+    const { image, mirror, platform } = this;
+    mount.post({ type: "mount", image, mirror, platform, base: document.baseURI, port }, [port]);
     this.#use(machine);
   }
 
@@ -84,6 +92,11 @@ export class Session {
   /** @param {number} bytes of output that the terminal has shown */
   shown(bytes) {
     this.#machine?.post({ type: "acknowledge", bytes });
+  }
+
+  /** Ask how much is kept, after letting go what is not in use where `clear`. */
+  kept(clear = false) {
+    this.#mount?.post({ type: "kept", clear });
   }
 
   close() {
@@ -130,15 +143,28 @@ export class Session {
       case "event":
         this.on.event(message.event);
         break;
+      case "ask":
+        void this.#answer(message.id, message.request);
+        break;
       case "mounted":
         this.#mounted = true;
         this.on.mounted(message.image);
         this.#startWhenReady();
         break;
+      case "kept":
+        this.on.kept(message.kept);
+        break;
       case "error":
         this.#fail(message.error);
         break;
     }
+  }
+
+  /** @param {number} id @param {CredentialRequest} request */
+  async #answer(id, request) {
+    const worker = this.#mount;
+    const credentials = await this.on.credentials(request);
+    worker?.post({ type: "credentials", id, credentials });
   }
 
   /** @param {VM.WorkerMessage} message */
@@ -150,6 +176,7 @@ export class Session {
           this.#ready = true;
           this.#startWhenReady();
         }
+        if (message.stage === "started") this.#mount?.post({ type: "running" });
         break;
       case "output":
         this.on.output(message.data);

@@ -108,9 +108,38 @@ runtime.catch((error) => {
   });
 });
 
+/** Questions that the page has not answered yet. @type {Map<number, (answer: string) => void>} */
+const questions = new Map();
+let asked = 0;
+
+/**
+ * Ask the person for credentials.
+ * @param {string} request JSON
+ * @returns {Promise<string>} JSON
+ */
+function ask(request) {
+  asked += 1;
+  post({ type: "ask", id: asked, request: JSON.parse(request) });
+  return new Promise((resolve) => questions.set(asked, resolve));
+}
+
 /** @param {PageMessage} message */
 async function handleMessage(message) {
+  if (message.type === "credentials") {
+    questions.get(message.id)?.(JSON.stringify(message.credentials));
+    questions.delete(message.id);
+    return;
+  }
   const { python, worker } = await runtime;
+  if (message.type === "running") {
+    worker.running();
+    return;
+  }
+  if (message.type === "kept") {
+    const kept = JSON.parse(await (message.clear ? worker.clear() : worker.usage()));
+    post({ type: "kept", kept });
+    return;
+  }
   session?.close();
   session = undefined;
   if (message.type === "attach") {
@@ -119,8 +148,16 @@ async function handleMessage(message) {
     return;
   }
   const result = JSON.parse(
-    await worker.mount(message.image, message.base, (/** @type {string} */ event) =>
-      post({ type: "event", event: JSON.parse(event) }),
+    await worker.mount(
+      JSON.stringify({
+        image: message.image,
+        base: message.base,
+        mirror: message.mirror,
+        platform: message.platform,
+        interpreters: new URL("./vm/interpreters/", import.meta.url).href,
+      }),
+      (/** @type {string} */ event) => post({ type: "event", event: JSON.parse(event) }),
+      ask,
     ),
   );
   if (result.error) {

@@ -35,6 +35,12 @@ class InvalidReference(BrowsermountError):
     code = "invalid-reference"
 
 
+class InvalidMirror(BrowsermountError):
+    """What was configured as a mirror or proxy of registries cannot be read."""
+
+    code = "invalid-mirror"
+
+
 class FetchError(BrowsermountError):
     """A request got no usable answer."""
 
@@ -48,9 +54,33 @@ class NetworkError(FetchError):
 
 
 class CorsError(FetchError):
-    """The server is there, but does not let pages of our origin read from it."""
+    """The server is there, but does not let pages of our origin read from it.
+
+    Args:
+        message: As for :class:`BrowsermountError`.
+        hint: As for :class:`BrowsermountError`.
+        missing: The response header that would help; ``preflight`` where the server does not
+            answer the OPTIONS requests with which browsers ask for permission; ``redirect`` where
+            it is not this server but the one to which it redirects that refuses.
+        example: A configuration that lets the server send it; may be empty.
+    """
 
     code = "cors"
+
+    def __init__(self, message: str, *, hint: str = "", missing: str, example: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.missing = missing
+        self.example = example
+
+    def to_dict(self) -> dict[str, str]:
+        """Return also ``missing`` and ``example``."""
+        return {**super().to_dict(), "missing": self.missing, "example": self.example}
+
+
+class AuthError(FetchError):
+    """The server wants credentials that we do not have, or refuses those that we have."""
+
+    code = "unauthorized"
 
 
 class HttpStatusError(FetchError):
@@ -82,6 +112,12 @@ class InvalidImage(BrowsermountError):
     code = "invalid-image"
 
 
+class InvalidPlatform(BrowsermountError):
+    """The platform that the person asked for is none, or cannot be run."""
+
+    code = "invalid-platform"
+
+
 class NoMatchingPlatform(BrowsermountError):
     """The image is there, but not for a platform that can be run."""
 
@@ -110,3 +146,9 @@ class InvalidProcess(BrowsermountError):
     """The image's config does not describe a process that can be started."""
 
     code = "invalid-process"
+
+
+class StorageFull(BrowsermountError):
+    """What has to be kept fits neither into the store nor into memory."""
+
+    code = "no-room"

@@ -9,12 +9,19 @@ from typing import Any, ClassVar
 
 
 class LayerState(StrEnum):
-    """What is being done with a layer."""
+    """What is being done with a layer.
+
+    ``DOWNLOADING``, ``VERIFYING`` and ``READY`` are for a layer that is read whole before the
+    image is mounted.  ``EXISTS`` is one that was held already, ``LAZY`` one whose content is
+    fetched when it is read; ``current`` then is how much of it is held.
+    """
 
     WAITING = "waiting"
     DOWNLOADING = "downloading"
     VERIFYING = "verifying"
     READY = "ready"
+    EXISTS = "exists"
+    LAZY = "lazy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,33 @@ class TreeReady(Event):
 
     inodes: int
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice(Event):
+    """Something that a person may want to know, such as why a layer cannot be read lazily."""
+
+    kind: ClassVar[str] = "notice"
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble(Event):
+    """A request failed; ``lost`` when a read failed for good, else it is sent again."""
+
+    kind: ClassVar[str] = "trouble"
+
+    message: str
+    hint: str
+    lost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered(Event):
+    """The network works again after a :class:`Trouble`."""
+
+    kind: ClassVar[str] = "recovered"
 
 
 EventSink = Callable[[Event], None]

@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(f"Serving {options.directory} at {address(bound)}", flush=True)
     for name in images:
-        print(f"  {address(bound)}?image=images/{name}", flush=True)
+        print(f"  {address(bound)}?image=images/{name}/", flush=True)
     serve(app, bound)
     return 0
 

@@ -4,46 +4,51 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import Any
 
-from browsermount.blobs.arena import Arena, FileArena
-from browsermount.blobs.verify import Verifier, verified
-from browsermount.errors import InvalidLayer
+from browsermount.blobs.buffers import BufferCache
+from browsermount.blobs.caching import CachingSource
+from browsermount.blobs.store import Store
+from browsermount.errors import BrowsermountError, InvalidLayer
 from browsermount.events import (
     EventSink,
-    LayerProgress,
-    LayerState,
     LayerSummary,
+    Notice,
+    Recovered,
     Resolved,
     Resolving,
     TreeReady,
+    Trouble,
     ignore,
 )
-from browsermount.fetch import Fetcher, unstalled
-from browsermount.layers.reader import LayerReader
+from browsermount.fetch import Fetcher
 from browsermount.ninep import Server
 from browsermount.oci.config import ImageConfig
+from browsermount.oci.credentials import CredentialProvider
 from browsermount.oci.descriptor import Descriptor
+from browsermount.oci.digest import Digest
 from browsermount.oci.image import ResolvedImage, Source, resolve
-from browsermount.oci.layout import LayoutSource
 from browsermount.oci.platform import RUNNABLE, Platform
+from browsermount.oci.source import open_source
 from browsermount.reference import parse_reference
 from browsermount.rootfs.inode import Inode
 from browsermount.rootfs.merge import Merger
 from browsermount.rootfs.tree import Tree, content_size, lookup
 from browsermount.runtime.spec import ProcessOptions, etc_files, runtime_spec
 from browsermount.runtime.user import resolve_user
+from browsermount.streams.opener import LayerOpener
+from browsermount.streams.stream import LayerStream
+from browsermount.streams.traffic import Traffic
 
-PARALLEL_LAYERS = 3
-"""How many layers are fetched at once, as by docker."""
+_log = logging.getLogger(__name__)
 
-_PROGRESS_STEP = 1 << 18
-"""Bytes of a layer between two progress events."""
+CACHE_SIZE = 128 << 20
+"""Bytes of decompressed layers that are held in memory at most."""
 
 
-@dataclass(frozen=True, slots=True)
 class Mount:
     """An image that is ready to be served.
 
@@ -51,45 +56,122 @@ class Mount:
         image: What was mounted.
         tree: The 9P tree: ``/rootfs`` and ``/config``.
         rootfs: The merged root file system.
+        traffic: What its layers make of the network.
     """
 
-    image: ResolvedImage
-    tree: Tree
-    rootfs: Inode
+    def __init__(
+        self,
+        image: ResolvedImage,
+        tree: Tree,
+        rootfs: Inode,
+        *,
+        traffic: Traffic,
+        opener: LayerOpener,
+        streams: Sequence[LayerStream],
+    ) -> None:
+        self.image = image
+        self.tree = tree
+        self.rootfs = rootfs
+        self.traffic = traffic
+        self._opener = opener
+        self._streams = streams
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def session(self) -> Server:
         """Return a new 9P server of the tree, for one client."""
         return Server(self.tree.root)
 
+    def start_prefetch(self) -> None:
+        """Begin to fetch what the image's maker thought to be needed first."""
+        for stream in self._distinct():
+            if stream.index.prefetch:
+                self._start(stream.prefetch(stream.index.prefetch))
+
+    def start_fill(self) -> None:
+        """Begin to fetch all that is not held yet, whenever nobody reads."""
+        self._start(self._fill())
+
+    async def close(self) -> None:
+        """Give up all requests."""
+        for task in self._tasks:
+            task.cancel()
+        for stream in self._distinct():
+            await stream.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _distinct(self) -> list[LayerStream]:
+        """Return the streams, each once: an image may have a layer more than once."""
+        return list(dict.fromkeys(self._streams))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _fill(self) -> None:
+        for number, stream in enumerate(self._streams):
+            try:
+                if not await stream.fill():
+                    return  # there is no room
+                self._opener.report_held(number, self.image.manifest.layers[number], stream)
+            except BrowsermountError as error:
+                # Nobody has asked for it: if somebody does, there will be another try.
+                _log.info("fetching in advance has stopped: %s", error)
+                return
+
 
 async def mount(
-    image: str,
+    image: str | Source,
     *,
     fetcher: Fetcher,
     base: str | None = None,
-    new_arena: Callable[[], Arena] = FileArena,
+    credentials: CredentialProvider | None = None,
+    mirror: str | None = None,
+    store: Store | None = None,
+    cache: BufferCache | None = None,
     platforms: Sequence[Platform] = RUNNABLE,
     options: ProcessOptions | None = None,
+    allow_unverified: bool = False,
     on_event: EventSink = ignore,
 ) -> Mount:
-    """Fetch and verify an image and make its file system ready to be served.
+    """Make an image's file system ready to be served, verified and as lazily as it allows.
 
     Args:
-        image: What the person gave; see :func:`browsermount.reference.parse_reference`.
+        image: What the person gave; see :func:`browsermount.reference.parse_reference`. Or
+            a source, which str() gives the name of.
         fetcher: How bytes are fetched.
         base: The URL that a relative reference is relative to.
-        new_arena: Makes the place for one layer's decompressed stream.
+        credentials: Is asked when a registry wants to know who we are.
+        mirror: Where registries are reached instead of at their own address; see
+            :func:`browsermount.oci.mirror.find_route`.
+        store: Where what was fetched is kept; by default in memory.
+        cache: Where decompressed parts are held; by default at most :data:`CACHE_SIZE` bytes.
         platforms: What can be run, the best first.
         options: What to start otherwise than the image's config says.
-        on_event: Is called with each progress event.
+        allow_unverified: Whether to read a layer lazily by a table of contents of its own that
+            the manifest has no digest of.
+        on_event: Is called with each progress event, also later, while the image is read.
 
     Raises:
         BrowsermountError: The image cannot be used; the class and code say why.
     """
-    reference = parse_reference(image, base=base)
-    on_event(Resolving(str(reference)))
-    source = LayoutSource(fetcher, reference)
-    resolved = await resolve(source, str(reference), platforms)
+    store = store or Store()
+    source = (
+        open_source(
+            parse_reference(image, base=base), fetcher, credentials=credentials, mirror=mirror
+        )
+        if isinstance(image, str)
+        else image
+    )
+    source = CachingSource(
+        source,
+        store,
+        lambda error: on_event(
+            Notice(f"{error.message}: the image is the one that was seen the last time")
+        ),
+    )
+    on_event(Resolving(str(source)))
+    resolved = await resolve(source, str(source), platforms)
     layers = resolved.manifest.layers
     on_event(
         Resolved(
@@ -99,18 +181,38 @@ async def mount(
             layers=tuple(LayerSummary(str(d.digest), d.size, d.media_type) for d in layers),
         )
     )
-    readers = await _fetch_layers(source, layers, new_arena, on_event)
+    traffic = Traffic(
+        lambda error, lost: on_event(Trouble(error.message, error.hint, lost)),
+        lambda: on_event(Recovered()),
+    )
+    opener = LayerOpener(
+        source,
+        store,
+        cache or BufferCache(CACHE_SIZE),
+        traffic,
+        on_event,
+        allow_unverified=allow_unverified,
+    )
+    streams = await _open_layers(opener, layers)
     tree = Tree()
     rootfs = tree.new_directory()
     tree.root.link(b"rootfs", rootfs)
     merger = Merger(tree, rootfs)
-    for index, (descriptor, reader) in enumerate(zip(layers, readers, strict=True)):
+    for index, (descriptor, stream) in enumerate(zip(layers, streams, strict=True)):
         with _naming_layer(index, descriptor):
-            merger.apply(reader.entries, reader.arena)
-        reader.entries.clear()
-    await _add_config(tree, rootfs, resolved.config, options or ProcessOptions())
+            merger.apply(stream.index.entries, stream)
+    for stream in streams:
+        stream.index.entries.clear()
+    mounted = Mount(resolved, tree, rootfs, traffic=traffic, opener=opener, streams=streams)
+    mounted.start_prefetch()
+    try:
+        await _add_config(tree, rootfs, resolved.config, options or ProcessOptions())
+    except BaseException:
+        await mounted.close()
+        raise
+    await store.commit()
     on_event(TreeReady(inodes=tree.inodes, size=content_size(inode for _, inode in rootfs.walk())))
-    return Mount(resolved, tree, rootfs)
+    return mounted
 
 
 @contextmanager
@@ -123,61 +225,27 @@ def _naming_layer(index: int, descriptor: Descriptor) -> Iterator[None]:
         raise InvalidLayer(f"{where}: {error.message}", hint=error.hint) from error
 
 
-async def _fetch_layers(
-    source: Source,
-    layers: Sequence[Descriptor],
-    new_arena: Callable[[], Arena],
-    on_event: EventSink,
-) -> list[LayerReader]:
-    """Fetch all layers, some at a time, and return them in their order."""
-    slots = asyncio.Semaphore(PARALLEL_LAYERS)
+async def _open_layers(opener: LayerOpener, layers: Sequence[Descriptor]) -> list[LayerStream]:
+    """Open all layers at once and return them in their order."""
+    first: dict[Digest, int] = {}
+    for index, descriptor in enumerate(layers):
+        first.setdefault(descriptor.digest, index)
 
-    async def fetch(index: int, descriptor: Descriptor) -> LayerReader:
-        async with slots:
-            with _naming_layer(index, descriptor):
-                return await _fetch_layer(source, index, descriptor, new_arena(), on_event)
+    async def open_layer(index: int) -> LayerStream:
+        with _naming_layer(index, layers[index]):
+            return await opener.open(index, layers[index])
 
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(fetch(i, layer)) for i, layer in enumerate(layers)]
+            tasks = {index: group.create_task(open_layer(index)) for index in first.values()}
     except BaseExceptionGroup as failures:
         # The first one is why the others were given up.
         raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]
-
-
-async def _fetch_layer(
-    source: Source, index: int, descriptor: Descriptor, arena: Arena, on_event: EventSink
-) -> LayerReader:
-    digest = str(descriptor.digest)
-
-    def report(state: LayerState, current: int) -> None:
-        on_event(LayerProgress(index, digest, state, current, descriptor.size))
-
-    report(LayerState.DOWNLOADING, 0)
-    reader = LayerReader(arena)
-    verifier = Verifier(descriptor)
-    response = await source.open_blob(descriptor)
-    reported = 0
-    damage: InvalidLayer | None = None
-    async for chunk in verified(unstalled(response), verifier):
-        if damage is None:
-            try:
-                reader.feed(chunk)
-            except InvalidLayer as error:
-                # If it is not even the right blob, that is the better thing to say.
-                damage = error
-        if verifier.received - reported >= _PROGRESS_STEP:
-            reported = verifier.received
-            report(LayerState.DOWNLOADING, reported)
-            # Chunks that are there already must not keep everything else waiting.
-            await asyncio.sleep(0)
-    if damage is not None:
-        raise damage
-    report(LayerState.VERIFYING, descriptor.size)
-    reader.close()
-    report(LayerState.READY, descriptor.size)
-    return reader
+    streams = [tasks[first[descriptor.digest]].result() for descriptor in layers]
+    for index in range(len(layers)):
+        if index not in tasks:  # the same layer once more
+            opener.report_held(index, layers[index], streams[index])
+    return streams
 
 
 async def _add_config(
@@ -207,11 +275,16 @@ async def read_file(root: Inode, path: bytes) -> bytes | None:
     Symlinks are followed within ``root``; at most 1 MiB is read.
 
     Raises:
-        OSError: The content cannot be had.
+        BrowsermountError: The content cannot be had.
     """
     try:
         inode = lookup(root, path)
     except OSError:
         return None
     content = inode.content
-    return await content.read(0, min(content.size, 1 << 20))
+    try:
+        return await content.read(0, min(content.size, 1 << 20))
+    except OSError as error:
+        if isinstance(error.__cause__, BrowsermountError):
+            raise error.__cause__ from None
+        raise

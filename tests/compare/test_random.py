@@ -14,9 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from browsermount.blobs.arena import MemoryArena
 from browsermount.errors import InvalidLayer
-from browsermount.layers.reader import LayerReader
 from browsermount.rootfs.inode import Inode
 from browsermount.rootfs.merge import Merger
 from browsermount.rootfs.tree import Tree
@@ -30,6 +28,7 @@ from tests.compare.readers import (
     work_directory,
 )
 from tests.compare.records import Records, differences
+from tests.core.layers import read_layer
 
 SEEDS = 200
 
@@ -103,12 +102,9 @@ def test_random_trees_are_read_from_archives(name: str, seed: int) -> None:
 
 
 def _parse(data: bytes, step: int) -> Inode:
-    reader = LayerReader(MemoryArena())
-    for start in range(0, len(data), step):
-        reader.feed(data[start : start + step])
-    reader.close()
+    index, stream = read_layer(data, step)
     tree = Tree()
-    Merger(tree, tree.root).apply(reader.entries, reader.arena)
+    Merger(tree, tree.root).apply(index.entries, stream)
     return tree.root
 
 

@@ -6,8 +6,9 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import tarfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,22 +134,47 @@ class FakeResponse:
         self.closed = True
 
 
-class FakeFetcher:
-    """Serves files below :data:`BASE`; all else is not found."""
+Hook = Callable[[str, tuple[int, int] | None, bytes], FakeResponse | None]
 
-    def __init__(self, files: Mapping[str, bytes], **response: Any) -> None:
+
+class FakeFetcher:
+    """Serves files below :data:`BASE`, with ranges; all else is not found.
+
+    A hook gets the URL, the range asked for (both ends included) and the file, and may answer
+    in its own way or raise.
+    """
+
+    def __init__(
+        self, files: Mapping[str, bytes], *, hook: Hook | None = None, **response: Any
+    ) -> None:
         self.files = dict(files)
         self.asked: list[str] = []
+        self.ranges: list[tuple[int, int] | None] = []
         self.responses: list[FakeResponse] = []
+        self.hook = hook
         self.response = response
 
     async def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> FakeResponse:
+        asked = (headers or {}).get("Range")
+        found = re.fullmatch(r"bytes=(\d+)-(\d+)", asked) if asked else None
+        span = (int(found[1]), int(found[2])) if found else None
         self.asked.append(url)
-        body = self.files.get(url.removeprefix(BASE))
-        response = (
-            FakeResponse(url, 404, b"not found")
-            if body is None
-            else FakeResponse(url, 200, body, **self.response)
-        )
+        self.ranges.append(span)
+        response = self._answer(url, span)
         self.responses.append(response)
         return response
+
+    def _answer(self, url: str, span: tuple[int, int] | None) -> FakeResponse:
+        body = self.files.get(url.removeprefix(BASE))
+        if body is None:
+            return FakeResponse(url, 404, b"not found")
+        if self.hook is not None and (answer := self.hook(url, span, body)) is not None:
+            return answer
+        if span is None:
+            return FakeResponse(url, 200, body, **self.response)
+        first, last = span
+        if first >= len(body):
+            return FakeResponse(url, 416, b"", {"content-range": f"bytes */{len(body)}"})
+        part = body[first : last + 1]
+        given = f"bytes {first}-{first + len(part) - 1}/{len(body)}"
+        return FakeResponse(url, 206, part, {"content-range": given}, **self.response)

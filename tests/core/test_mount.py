@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from browsermount.blobs.arena import MemoryArena
+from browsermount.blobs import remote
 from browsermount.errors import (
     BrowsermountError,
     DigestMismatch,
@@ -41,7 +41,7 @@ def mounted(
 ) -> tuple[Mount, FakeFetcher]:
     fetcher = FakeFetcher(layout.index(), **response)
     on_event = [].append if events is None else events.append
-    coroutine = mount(BASE, fetcher=fetcher, new_arena=MemoryArena, on_event=on_event)
+    coroutine = mount(BASE, fetcher=fetcher, on_event=on_event)
     return run(coroutine), fetcher
 
 
@@ -79,7 +79,7 @@ def test_events() -> None:
     layers = [event for event in events if isinstance(event, LayerProgress)]
     for index in (0, 1):
         states = [event.state for event in layers if event.index == index]
-        assert states[0] is LayerState.DOWNLOADING
+        assert states[:2] == [LayerState.WAITING, LayerState.DOWNLOADING]
         assert states[-2:] == [LayerState.VERIFYING, LayerState.READY]
         currents = [event.current for event in layers if event.index == index]
         assert currents == sorted(currents)
@@ -124,17 +124,34 @@ def test_a_layer_that_is_no_archive() -> None:
     assert "layer 1" in error.message
 
 
-def test_a_connection_that_breaks_within_a_layer() -> None:
-    class Breaking(FakeFetcher):
-        async def get(self, url: str, **headers: Any) -> FakeResponse:
-            response = await super().get(url, **headers)
-            if len(response.body) > 2000:
-                response.breaks_after = 1500
-            return response
+class Breaking(FakeFetcher):
+    """Breaks each answer off that is longer than 2000 bytes."""
 
-    layout = Layout().add(LAYERS[0] + b"", compress=False)
+    after = 1500
+
+    async def get(self, url: str, **headers: Any) -> FakeResponse:
+        response = await super().get(url, **headers)
+        if len(response.body) > 2000:
+            response.breaks_after = self.after
+        return response
+
+
+def test_a_connection_that_breaks_is_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "FIRST_DELAY", 0.0)
+    layout = Layout().add(LAYERS[0], compress=False)
+    events: list[Event] = []
+    result = run(mount(BASE, fetcher=Breaking(layout.index()), on_event=events.append))
+    assert Client(result.tree.root).read(b"rootfs", b"bin", b"sh") == b"#!" * 5000
+    kinds = [event.kind for event in events]
+    assert kinds.count("trouble") == kinds.count("recovered") > 2
+
+
+def test_a_connection_that_breaks_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "FIRST_DELAY", 0.0)
+    monkeypatch.setattr(Breaking, "after", 0)
+    layout = Layout().add(LAYERS[0], compress=False)
     with pytest.raises(NetworkError):
-        run(mount(BASE, fetcher=Breaking(layout.index()), new_arena=MemoryArena))
+        run(mount(BASE, fetcher=Breaking(layout.index())))
 
 
 def test_a_connection_that_stalls() -> None:

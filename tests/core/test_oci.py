@@ -13,18 +13,20 @@ from browsermount.errors import (
     HttpStatusError,
     ImageNotFound,
     InvalidImage,
+    InvalidPlatform,
     NetworkError,
     NoMatchingPlatform,
     SizeMismatch,
 )
+from browsermount.interpreters import interpreter_for
 from browsermount.oci.config import parse_config
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
 from browsermount.oci.image import ResolvedImage, resolve
 from browsermount.oci.layout import LayoutSource
 from browsermount.oci.manifest import parse_manifest
-from browsermount.oci.platform import RUNNABLE, Platform
-from browsermount.reference import parse_reference
+from browsermount.oci.platform import RUNNABLE, Platform, choose_platforms
+from browsermount.reference import LayoutReference, parse_reference
 
 from .images import BASE, INDEX_TYPE, MANIFEST_TYPE, FakeFetcher, FakeResponse, Layout, tar
 from .loop import run
@@ -32,8 +34,14 @@ from .loop import run
 AMD64 = Platform("linux", "amd64")
 
 
+def layout_reference(text: str) -> LayoutReference:
+    reference = parse_reference(text)
+    assert isinstance(reference, LayoutReference)
+    return reference
+
+
 def resolved(files: dict[str, bytes], text: str = BASE, **response: Any) -> ResolvedImage:
-    source = LayoutSource(FakeFetcher(files, **response), parse_reference(text))
+    source = LayoutSource(FakeFetcher(files, **response), layout_reference(text))
     return run(resolve(source, text, RUNNABLE))
 
 
@@ -80,11 +88,61 @@ def test_digest_algorithms(algorithm: str) -> None:
 def test_platform() -> None:
     assert Platform.parse("linux/arm/v7") == Platform("linux", "arm", "v7")
     assert str(Platform.parse("linux/386")) == "linux/386"
-    assert Platform("linux", "arm", "v7").satisfies(Platform("linux", "arm"))
-    assert not Platform("linux", "arm", "v7").satisfies(Platform("linux", "arm", "v6"))
     for text in ("linux", "linux/", "a/b/c/d", ""):
         with pytest.raises(ValueError, match="not a platform"):
             Platform.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "order", "not_at_all"),
+    [
+        ("linux/386", ["386", "i386", "i686"], ["amd64"]),
+        ("linux/amd64", ["amd64", "amd64/v1", "x86_64"], ["amd64/v2", "386"]),
+        ("linux/amd64/v3", ["amd64/v3", "amd64/v2", "amd64"], ["amd64/v4", "amd64/x"]),
+        ("linux/arm", ["arm/v7", "arm", "armhf", "arm/v6", "armel", "arm/v5"], ["arm/v8"]),
+        ("linux/arm/v6", ["arm/6", "arm/v5"], ["arm", "arm/v7"]),
+        ("linux/arm64", ["arm64", "aarch64", "arm64/v8", "arm64/v8.0"], ["arm64/v8.2", "arm"]),
+        ("linux/arm64/v9", ["arm64/v9", "arm64/v8.2", "arm64"], ["arm64/v9.1"]),
+        ("linux/riscv64", ["riscv64", "riscv64/rva20u64"], []),
+        ("linux/riscv64/rva20u64", ["riscv64/rva20u64", "riscv64"], ["riscv64/rva22u64"]),
+        ("Linux/AMD64", ["amd64"], []),
+    ],
+)
+def test_variants(wanted: str, order: list[str], not_at_all: list[str]) -> None:
+    there = Platform.parse(wanted)
+    ranks = [Platform.parse(f"linux/{text}").rank(there) for text in order]
+    assert ranks == sorted(rank for rank in ranks if rank is not None)
+    assert ranks[0] == 0
+    for text in not_at_all:
+        assert not Platform.parse(f"linux/{text}").satisfies(there)
+    assert not Platform.parse(f"windows/{order[0]}").satisfies(there)
+
+
+def test_the_best_variant_is_chosen_wherever_it_stands() -> None:
+    layout = Layout()
+    for variant in ("v5", "v8", "v7", "v6"):
+        layout.add(tar(), platform="linux/arm", config={"Cmd": [variant]})
+        layout.manifests[-1]["platform"]["variant"] = variant
+    source = LayoutSource(FakeFetcher(layout.index()), layout_reference(BASE))
+
+    def cmd(*platforms: str) -> tuple[str, ...]:
+        wanted = [Platform.parse(text) for text in platforms]
+        return run(resolve(source, BASE, wanted)).config.cmd
+
+    assert cmd("linux/arm") == ("v7",)
+    assert cmd("linux/arm/v8") == ("v8",)
+    assert cmd("linux/arm/v6") == ("v6",)
+    assert cmd("linux/386", "linux/arm/v5", "linux/arm/v7") == ("v5",)
+
+
+def test_documents_are_counted() -> None:
+    layout = Layout()
+    image = layout.image(tar())
+    for _ in range(3):
+        inner = {"schemaVersion": 2, "manifests": [image] * 20}
+        image = layout.document(inner, INDEX_TYPE)
+    layout.manifests = [image]
+    assert "documents" in failure(InvalidImage, layout.index())
 
 
 def test_the_runnable_platform_is_chosen() -> None:
@@ -142,10 +200,10 @@ def test_embedded_data_is_used_and_verified() -> None:
 
 
 def test_no_matching_platform_lists_what_there_is() -> None:
-    layout = Layout().add(tar(), platform="linux/amd64").add(tar(), platform="linux/arm64")
+    layout = Layout().add(tar(), platform="linux/arm").add(tar(), platform="windows/amd64")
     layout.add(tar(), platform="unknown/unknown")
     text = failure(NoMatchingPlatform, layout.index())
-    assert "linux/amd64, linux/arm64," in text
+    assert "linux/arm, windows/amd64," in text
     assert "linux/386" in text
     assert "unknown" not in text
 
@@ -165,6 +223,14 @@ def test_names() -> None:
 
 def test_empty_index() -> None:
     assert "lists none" in failure(ImageNotFound, Layout().index())
+
+
+def test_a_registry_that_is_written_like_a_layout() -> None:
+    source = LayoutSource(FakeFetcher({}), layout_reference("https://host:5000/team/app:v1"))
+    with pytest.raises(ImageNotFound) as caught:
+        run(source.manifests())
+    assert "host:5000/team/app:v1" in caught.value.hint
+    assert "registry" not in failure(ImageNotFound, {})
 
 
 def test_nothing_there() -> None:
@@ -233,7 +299,7 @@ def test_a_server_that_fails() -> None:
         async def get(self, url: str, **_: Any) -> FakeResponse:
             return FakeResponse(url, 503)
 
-    source = LayoutSource(Failing({}), parse_reference(BASE))
+    source = LayoutSource(Failing({}), layout_reference(BASE))
     with pytest.raises(HttpStatusError, match="503"):
         run(resolve(source, BASE, RUNNABLE))
 
@@ -279,3 +345,48 @@ def test_config() -> None:
     for wrong in ({"config": []}, {"config": {"Cmd": "sh"}}, {"config": {"Env": [1]}}, {"os": "x"}):
         with pytest.raises(InvalidImage):
             parse_config(json.dumps(wrong).encode(), "it")
+
+
+@pytest.mark.parametrize(
+    ("text", "platform"),
+    [
+        ("linux/amd64", "linux/amd64"),
+        ("arm64", "linux/arm64"),
+        ("linux/ARM64/v8", "linux/arm64/v8"),
+        ("x86_64", "linux/x86_64"),
+        ("linux/amd64/v3", "linux/amd64/v3"),
+    ],
+)
+def test_a_platform_is_chosen(text: str, platform: str) -> None:
+    assert [str(chosen) for chosen in choose_platforms(text)] == [platform]
+
+
+def test_any_platform_is_chosen() -> None:
+    assert [str(p) for p in choose_platforms("")][:2] == ["linux/386", "linux/amd64"]
+    layout = Layout().add(tar(), platform="linux/arm64").add(tar(), platform="linux/amd64")
+    assert str(resolved(layout.index()).platform) == "linux/amd64"
+    layout.add(tar(), platform="linux/386")
+    assert str(resolved(layout.index()).platform) == "linux/386"
+
+
+@pytest.mark.parametrize("text", ["linux/s390x", "windows/amd64", "a/b/c/d", "linux/", "linux/arm"])
+def test_a_platform_that_cannot_be_chosen(text: str) -> None:
+    with pytest.raises(InvalidPlatform) as raised:
+        choose_platforms(text)
+    assert "linux/amd64" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("platform", "processor"),
+    [
+        ("linux/386", None),
+        ("linux/amd64", "x86_64"),
+        ("linux/amd64/v3", "x86_64"),
+        ("linux/arm64/v8", "aarch64"),
+        ("linux/riscv64", "riscv64"),
+        ("linux/s390x", None),
+    ],
+)
+def test_interpreters(platform: str, processor: str | None) -> None:
+    interpreter = interpreter_for(Platform.parse(platform))
+    assert (interpreter and interpreter.processor) == processor

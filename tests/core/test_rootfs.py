@@ -5,16 +5,15 @@ import tarfile
 
 import pytest
 
-from browsermount.blobs.arena import FileArena, MemoryArena
 from browsermount.errors import InvalidLayer
 from browsermount.layers.entry import FileType, Segment
-from browsermount.layers.reader import LayerReader
 from browsermount.rootfs.content import content_of
 from browsermount.rootfs.inode import Inode
 from browsermount.rootfs.merge import Merger, clean
 from browsermount.rootfs.tree import Tree, content_size, lookup
 
 from .images import hardlink, member, symlink, tar
+from .layers import read_layer
 from .loop import run
 
 
@@ -24,10 +23,8 @@ def merge(*layers: bytes) -> Inode:
     tree.root.link(b"rootfs", root)
     merger = Merger(tree, root)
     for data in layers:
-        reader = LayerReader(MemoryArena())
-        reader.feed(data)
-        reader.close()
-        merger.apply(reader.entries, reader.arena)
+        index, stream = read_layer(data)
+        merger.apply(index.entries, stream)
     check_links(root)
     return root
 
@@ -272,23 +269,32 @@ def test_content_size_counts_each_file_once() -> None:
     assert content_size(inode for _, inode in root.walk()) == 6
 
 
-def test_sparse_content() -> None:
-    arena = MemoryArena()
-    arena.append(b"xxaabbyy")
-    content = content_of(arena, [Segment(1, 2, 2), Segment(6, 4, 2)], 10)
-    whole = b"\0aa\0\0\0bb\0\0"
-    assert run(content.read(0, 100)) == whole
-    for start in range(11):
-        for end in range(start, 11):
-            assert content.read_now(start, end - start) == whole[start:end]
+class _Bytes:
+    """A stream in memory that has to be awaited where ``late``."""
+
+    def __init__(self, data: bytes, *, late: bool) -> None:
+        self._data = data
+        self._late = late
+
+    def read_now(self, offset: int, size: int) -> bytes | None:
+        return None if self._late else self._data[offset : offset + size]
+
+    async def read(self, offset: int, size: int) -> bytes:
+        return self._data[offset : offset + size]
 
 
-@pytest.mark.parametrize("make", [MemoryArena, FileArena])
-def test_arenas(make: type[MemoryArena] | type[FileArena]) -> None:
-    arena = make()
-    arena.append(b"hello ")
-    arena.append(b"world")
-    assert arena.size == 11
-    assert arena.read(4, 4) == b"o wo"
-    assert arena.read(9, 100) == b"ld"
-    assert arena.read(50, 1) == b""
+@pytest.mark.parametrize(
+    ("segments", "whole"),
+    [
+        ([Segment(0, 2, 4)], b"aabb"),
+        ([Segment(1, 2, 2), Segment(6, 4, 2)], b"\0aa\0\0\0bb\0\0"),
+    ],
+)
+def test_content_in_a_stream(segments: list[Segment], whole: bytes) -> None:
+    now = content_of(_Bytes(b"xxaabbyy", late=False), segments, len(whole))
+    late = content_of(_Bytes(b"xxaabbyy", late=True), segments, len(whole))
+    assert late.read_now(0, 100) is None
+    for start in range(len(whole) + 2):
+        for end in range(start, len(whole) + 2):
+            assert now.read_now(start, end - start) == whole[start:end]
+            assert run(late.read(start, end - start)) == whole[start:end]

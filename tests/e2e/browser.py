@@ -35,6 +35,17 @@ class Page:
         self.driver.get("about:blank")
         self.driver.get(url)
 
+    def forget(self, site: str) -> None:
+        """Remove what the site has kept in this browser."""
+        self.driver.get(f"{site}LICENSE.txt")  # of the same origin, and with nothing open
+        error = self.driver.execute_async_script(
+            "const done = arguments[0];"
+            "navigator.storage.getDirectory()"
+            ".then((root) => root.removeEntry('browsermount', { recursive: true }))"
+            ".then(() => done(), (error) => done(error.name));"
+        )
+        assert error in (None, "NotFoundError"), error
+
     def script(self, script: str, *arguments: object) -> Any:
         return self.driver.execute_script(script, *arguments)
 

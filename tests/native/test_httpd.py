@@ -9,7 +9,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from browsermount.blobs.arena import FileArena
 from browsermount.errors import NetworkError
 from browsermount.fetch import read_all
 from browsermount.fetch.native import HttpxFetcher
@@ -87,7 +86,7 @@ def test_an_image_over_http(tmp_path: Path) -> None:
 
     async def read(url: str) -> bytes:
         async with HttpxFetcher() as fetcher:
-            mounted = await mount(f"{url}images/it", fetcher=fetcher, new_arena=FileArena)
+            mounted = await mount(f"{url}images/it", fetcher=fetcher)
         return Client(mounted.tree.root).read(b"rootfs", b"hello")
 
     with served(tmp_path, it=folder) as url:

@@ -51,18 +51,20 @@ def test_cors_refused(pyodide: Any, tmp_path: Path) -> None:
         assert "Access-Control-Allow-Origin" in result[1]
 
 
-def test_arena(pyodide: Any) -> None:
+def test_buffers(pyodide: Any) -> None:
     result = pyodide.run(
         """
-        from browsermount.pyodide.arena import BufferArena
-        arena = BufferArena(chunk=10)
-        for part in (b"0123", b"", b"456789abcdef" * 3, b"z"):
-            arena.append(part)
-        whole = b"0123" + b"456789abcdef" * 3 + b"z"
+        from browsermount.blobs.files import MemoryFile
+        from browsermount.pyodide.buffers import JsBuffer
+        whole = b"0123" * 10
+        buffer = JsBuffer(whole)
+        file = MemoryFile(JsBuffer)
+        file.write(20, whole[20:])
+        file.write(0, whole[:25])
         all(
-            arena.read(start, size) == whole[start : start + size]
+            buffer.read(start, size) == file.read(start, size) == whole[start : start + size]
             for start in range(45) for size in range(45)
-        ) and arena.size == len(whole)
+        ) and buffer.size == len(whole)
         """
     )
     assert result is True
@@ -79,7 +81,14 @@ def test_an_image_through_the_worker_glue(pyodide: Any) -> None:
 
             worker = Worker(lambda reply: None, 1 << 19)
             events = []
-            mounted = json.loads(await worker.mount({url!r}, "http://localhost/", events.append))
+            request = {{
+                "image": {url!r},
+                "base": "http://localhost/",
+                "mirror": "",
+                "platform": "",
+                "interpreters": "http://localhost/nowhere/",
+            }}
+            mounted = json.loads(await worker.mount(json.dumps(request), events.append, None))
 
             def ask(message):
                 frame = message.encode(1)

@@ -23,8 +23,14 @@ import sys
 
 import browsermount
 
-# These need httpx or starlette, which are not for the browser.
-native = ("browsermount.fetch.native", "browsermount.httpd", "browsermount.cli", "browsermount.__main__")
+# These need packages that are not for the browser.
+native = (
+    "browsermount.blobs.directory",
+    "browsermount.fetch.native",
+    "browsermount.httpd",
+    "browsermount.cli",
+    "browsermount.__main__",
+)
 for module in pkgutil.walk_packages(browsermount.__path__, "browsermount."):
     if not module.name.startswith(native):
         importlib.import_module(module.name)

@@ -14,10 +14,13 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
-import recipe
-from debian import Archive, deb_version, installed_version, unpack
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools.vm import recipe
+from tools.vm.debian import Archive, deb_version, installed_version, unpack
 
 KERNEL_SOURCE = "linux-source-6.1"
 COMPILE = [
@@ -88,10 +91,8 @@ def check_config(fragment: Path, config: Path) -> None:
     missing = [
         line
         for line in wanted
-        if line.startswith("CONFIG_")
-        and line not in actual
-        or line.endswith(" is not set")
-        and line.split()[1] + "=y" in actual
+        if (line.startswith("CONFIG_") and line not in actual)
+        or (line.endswith(" is not set") and line.split()[1] + "=y" in actual)
     ]
     if missing:
         raise SystemExit("kernel.config: not as asked for: " + ", ".join(missing))

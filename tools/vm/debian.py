@@ -67,6 +67,4 @@ def installed_version(package: str) -> str:
 
 
 def _output(command: list[str]) -> str:
-    return subprocess.run(
-        command, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

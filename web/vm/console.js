@@ -28,25 +28,39 @@ export class LineReader {
 export class InputWindow {
   static PORTION = 2048;
   static PORTIONS = 8;
+  /** More than so many bytes should not wait here. */
+  static HIGH_WATER = 65536;
 
   /** @type {(portion: Uint8Array) => void} */
   #send;
+  /** @type {() => void} */
+  #drained;
   /** @type {Uint8Array[]} */
   #waiting = [];
+  #waitingLength = 0;
   /** Lengths of the portions that the guest has not consumed. @type {number[]} */
   #outstanding = [];
   /** @type {(() => void) | undefined} */
   #whenEmpty;
 
-  /** @param {(portion: Uint8Array) => void} send */
-  constructor(send) {
+  /**
+   * @param {(portion: Uint8Array) => void} send
+   * @param {() => void} drained called after a write() that was false, when more may come
+   */
+  constructor(send, drained = () => {}) {
     this.#send = send;
+    this.#drained = drained;
   }
 
-  /** @param {Uint8Array} bytes */
+  /**
+   * @param {Uint8Array} bytes
+   * @returns {boolean} false when enough is waiting
+   */
   write(bytes) {
     this.#waiting.push(bytes);
+    this.#waitingLength += bytes.length;
     this.#sendMore();
+    return this.#waitingLength < InputWindow.HIGH_WATER;
   }
 
   /** @param {number} bytes */
@@ -71,12 +85,14 @@ export class InputWindow {
   }
 
   #sendMore() {
+    const wasFull = this.#waitingLength >= InputWindow.HIGH_WATER;
     while (this.#waiting.length > 0 && this.#outstanding.length < InputWindow.PORTIONS) {
       const portion = this.#nextPortion();
       if (portion.length === 0) continue;
       this.#outstanding.push(portion.length);
       this.#send(portion);
     }
+    if (wasFull && this.#waitingLength < InputWindow.HIGH_WATER) this.#drained();
     if (this.#waiting.length === 0 && this.#outstanding.length === 0) {
       const callback = this.#whenEmpty;
       this.#whenEmpty = undefined;
@@ -96,6 +112,7 @@ export class InputWindow {
       if (part.length === first.length) this.#waiting.shift();
       else this.#waiting[0] = first.subarray(part.length);
     }
+    this.#waitingLength -= length;
     return portion.subarray(0, length);
   }
 }

@@ -56,6 +56,7 @@ const LOW_WATER = 128 * 1024;
  * @property {(bytes: Uint8Array) => void} [output] the terminal's bytes
  * @property {(bytes: Uint8Array) => void} [stdout] without a terminal
  * @property {(bytes: Uint8Array) => void} [stderr] without a terminal
+ * @property {() => void} [drained] more input may be written
  * @property {(exit: { code: number, signal?: number }) => void} [exit]
  * @property {(error: MachineError) => void} [error]
  */
@@ -203,7 +204,10 @@ export class Machine {
   /** @type {any} */
   #emulator;
   #lines = new LineReader();
-  #input = new InputWindow((portion) => this.#send(PORT.terminal, portion));
+  #input = new InputWindow(
+    (portion) => this.#send(PORT.terminal, portion),
+    () => this.#options.on?.drained?.(),
+  );
   /** @type {OutputBatch[]} */
   #batches = [];
   #log = "";
@@ -246,9 +250,12 @@ export class Machine {
     });
   }
 
-  /** @param {Uint8Array} bytes typed, or standard input without a terminal */
+  /**
+   * @param {Uint8Array} bytes typed, or standard input without a terminal
+   * @returns {boolean} false when enough waits to be taken: the event "drained" follows
+   */
   write(bytes) {
-    this.#input.write(bytes);
+    return this.#input.write(bytes);
   }
 
   /** Ends the standard input of a process without a terminal. */

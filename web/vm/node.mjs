@@ -11,8 +11,8 @@ import { pathToFileURL } from "node:url";
  * Where the machine's files are.
  * @typedef {object} Places
  * @property {string} image the directory of bzImage, image.json and so on
- * @property {string} [v86] the directory of libv86.mjs and v86.wasm; default:
- *   that of the installed npm package
+ * @property {string} [v86] the directory of libv86.mjs and v86.wasm, or the
+ *   path of that module under another name; default: the installed npm package
  * @property {string} [snapshot] the directory of snapshot.json and its state
  */
 
@@ -22,11 +22,12 @@ import { pathToFileURL } from "node:url";
  * @returns {Promise<Pick<MachineOptions, "V86" | "wasm" | "recipe" | "bootFiles" | "snapshot">>}
  */
 export async function loadMachine({ image, v86 = installedV86(), snapshot }) {
-  const { V86 } = await import(pathToFileURL(path.resolve(v86, "libv86.mjs")).href);
+  const module = path.resolve(v86.endsWith(".mjs") ? v86 : path.join(v86, "libv86.mjs"));
+  const { V86 } = await import(pathToFileURL(module).href);
   const manifest = JSON.parse(await readFile(path.join(image, "image.json"), "utf8"));
   return {
     V86,
-    wasm: await bytes(path.join(v86, "v86.wasm")),
+    wasm: await bytes(path.join(path.dirname(module), "v86.wasm")),
     recipe: manifest.recipe,
     bootFiles: async () => ({
       bios: await bytes(path.join(image, "seabios.bin")),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from browsermount.errors import InvalidImage, NetworkError
 
@@ -46,7 +46,11 @@ class Response(Protocol):
 
 
 class Fetcher(Protocol):
-    """Sends GET requests."""
+    """Sends GET requests.
+
+    Redirects are followed; an ``Authorization`` header does not go to another origin than the
+    one that it was given for.
+    """
 
     async def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> Response:
         """Send a request and return the response as soon as its headers are there.
@@ -56,6 +60,20 @@ class Fetcher(Protocol):
         Raises:
             NetworkError: The server could not be reached.
             CorsError: The browser does not let us read the response.
+        """
+
+
+@runtime_checkable
+class FormFetcher(Fetcher, Protocol):
+    """A fetcher that can send forms, too."""
+
+    async def post(self, url: str, *, form: Mapping[str, str]) -> Response:
+        """Send the fields of a form; as for :meth:`get`, but no redirect is followed.
+
+        What stands in a form may be a secret, which is for the server that was named.
+
+        Raises:
+            NetworkError, CorsError: As for :meth:`get`.
         """
 
 
@@ -71,7 +89,9 @@ async def unstalled(response: Response, seconds: float = STALL_SECONDS) -> Async
     try:
         while True:
             try:
-                chunk = await asyncio.wait_for(anext(iterator), seconds)
+                # Not wait_for, which in Python 3.11 may lose a cancellation.
+                async with asyncio.timeout(seconds):
+                    chunk = await anext(iterator)
             except StopAsyncIteration:
                 return
             except TimeoutError:

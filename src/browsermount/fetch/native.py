@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 
@@ -37,23 +38,38 @@ class HttpxResponse:
 
 
 class HttpxFetcher:
-    """A :class:`browsermount.fetch.Fetcher` with a connection pool; an async context manager."""
+    """A :class:`browsermount.fetch.Fetcher` with a connection pool; an async context manager.
 
-    def __init__(self) -> None:
+    Proxies come from the environment: ``HTTPS_PROXY``, ``NO_PROXY`` and so on.
+
+    Args:
+        verify: Whom to trust; by default what httpx does.
+    """
+
+    def __init__(self, *, verify: ssl.SSLContext | bool = True) -> None:
         # Blobs are verified as they are stored: a server must not compress them once more.
         self._client = httpx.AsyncClient(
-            follow_redirects=True,
             headers={"Accept-Encoding": "identity"},
             timeout=httpx.Timeout(30.0),
+            verify=verify,
         )
 
     async def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> HttpxResponse:
         """Send a GET request; see :meth:`browsermount.fetch.Fetcher.get`."""
         request = self._client.build_request("GET", url, headers=headers)
+        return await self._send(request, redirects=True)
+
+    async def post(self, url: str, *, form: Mapping[str, str]) -> HttpxResponse:
+        """Send a form; see :meth:`browsermount.fetch.Fetcher.post`."""
+        request = self._client.build_request("POST", url, data=dict(form))
+        return await self._send(request, redirects=False)
+
+    async def _send(self, request: httpx.Request, *, redirects: bool) -> HttpxResponse:
         try:
-            return HttpxResponse(await self._client.send(request, stream=True))
+            response = await self._client.send(request, stream=True, follow_redirects=redirects)
+            return HttpxResponse(response)
         except (httpx.TransportError, httpx.TooManyRedirects) as error:
-            raise NetworkError(f"cannot reach {url}: {error}", hint=_HINT) from error
+            raise NetworkError(f"cannot reach {request.url}: {error}", hint=_HINT) from error
 
     async def aclose(self) -> None:
         """Close all connections."""

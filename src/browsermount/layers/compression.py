@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Iterator
+from enum import Enum
 from typing import Any, Protocol
 
 from browsermount.errors import InvalidLayer
@@ -23,8 +24,18 @@ MAX_STEP = 1 << 20
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = tuple(bytes([0x50 + i, 0x2A, 0x4D, 0x18]) for i in range(16))
-_PREFIX_SIZE = 4
+PREFIX_SIZE = 4
+"""How many bytes tell which compression it is."""
+
 _ZSTD_STEP = 4096
+
+
+class Compression(Enum):
+    """How a stream is compressed."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
 
 
 class Decompressor(Protocol):
@@ -88,6 +99,20 @@ class Zstd:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take the next compressed bytes; see :class:`Decompressor`."""
+        for _, plain, _ in self.steps(data):
+            if plain:
+                yield plain
+
+    def steps(self, data: bytes) -> Iterator[tuple[int, bytes, bool]]:
+        """Take the next compressed bytes and say what becomes of them.
+
+        Yields:
+            How many of them a step took, the plain bytes that it gave, and whether a frame
+            ended with it.
+
+        Raises:
+            InvalidLayer: The data is damaged.
+        """
         # In small steps: one of the two libraries cannot be told how much to give at most.
         for start in range(0, len(data), _ZSTD_STEP):
             step = data[start : start + _ZSTD_STEP]
@@ -99,9 +124,13 @@ class Zstd:
                 except Exception as error:
                     # The two libraries have an error class each and no base in common.
                     raise InvalidLayer(f"the zstd data is damaged: {error}") from None
-                step = self._frame.unused_data
-                for part in range(0, len(plain), MAX_STEP):
-                    yield plain[part : part + MAX_STEP]
+                rest = self._frame.unused_data
+                taken = len(step) - len(rest)
+                step = rest
+                while len(plain) > MAX_STEP:
+                    yield taken, plain[:MAX_STEP], False
+                    taken, plain = 0, plain[MAX_STEP:]
+                yield taken, plain, self._frame.eof
 
     def close(self) -> None:
         """Say that the stream has ended; see :class:`Decompressor`."""
@@ -126,7 +155,7 @@ class Detecting:
         """Take the next compressed bytes; see :class:`Decompressor`."""
         if self._chosen is None:
             data = self._start + data
-            if len(data) < _PREFIX_SIZE:
+            if len(data) < PREFIX_SIZE:
                 self._start = data
                 return
             self._chosen = _choose(data)
@@ -141,8 +170,18 @@ class Detecting:
 
 
 def _choose(start: bytes) -> Decompressor:
-    if start.startswith(_GZIP):
+    compression = detect(start)
+    if compression is Compression.GZIP:
         return Gzip()
-    if start.startswith((_ZSTD, *_ZSTD_SKIPPABLE)):
+    if compression is Compression.ZSTD:
         return Zstd()
     return Plain()
+
+
+def detect(start: bytes) -> Compression:
+    """Recognise a compression by the first :data:`PREFIX_SIZE` bytes of a stream."""
+    if start.startswith(_GZIP):
+        return Compression.GZIP
+    if start.startswith((_ZSTD, *_ZSTD_SKIPPABLE)):
+        return Compression.ZSTD
+    return Compression.NONE

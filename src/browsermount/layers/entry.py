@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+# Linux's device numbers have 12 and 20 bits (kdev_t.h).
+MAJORS = 1 << 12
+MINORS = 1 << 20
+
+MAX_FILE_SIZE = 1 << 62
+"""What no file's size may reach, in bytes; Linux's limit is little more (loff_t)."""
+
 
 class FileType(IntEnum):
     """File types, with the values that ``st_mode`` has for them (POSIX, sys/stat.h; Linux)."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from browsermount.errors import InvalidLayer
-from browsermount.layers.entry import Entry, FileType, Segment
+from browsermount.layers.entry import MAJORS, MAX_FILE_SIZE, MINORS, Entry, FileType, Segment
 
 BLOCK = 512
 MAX_META_SIZE = 8 << 20
@@ -42,9 +42,6 @@ _TYPES = {
 _META_TYPES = frozenset({b"x", b"X", b"g", b"L", b"K"})
 
 
-# Linux's device numbers have 12 and 20 bits (kdev_t.h).
-_MAJORS = 1 << 12
-_MINORS = 1 << 20
 # What fits into the seconds of Linux's struct timespec64, in nanoseconds.
 _FIRST_TIME = -(1 << 63) * 1_000_000_000
 _LAST_TIME = ((1 << 63) - 1) * 1_000_000_000
@@ -181,7 +178,7 @@ class TarParser:
         numbers: list[int] | None = None
         if kind == b"S":
             numbers = yield from _gnu_sparse_map(header)
-            entry.size = _number(header[483:495])
+            entry.size = _checked_size(_number(header[483:495]))
             body_start = self._offset
         elif pax.get(b"GNU.sparse.major") == b"1":
             numbers = yield from _pax_sparse_map()
@@ -197,7 +194,7 @@ class TarParser:
         else:
             real = pax.get(b"GNU.sparse.realsize") or pax.get(b"GNU.sparse.size")
             if real is not None:
-                entry.size = _decimal(real)
+                entry.size = _file_size(real)
             entry.segments = _sparse_segments(numbers, body_start, stored, entry.size)
         if stored < 0:
             raise _Malformed("a sparse map is longer than its member")
@@ -247,8 +244,15 @@ def _check_and_size(header: bytes) -> int:
         high = sum(byte > 127 for byte in header) - sum(byte > 127 for byte in header[148:156])
         if unsigned - 256 * high != expected:
             raise _Malformed("a header's checksum is wrong")
-    size = _number(header[124:136])
-    if not 0 <= size < 1 << 62:
+    return _checked_size(_number(header[124:136]))
+
+
+def _file_size(text: bytes) -> int:
+    return _checked_size(_decimal(text))
+
+
+def _checked_size(size: int) -> int:
+    if not 0 <= size < MAX_FILE_SIZE:
         raise _Malformed(f"a member has the size {size}")
     return size
 
@@ -311,11 +315,11 @@ def _entry(header: bytes, size: int, pending: _Pending) -> tuple[Entry, int]:
     if link is None:
         link = _text(header[157:257])
     if b"size" in pax:
-        size = _decimal(pax[b"size"])
+        size = _file_size(pax[b"size"])
     rdev = (0, 0)
     if file_type in (FileType.CHARACTER, FileType.BLOCK):
         rdev = (_number(header[329:337]), _number(header[337:345]))
-        if not (0 <= rdev[0] < _MAJORS and 0 <= rdev[1] < _MINORS):
+        if not (0 <= rdev[0] < MAJORS and 0 <= rdev[1] < MINORS):
             raise _Malformed(f"a device has the number {rdev[0]}:{rdev[1]}")
     mtime_ns = (
         _nanoseconds(pax[b"mtime"]) if b"mtime" in pax else _number(header[136:148]) * 1_000_000_000

@@ -13,6 +13,7 @@ from enum import IntEnum
 class Errno(IntEnum):
     """Linux error numbers that the server answers with."""
 
+    NONE = 0
     ENOENT = 2
     EIO = 5
     ENXIO = 6

@@ -295,7 +295,9 @@ class Server:
         return wire.Rversion(self._session.msize, VERSION)
 
     def _auth(self, request: wire.Tauth) -> wire.Message:
-        raise NinepError(Errno.EOPNOTSUPP)  # no authentication is needed
+        # No authentication is needed. diod's clients take no other number for that, and the
+        # Linux client does not ask.
+        raise NinepError(Errno.NONE)
 
     def _attach(self, request: wire.Tattach) -> wire.Message:
         if request.afid != wire.NOFID:

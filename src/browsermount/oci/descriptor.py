@@ -9,7 +9,7 @@ from typing import Any
 
 from browsermount.errors import InvalidImage
 from browsermount.oci.digest import Digest
-from browsermount.oci.document import get, string_map
+from browsermount.oci.document import get, string_map, strings
 from browsermount.oci.platform import Platform
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -18,7 +18,17 @@ REF_NAME = "org.opencontainers.image.ref.name"
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """Where a blob is and how it is verified; ``size`` in bytes."""
+    """Where a blob is and how it is verified.
+
+    Attributes:
+        media_type: What the blob is said to be; may be empty.
+        digest: Of the blob's bytes.
+        size: Of the blob in bytes.
+        platform: What the manifest behind it is for, where that is said.
+        annotations: What else is said about it.
+        data: The blob itself, where it is embedded; not verified yet.
+        urls: Other places where the blob may be had.
+    """
 
     media_type: str
     digest: Digest
@@ -26,6 +36,7 @@ class Descriptor:
     platform: Platform | None = None
     annotations: dict[str, str] = field(default_factory=dict)
     data: bytes | None = None
+    urls: tuple[str, ...] = ()
 
     @classmethod
     def from_document(cls, document: object, what: str) -> Descriptor:
@@ -47,7 +58,28 @@ class Descriptor:
             platform=Platform.from_document(platform, what) if platform else None,
             annotations=string_map(document, "annotations", what),
             data=_embedded_data(document, what),
+            urls=strings(document, "urls", what),
         )
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the descriptor as JSON has it, so that :meth:`from_document` reads it back."""
+        document: dict[str, Any] = {
+            "mediaType": self.media_type,
+            "digest": str(self.digest),
+            "size": self.size,
+        }
+        if self.platform is not None:
+            platform = self.platform
+            document["platform"] = {"os": platform.os, "architecture": platform.architecture}
+            if platform.variant is not None:
+                document["platform"]["variant"] = platform.variant
+        if self.annotations:
+            document["annotations"] = self.annotations
+        if self.data is not None:
+            document["data"] = base64.b64encode(self.data).decode()
+        if self.urls:
+            document["urls"] = list(self.urls)
+        return document
 
     @property
     def ref_name(self) -> str | None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from browsermount.blobs.verify import verify
-from browsermount.errors import ImageNotFound, InvalidImage, NoMatchingPlatform
+from browsermount.errors import (
+    BrowsermountError,
+    ImageNotFound,
+    InvalidImage,
+    NoMatchingPlatform,
+)
 from browsermount.fetch import Response, read_all
 from browsermount.oci.config import ImageConfig, parse_config
 from browsermount.oci.descriptor import Descriptor
@@ -23,12 +28,16 @@ from browsermount.oci.manifest import (
 )
 from browsermount.oci.platform import Platform
 
+_OK = 200
 _MAX_DEPTH = 4
 """How deep indexes may be nested."""
 
+_MAX_DOCUMENTS = 250
+"""How many indexes and manifests are read to find out which image is meant."""
+
 
 class Source(Protocol):
-    """Something that holds an image: an OCI layout, later a registry."""
+    """Something that holds an image: an OCI layout or a registry."""
 
     async def manifests(self) -> tuple[Descriptor, ...]:
         """Return descriptors of the manifests and indexes that the reference names.
@@ -37,12 +46,46 @@ class Source(Protocol):
             ImageNotFound, InvalidImage, FetchError: There is nothing usable.
         """
 
-    async def open_blob(self, descriptor: Descriptor) -> Response:
-        """Start reading a blob; its bytes are not verified yet.
+    async def get_blob(
+        self, descriptor: Descriptor, *, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """Send one request for a blob; its bytes are not verified yet.
+
+        Authentication, redirects and the descriptor's other addresses are the source's business.
+
+        Args:
+            descriptor: What is asked for.
+            headers: Goes with the request, for example ``Range``.
+
+        Returns:
+            The response, whatever its status; :meth:`failure` says what is wrong with it.
 
         Raises:
-            ImageNotFound, FetchError: The blob cannot be had.
+            NetworkError: The server could not be reached.
+            CorsError: The browser does not let us read the response.
+            AuthError: The server wants credentials that we do not have.
         """
+
+    def failure(self, descriptor: Descriptor, response: Response) -> BrowsermountError:
+        """Return the error for a response to :meth:`get_blob` that is of no use.
+
+        Args:
+            descriptor: What was asked for.
+            response: The answer; its body is left alone.
+        """
+
+
+async def open_blob(source: Source, descriptor: Descriptor) -> Response:
+    """Start reading a whole blob; its bytes are not verified yet.
+
+    Raises:
+        ImageNotFound, FetchError: The blob cannot be had.
+    """
+    response = await source.get_blob(descriptor)
+    if response.status != _OK:
+        await response.aclose()
+        raise source.failure(descriptor, response)
+    return response
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +134,7 @@ async def read_document(source: Source, descriptor: Descriptor) -> bytes:
     data = descriptor.data
     if data is None:
         # One byte more than described is enough to tell that it is too long.
-        data = await read_all(await source.open_blob(descriptor), MAX_DOCUMENT_SIZE)
+        data = await read_all(await open_blob(source, descriptor), MAX_DOCUMENT_SIZE)
     return verify(data, descriptor)
 
 
@@ -103,7 +146,7 @@ async def resolve(source: Source, reference: str, platforms: Sequence[Platform])
         ImageNotFound: There is no image at all, or several and none is named.
         InvalidImage, SizeMismatch, DigestMismatch, FetchError: A document cannot be used.
     """
-    candidates = await _candidates(source, await source.manifests(), None, 0)
+    candidates = await _Search(source).candidates(await source.manifests())
     if not candidates:
         raise ImageNotFound(
             f"there is no image in {reference}: its index lists none",
@@ -111,7 +154,8 @@ async def resolve(source: Source, reference: str, platforms: Sequence[Platform])
             "oci:folder:latest",
         )
     for wanted in platforms:
-        fitting = [c for c in candidates if c.platform.satisfies(wanted)]
+        ranked = [(c.platform.rank(wanted), c) for c in candidates]
+        fitting = [(rank, c) for rank, c in ranked if rank is not None]
         if fitting:
             return await _load(source, reference, _choose(fitting, reference))
     available = sorted({str(c.platform) for c in candidates if c.platform.os != "unknown"})
@@ -123,17 +167,16 @@ async def resolve(source: Source, reference: str, platforms: Sequence[Platform])
     )
 
 
-def _choose(candidates: Sequence[_Candidate], reference: str) -> _Candidate:
-    names = sorted({c.name for c in candidates if c.name})
-    if len(names) < 2:
-        return candidates[0]
-    latest = [c for c in candidates if c.name == "latest"]
-    if not latest:
+def _choose(ranked: Sequence[tuple[int, _Candidate]], reference: str) -> _Candidate:
+    """Return the one with the best rank, the first of several, among those that are meant."""
+    names = sorted({c.name for _, c in ranked if c.name})
+    meant = [(rank, c) for rank, c in ranked if len(names) < 2 or c.name == "latest"]
+    if not meant:
         raise ImageNotFound(
             f"{reference} holds several images: {', '.join(names)}",
             hint=f"Say which one is meant, for example: {reference}#{names[0]}",
         )
-    return latest[0]
+    return min(meant, key=lambda pair: pair[0])[1]
 
 
 async def _load(source: Source, reference: str, chosen: _Candidate) -> ResolvedImage:
@@ -147,30 +190,48 @@ async def _load(source: Source, reference: str, chosen: _Candidate) -> ResolvedI
     )
 
 
-async def _candidates(
-    source: Source, descriptors: Sequence[Descriptor], name: str | None, depth: int
-) -> list[_Candidate]:
-    if depth > _MAX_DEPTH:
-        raise InvalidImage(f"indexes are nested more than {_MAX_DEPTH} deep")
-    found = []
-    for descriptor in descriptors:
-        named = descriptor.ref_name or name
-        if descriptor.media_type in INDEX_TYPES:
-            what = f"index {descriptor.digest}"
-            index = parse_manifest(
-                await read_document(source, descriptor), what, descriptor.media_type
+class _Search:
+    """Looks through the indexes of a source, within limits."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._documents = 0
+
+    async def candidates(
+        self, descriptors: Sequence[Descriptor], name: str | None = None, depth: int = 0
+    ) -> list[_Candidate]:
+        """Return the manifests that descriptors lead to; ``name`` is what is inherited."""
+        if depth > _MAX_DEPTH:
+            raise InvalidImage(f"indexes are nested more than {_MAX_DEPTH} deep")
+        found = []
+        for descriptor in descriptors:
+            named = descriptor.ref_name or name
+            if descriptor.media_type in INDEX_TYPES:
+                self._count()
+                what = f"index {descriptor.digest}"
+                index = parse_manifest(
+                    await read_document(self._source, descriptor), what, descriptor.media_type
+                )
+                assert isinstance(index, Index)
+                found += await self.candidates(index.manifests, named, depth + 1)
+            elif descriptor.media_type not in MANIFEST_TYPES:
+                continue  # not an image: signatures, attestations and the like
+            elif descriptor.platform is not None:
+                found.append(_Candidate(descriptor, descriptor.platform, named))
+            else:
+                self._count()
+                loaded = await _load_manifest(self._source, descriptor)
+                platform = loaded[1].platform or Platform("unknown", "unknown")
+                found.append(_Candidate(descriptor, platform, named, loaded))
+        return found
+
+    def _count(self) -> None:
+        self._documents += 1
+        if self._documents > _MAX_DOCUMENTS:
+            raise InvalidImage(
+                f"more than {_MAX_DOCUMENTS} documents would have to be read to find the image",
+                hint="Say which one is meant by its name or digest.",
             )
-            assert isinstance(index, Index)
-            found += await _candidates(source, index.manifests, named, depth + 1)
-        elif descriptor.media_type not in MANIFEST_TYPES:
-            continue  # not an image: signatures, attestations and the like
-        elif descriptor.platform is not None:
-            found.append(_Candidate(descriptor, descriptor.platform, named))
-        else:
-            loaded = await _load_manifest(source, descriptor)
-            platform = loaded[1].platform or Platform("unknown", "unknown")
-            found.append(_Candidate(descriptor, platform, named, loaded))
-    return found
 
 
 async def _load_manifest(source: Source, descriptor: Descriptor) -> tuple[Manifest, ImageConfig]:
@@ -180,3 +241,14 @@ async def _load_manifest(source: Source, descriptor: Descriptor) -> tuple[Manife
         raise InvalidImage(f"{what} is an index, its descriptor says a manifest")
     config = await read_document(source, manifest.config)
     return manifest, parse_config(config, f"config {manifest.config.digest}")
+
+
+async def available(source: Source) -> list[tuple[str | None, Platform, Descriptor]]:
+    """Return the name, platform and manifest of each image that a source holds.
+
+    Raises:
+        ImageNotFound, InvalidImage, SizeMismatch, DigestMismatch, FetchError: A document cannot
+            be used.
+    """
+    candidates = await _Search(source).candidates(await source.manifests())
+    return [(c.name, c.platform, c.descriptor) for c in candidates]

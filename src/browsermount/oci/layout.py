@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
-from browsermount.errors import HttpStatusError, ImageNotFound, InvalidImage
+from browsermount.errors import (
+    BrowsermountError,
+    HttpStatusError,
+    ImageNotFound,
+    InvalidImage,
+)
 from browsermount.fetch import Fetcher, Response, read_all
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.document import get, parse_object
+from browsermount.oci.elsewhere import NOT_FOUND, get_elsewhere
 from browsermount.oci.manifest import MAX_DOCUMENT_SIZE, Index, parse_manifest
 from browsermount.reference import LayoutReference
 
 _OK = 200
-_NOT_FOUND = (404, 410)
 _HINT = (
     "Check the address: it has to be the folder that holds index.json, oci-layout and blobs/. "
     "Such a folder is made, for example, by: skopeo copy docker-archive:image.tar "
@@ -27,6 +33,9 @@ class LayoutSource:
         self._fetcher = fetcher
         self._reference = reference
 
+    def __str__(self) -> str:
+        return str(self._reference)
+
     async def manifests(self) -> tuple[Descriptor, ...]:
         """Return what index.json lists; see :meth:`browsermount.oci.image.Source.manifests`."""
         reference = self._reference
@@ -39,7 +48,7 @@ class LayoutSource:
         if data is None:
             raise ImageNotFound(
                 f"there is no OCI image layout at {reference.url}: it has no index.json",
-                hint=_HINT,
+                hint=_HINT + self._registry_hint(),
             )
         index = parse_manifest(data, reference.file("index.json"))
         if not isinstance(index, Index):
@@ -58,20 +67,31 @@ class LayoutSource:
             )
         return named
 
-    async def open_blob(self, descriptor: Descriptor) -> Response:
-        """Start reading a blob; see :meth:`browsermount.oci.image.Source.open_blob`."""
-        digest = descriptor.digest
-        url = self._reference.file(f"blobs/{digest.algorithm}/{digest.encoded}")
-        response = await self._fetcher.get(url)
-        if response.status == _OK:
-            return response
-        await response.aclose()
-        if response.status in _NOT_FOUND:
-            raise ImageNotFound(
-                f"blob {digest} is missing from the layout: there is no {url}",
+    async def get_blob(
+        self, descriptor: Descriptor, *, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """Send one request; see :meth:`browsermount.oci.image.Source.get_blob`."""
+        response = await self._fetcher.get(self._blob_url(descriptor), headers=headers)
+        if response.status in NOT_FOUND and descriptor.urls:
+            elsewhere = await get_elsewhere(self._fetcher, descriptor, headers)
+            if elsewhere is not None:
+                await response.aclose()
+                return elsewhere
+        return response
+
+    def failure(self, descriptor: Descriptor, response: Response) -> BrowsermountError:
+        """Return the error for a status; see :meth:`browsermount.oci.image.Source.failure`."""
+        if response.status in NOT_FOUND:
+            return ImageNotFound(
+                f"blob {descriptor.digest} is missing from the layout: "
+                f"there is no {self._blob_url(descriptor)}",
                 hint="Copy the image to the server once more: it is not complete there.",
             )
-        raise HttpStatusError(response.status, url, hint="Look into the server's log.")
+        return HttpStatusError(response.status, response.url, hint="Look into the server's log.")
+
+    def _blob_url(self, descriptor: Descriptor) -> str:
+        digest = descriptor.digest
+        return self._reference.file(f"blobs/{digest.algorithm}/{digest.encoded}")
 
     async def _file(self, path: str) -> bytes | None:
         """Return a file of the layout, or None where there is none."""
@@ -80,9 +100,16 @@ class LayoutSource:
         if response.status == _OK:
             return await read_all(response, MAX_DOCUMENT_SIZE)
         await response.aclose()
-        if response.status in _NOT_FOUND:
+        if response.status in NOT_FOUND:
             return None
         raise HttpStatusError(response.status, url, hint=_HINT)
+
+    def _registry_hint(self) -> str:
+        """Return what to do where it looks as if an image of a registry was meant."""
+        scheme, _, rest = self._reference.url.rstrip("/").partition("://")
+        if ":" not in rest.rpartition("/")[2] or "/" not in rest:
+            return ""
+        return f" If an image of a registry is meant, leave {scheme}:// out: {rest}"
 
     def _check_version(self, marker: bytes | None) -> None:
         # Without the marker it is no layout to the letter, but the index has been found

@@ -12,18 +12,16 @@ from browsermount.errors import InvalidImage
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.document import get, parse_object
 
-INDEX_TYPES = frozenset(
-    {
-        "application/vnd.oci.image.index.v1+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-    }
+OCI_TYPES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
 )
-MANIFEST_TYPES = frozenset(
-    {
-        "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.docker.distribution.manifest.v2+json",
-    }
+DOCKER_TYPES = (
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
 )
+INDEX_TYPES = frozenset({OCI_TYPES[0], DOCKER_TYPES[0]})
+MANIFEST_TYPES = frozenset({OCI_TYPES[1], DOCKER_TYPES[1]})
 CONFIG_TYPES = frozenset(
     {
         "application/vnd.oci.image.config.v1+json",

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from browsermount.errors import InvalidImage
+from browsermount.errors import InvalidImage, InvalidPlatform
 from browsermount.oci.document import get
+from browsermount.oci.variant import normalize, rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,58 @@ class Platform:
 
     def satisfies(self, wanted: Platform) -> bool:
         """Tell whether an image for this platform runs where ``wanted`` is asked for."""
-        return (self.os, self.architecture) == (wanted.os, wanted.architecture) and (
-            wanted.variant is None or self.variant in (None, wanted.variant)
-        )
+        return self.rank(wanted) is not None
+
+    def rank(self, wanted: Platform) -> int | None:
+        """Tell how well an image for this platform runs where ``wanted`` is asked for.
+
+        Returns:
+            0 for the best, larger numbers for older variants of the CPU, None for not at all.
+        """
+        architecture, variant = normalize(self.architecture, self.variant)
+        expected, wanted_variant = normalize(wanted.architecture, wanted.variant)
+        if (self.os.lower(), architecture) != (wanted.os.lower(), expected):
+            return None
+        return rank(variant, wanted_variant, architecture)
 
     def __str__(self) -> str:
         return "/".join(filter(None, (self.os, self.architecture, self.variant)))
 
 
-RUNNABLE: Sequence[Platform] = (Platform("linux", "386"),)
-"""What the virtual machine runs, the best first."""
+NATIVE = Platform("linux", "386")
+"""What the virtual machine runs by itself."""
+
+RUNNABLE: Sequence[Platform] = (
+    NATIVE,
+    # What needs less of a processor first: more is slower to translate.
+    Platform("linux", "amd64"),
+    Platform("linux", "amd64", "v3"),
+    Platform("linux", "arm64"),
+    Platform("linux", "arm64", "v9"),
+    Platform("linux", "riscv64"),
+)
+"""What the virtual machine runs, the best first; all but the native one by translation."""
+
+
+def choose_platforms(text: str | None) -> Sequence[Platform]:
+    """Return what may be run, the best first, where a person asks for one platform or none.
+
+    Args:
+        text: ``os/architecture[/variant]`` or just an architecture; None or "" for any.
+
+    Raises:
+        InvalidPlatform: It has another form, or the virtual machine cannot run it.
+    """
+    if not text:
+        return RUNNABLE
+    parts = text.lower().split("/")
+    if len(parts) == 1:
+        parts.insert(0, "linux")
+    hint = f"There are: {', '.join(map(str, RUNNABLE))}."
+    try:
+        platform = Platform.parse("/".join(parts))
+    except ValueError as error:
+        raise InvalidPlatform(str(error), hint=hint) from None
+    if not any(platform.satisfies(runnable) for runnable in RUNNABLE):
+        raise InvalidPlatform(f"images for {platform} cannot be run here", hint=hint)
+    return (platform,)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import js
 from pyodide.ffi import JsException, to_js
 
 from browsermount.errors import CorsError, NetworkError
+from browsermount.fetch import STALL_SECONDS
+from browsermount.reference import is_loopback
 
 _HINT = "Check the address and the network connection, and try again."
 
 # How long the question whether a server is there at all may take.
 _PROBE_SECONDS = 10.0
+
+# Asked for to see whether a server allows headers in general.
+_HEADER = "X-Browsermount"
 
 
 class BrowserResponse:
@@ -63,13 +67,28 @@ class BrowserFetcher:
 
     async def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> BrowserResponse:
         """Send a GET request; see :meth:`browsermount.fetch.Fetcher.get`."""
+        return await self._send(url, {"headers": dict(headers or {})})
+
+    async def post(self, url: str, *, form: Mapping[str, str]) -> BrowserResponse:
+        """Send a form; see :meth:`browsermount.fetch.Fetcher.post`."""
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        body = urlencode(dict(form))
+        options = {"method": "POST", "headers": headers, "body": body, "redirect": "error"}
+        return await self._send(url, options)
+
+    async def _send(self, url: str, options: dict[str, Any]) -> BrowserResponse:
         controller = js.AbortController.new()
-        options = {"headers": dict(headers or {}), "signal": controller.signal}
+        request = options | {"signal": controller.signal}
         try:
-            response = await js.fetch(url, _to_object(options))
+            response = await asyncio.wait_for(js.fetch(url, _to_object(request)), STALL_SECONDS)
+        except TimeoutError:
+            controller.abort()
+            raise NetworkError(
+                f"{url} has not answered for {STALL_SECONDS:.0f} seconds", hint=_HINT
+            ) from None
         except JsException as error:
             # The browser says no more than "Failed to fetch", whatever went wrong.
-            raise await _explain(url, error) from error
+            raise await _explain(url, options["headers"], error) from error
         except asyncio.CancelledError:
             controller.abort()
             raise
@@ -80,7 +99,9 @@ def _to_object(value: Any) -> Any:
     return to_js(value, dict_converter=js.Object.fromEntries)
 
 
-async def _explain(url: str, error: JsException) -> NetworkError | CorsError:
+async def _explain(
+    url: str, headers: Mapping[str, str], error: JsException
+) -> NetworkError | CorsError:
     """Find out why the browser gave no response for ``url``."""
     unreachable = NetworkError(f"cannot reach {url}: {error.message}", hint=_HINT)
     location = getattr(js, "location", None)
@@ -88,7 +109,7 @@ async def _explain(url: str, error: JsException) -> NetworkError | CorsError:
         return unreachable
     target, page = urlsplit(url), urlsplit(location.href)
     server = f"{target.scheme}://{target.netloc}"
-    if page.scheme == "https" and target.scheme == "http" and not _is_loopback(target.hostname):
+    if page.scheme == "https" and target.scheme == "http" and not is_loopback(target.hostname):
         return NetworkError(
             f"the browser blocks {server}, because this page came over https and the image "
             "would come over plain http",
@@ -100,14 +121,69 @@ async def _explain(url: str, error: JsException) -> NetworkError | CorsError:
             hint="Connect to the network and try again.",
         )
     if (target.scheme, target.netloc) != (page.scheme, page.netloc) and await _answers(url):
-        return CorsError(
-            f"{server} is there, but does not let pages from {page.scheme}://{page.netloc} "
-            "read from it",
-            hint=f"Let {server} send the header Access-Control-Allow-Origin: * (and "
-            "Access-Control-Allow-Headers: * for requests that need it) with its answers, "
-            "redirects and errors included, or put the image on the server of this page.",
-        )
+        origin = f"{page.scheme}://{page.netloc}"
+        return await _refusal(url, server, origin, headers) or unreachable
     return unreachable
+
+
+async def _refusal(
+    url: str, server: str, origin: str, headers: Mapping[str, str]
+) -> CorsError | None:
+    """Find out which header is missing in the answers of a server that is there.
+
+    The browser tells no script, but lets it try: without what needs permission, without
+    following redirects, and with a header that ``*`` allows. No credentials are sent.
+    """
+    refusing = f"the server {server} is there, but does not let pages from {origin} read from it"
+    first = await _probe(url, {"redirect": "manual"})
+    if first is None:
+        return CorsError(
+            f"{refusing}: its answers have no header Access-Control-Allow-Origin",
+            hint=f"Let {server} send the header Access-Control-Allow-Origin: * with its answers, "
+            "errors included, or put the image on the server of this page.",
+            missing="Access-Control-Allow-Origin",
+        )
+    if first == "opaqueredirect" and await _probe(url, {}) is None:
+        return CorsError(
+            f"the server {server} sends us on to another one, which does not let pages from "
+            f"{origin} read from it: its answers have no header Access-Control-Allow-Origin",
+            hint="Let that server send the header Access-Control-Allow-Origin: *, or let "
+            f"{server} answer without a redirect.",
+            missing="redirect",
+        )
+    wanted = ", ".join(sorted(headers))
+    if "Authorization" in headers and await _probe(url, {"headers": {_HEADER: "1"}}) is not None:
+        return CorsError(
+            f"the server {server} does not let pages from {origin} send credentials: its header "
+            "Access-Control-Allow-Headers does not name Authorization, which * does not cover",
+            hint=f"Let {server} answer OPTIONS requests with the header "
+            f"Access-Control-Allow-Headers: {wanted}",
+            missing="Access-Control-Allow-Headers",
+        )
+    if not headers:
+        return None
+    return CorsError(
+        f"the server {server} does not let pages from {origin} send the request header {wanted}: "
+        "it does not answer the OPTIONS request by which the browser asks for permission, or "
+        "without the header Access-Control-Allow-Headers",
+        hint=f"Let {server} answer OPTIONS requests with status 204, without asking for "
+        "credentials, and with the headers Access-Control-Allow-Origin: * and "
+        f"Access-Control-Allow-Headers: {wanted}",
+        missing="preflight",
+    )
+
+
+async def _probe(url: str, options: dict[str, Any]) -> str | None:
+    """Return the type of a response that the browser lets us read, or None."""
+    controller = js.AbortController.new()
+    options = {"cache": "no-store", "signal": controller.signal, **options}
+    try:
+        response = await asyncio.wait_for(js.fetch(url, _to_object(options)), _PROBE_SECONDS)
+    except (JsException, TimeoutError):
+        return None
+    finally:
+        controller.abort()
+    return str(response.type)
 
 
 async def _answers(url: str) -> bool:
@@ -122,15 +198,3 @@ async def _answers(url: str) -> bool:
     finally:
         controller.abort()
     return True
-
-
-def _is_loopback(host: str | None) -> bool:
-    """Tell whether a host is this machine, which browsers trust without https."""
-    if host is None:
-        return False
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -12,19 +12,30 @@ import json
 import logging
 import random
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import asdict
 from typing import Any
 
 from pyodide.ffi import to_js
 
+from browsermount.blobs.buffers import BufferCache
+from browsermount.blobs.files import MemoryFiles
+from browsermount.blobs.store import DEFAULT_LIMIT, Store
 from browsermount.errors import BrowsermountError
-from browsermount.events import Event
-from browsermount.mount import Mount, mount
+from browsermount.events import Event, Resolved
+from browsermount.interpreters import Interpreters
+from browsermount.mount import CACHE_SIZE, Mount, mount
 from browsermount.ninep import Server
-from browsermount.pyodide.arena import BufferArena
+from browsermount.oci.credentials import CredentialRequest, Credentials
+from browsermount.oci.platform import Platform, choose_platforms
+from browsermount.pyodide.buffers import JsBuffer
 from browsermount.pyodide.fetch import BrowserFetcher
+from browsermount.pyodide.opfs import open_files
 
 _log = logging.getLogger(__name__)
+
+MEMORY_LIMIT = 256 << 20
+"""Bytes that are kept where the browser has no other place for them than memory."""
 
 
 class Worker:
@@ -42,37 +53,77 @@ class Worker:
         self._mount: Mount | None = None
         self._session: Server | None = None
         self._pending: set[asyncio.Task[None]] = set()
+        self._store: Store | None = None
+        self._persistent = False
         # The snapshot's generator would give every visitor the same numbers.
         random.seed()
 
-    async def mount(self, image: str, base: str, emit: Callable[[str], None]) -> str:
+    async def mount(
+        self,
+        request: str,
+        emit: Callable[[str], None],
+        ask: Callable[[str], Awaitable[str]],
+    ) -> str:
         """Mount an image and open a session on it.
 
         Args:
-            image: The reference as it was given.
-            base: The URL that a relative reference is relative to.
+            request: JSON, an object with
+
+                - ``image``: the reference as it was given;
+                - ``base``: the URL that a relative reference is relative to;
+                - ``mirror``: where registries are reached instead of at their own address; may
+                  be empty;
+                - ``platform``: the one that is asked for, such as ``linux/amd64``; may be empty;
+                - ``interpreters``: the URL of the site's directory of interpreters.
+
             emit: Takes progress events as JSON.
+            ask: Asks the person for credentials: JSON in, JSON out.
 
         Returns:
             JSON: ``{"image": ...}``, or ``{"error": {"code", "message", "hint", "details"}}``.
         """
 
+        wanted = json.loads(request)
+        image = wanted["image"]
+        store = await self._open_store()
+        translation = Interpreters(BrowserFetcher(), wanted["interpreters"], store)
+
         def on_event(event: Event) -> None:
+            if isinstance(event, Resolved):
+                translation.start(Platform.parse(event.platform))
             emit(json.dumps(event.to_dict()))
 
+        async def credentials(request: CredentialRequest) -> Credentials | None:
+            answer = json.loads(await ask(json.dumps(asdict(request))))
+            return Credentials(answer["username"], answer["secret"]) if answer else None
+
         self.close()
-        self._mount = None
+        if self._mount is not None:
+            await self._mount.close()
+            self._mount = None
         try:
-            self._mount = await mount(
-                image, base=base, fetcher=BrowserFetcher(), new_arena=BufferArena, on_event=on_event
+            mounted = await mount(
+                image,
+                base=wanted["base"],
+                mirror=wanted["mirror"],
+                credentials=credentials,
+                fetcher=BrowserFetcher(),
+                store=store,
+                cache=BufferCache(CACHE_SIZE, JsBuffer),
+                platforms=choose_platforms(wanted["platform"]),
+                on_event=on_event,
             )
+            await translation.install(mounted.tree, mounted.image.platform)
         except BrowsermountError as error:
             return json.dumps({"error": {**error.to_dict(), "details": _details(error)}})
         except Exception as error:
             _log.exception("mounting %s failed", image)
             return json.dumps({"error": _unexpected(error)})
+        finally:
+            translation.close()
+        self._mount = mounted
         self.attach()
-        return json.dumps({"image": self._mount.image.to_dict()})
+        return json.dumps({"image": mounted.image.to_dict()})
 
     def attach(self) -> bool:
         """Open a new session on the mounted tree, for a new guest; False when there is none."""
@@ -81,6 +132,32 @@ class Worker:
             return False
         self._session = self._mount.session()
         return True
+
+    def running(self) -> None:
+        """Take note that the container runs: what it has not read yet may be fetched."""
+        if self._mount is not None:
+            self._mount.start_fill()
+
+    async def usage(self) -> str:
+        """Return how much is kept, as JSON: ``{"size", "limit", "objects", "persistent"}``."""
+        usage = await (await self._open_store()).usage()
+        return json.dumps({**asdict(usage), "persistent": self._persistent})
+
+    async def clear(self) -> str:
+        """Let everything go that is kept and not in use, and return :meth:`usage`."""
+        await (await self._open_store()).clear()
+        return await self.usage()
+
+    async def _open_store(self) -> Store:
+        if self._store is None:
+            found = await open_files()
+            if found is None:
+                self._store = Store(MemoryFiles(JsBuffer), limit=MEMORY_LIMIT)
+            else:
+                files, limit = found
+                self._store = Store(files, limit=min(limit, DEFAULT_LIMIT))
+                self._persistent = True
+        return self._store
 
     def close(self) -> None:
         """End the session: late replies of it must not reach the next guest."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from browsermount.layers.entry import Segment
@@ -29,8 +29,15 @@ class Content(Protocol):
 class Stream(Protocol):
     """The decompressed stream of a layer."""
 
-    def read(self, offset: int, size: int) -> bytes:
-        """Return ``size`` bytes from ``offset``."""
+    def read_now(self, offset: int, size: int) -> bytes | None:
+        """Return ``size`` bytes from ``offset``, or None when they have to be awaited."""
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Return ``size`` bytes from ``offset``.
+
+        Raises:
+            OSError: The bytes cannot be had.
+        """
 
 
 class BytesContent:
@@ -65,14 +72,15 @@ class StreamContent:
         self._start = start
         self.size = size
 
-    def read_now(self, offset: int, size: int) -> bytes:
-        """Return up to ``size`` bytes from ``offset``."""
+    def read_now(self, offset: int, size: int) -> bytes | None:
+        """Return up to ``size`` bytes from ``offset``, or None when they have to be awaited."""
         size = min(size, self.size - offset)
-        return self._stream.read(self._start + offset, size) if size > 0 else b""
+        return self._stream.read_now(self._start + offset, size) if size > 0 else b""
 
     async def read(self, offset: int, size: int) -> bytes:
-        """Return up to ``size`` bytes from ``offset``."""
-        return self.read_now(offset, size)
+        """Return up to ``size`` bytes from ``offset``; see :meth:`Content.read`."""
+        size = min(size, self.size - offset)
+        return await self._stream.read(self._start + offset, size) if size > 0 else b""
 
 
 class SparseContent:
@@ -85,23 +93,31 @@ class SparseContent:
         self._segments = segments
         self.size = size
 
-    def read_now(self, offset: int, size: int) -> bytes:
-        """Return up to ``size`` bytes from ``offset``."""
-        end = min(offset + size, self.size)
-        if end <= offset:
-            return b""
-        result = bytearray(end - offset)
-        for segment in self._segments:
-            first = max(offset, segment.file_offset)
-            last = min(end, segment.file_offset + segment.size)
-            if first < last:
-                start = segment.stream_offset + first - segment.file_offset
-                result[first - offset : last - offset] = self._stream.read(start, last - first)
+    def read_now(self, offset: int, size: int) -> bytes | None:
+        """Return up to ``size`` bytes from ``offset``, or None when they have to be awaited."""
+        result = bytearray(max(min(size, self.size - offset), 0))
+        for place, start, length in self._pieces(offset, len(result)):
+            data = self._stream.read_now(start, length)
+            if data is None:
+                return None
+            result[place : place + length] = data
         return bytes(result)
 
     async def read(self, offset: int, size: int) -> bytes:
-        """Return up to ``size`` bytes from ``offset``."""
-        return self.read_now(offset, size)
+        """Return up to ``size`` bytes from ``offset``; see :meth:`Content.read`."""
+        result = bytearray(max(min(size, self.size - offset), 0))
+        for place, start, length in self._pieces(offset, len(result)):
+            result[place : place + length] = await self._stream.read(start, length)
+        return bytes(result)
+
+    def _pieces(self, offset: int, size: int) -> Iterator[tuple[int, int, int]]:
+        """Iterate over where in the result, and from where in the stream, how many bytes go."""
+        for segment in self._segments:
+            first = max(offset, segment.file_offset)
+            last = min(offset + size, segment.file_offset + segment.size)
+            if first < last:
+                start = segment.stream_offset + first - segment.file_offset
+                yield first - offset, start, last - first
 
 
 EMPTY = BytesContent()

@@ -16,6 +16,7 @@
 
 #include "failure.h"
 #include "files.h"
+#include "interpreters.h"
 
 static void set_limits(const struct process_spec *process)
 {
@@ -202,6 +203,9 @@ void process_execute(const struct process_spec *process)
 	const char *program =
 		find_program(process->args[0], find_variable(env, "PATH"));
 	execve(program, (char *const *)process->args, (char *const *)env);
+	if (errno == ENOEXEC)
+		fail(CODE_NOT_EXECUTABLE, "exec %s: exec format error: %s",
+		     program, interpreters_explain(program));
 	fail_errno(errno == ENOENT ? CODE_NOT_FOUND : CODE_NOT_EXECUTABLE,
 		   "exec %s", program);
 }

@@ -12,6 +12,7 @@
 
 #include "failure.h"
 #include "files.h"
+#include "interpreters.h"
 
 #define TREE "/run/tree"
 #define UPPER "/run/upper"
@@ -58,6 +59,7 @@ void storage_mount(void)
 	make_directory(BUNDLE_ROOTFS);
 	if (mount("host9p", TREE, "9p", MS_RDONLY, TREE_OPTIONS) < 0)
 		fail_errno(CODE_ENGINE, "mount the image's files");
+	interpreters_register(TREE "/interpreters");
 
 	/* The overlay's own root takes its owner and mode from the upper one. */
 	struct stat root;

@@ -1,4 +1,4 @@
-"""Web servers for tests, each an origin of its own."""
+"""Web servers of files, within the process of the test."""
 
 from __future__ import annotations
 

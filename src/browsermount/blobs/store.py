@@ -1,0 +1,335 @@
+"""What was fetched, kept by digest, within a limit of size.
+
+A store holds blobs, possibly in parts, and small whole objects.  What it gives is
+not verified: whoever reads checks it against a digest and drops what is damaged.
+A catalog says which bytes of which blob are there and when each was last used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from browsermount.blobs.files import File, Files, MemoryFile, MemoryFiles, NoRoom
+from browsermount.blobs.ranges import RangeSet
+
+CATALOG = "catalog.json"
+COMMIT_SECONDS = 1.0
+"""How long changes of the catalog are gathered before it is written."""
+
+DEFAULT_LIMIT = 4 << 30
+"""Bytes that a store holds unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How much a store holds: ``size`` of at most ``limit`` bytes, in so many ``objects``."""
+
+    size: int
+    limit: int
+    objects: int
+
+
+@dataclass(slots=True)
+class _Record:
+    """What is known of one object; ``added`` and ``dropped`` are not in the catalog yet."""
+
+    ranges: RangeSet = field(default_factory=RangeSet)
+    used: float = 0.0
+    added: RangeSet = field(default_factory=RangeSet)
+    dropped: RangeSet = field(default_factory=RangeSet)
+    changed: bool = False
+
+
+class StoredBlob:
+    """The bytes of one blob as far as they are held."""
+
+    def __init__(self, store: Store, key: str, record: _Record, file: File) -> None:
+        self._store = store
+        self._key = key
+        self._record = record
+        self._file = file
+
+    @property
+    def ranges(self) -> RangeSet:
+        """Which bytes are held; not to be changed."""
+        return self._record.ranges
+
+    def covers(self, offset: int, size: int) -> bool:
+        """Tell whether all of ``size`` bytes from ``offset`` are held."""
+        return self._record.ranges.covers(offset, offset + size)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return ``size`` bytes from ``offset``, which must be held; fewer when they are lost."""
+        return self._file.read(offset, size)
+
+    def write(self, offset: int, data: bytes) -> bool:
+        """Keep bytes; False where there is no room for them."""
+        record = self._record
+        if not self._store.has_room(len(data)):
+            return False
+        try:
+            self._file.write(offset, data)
+        except NoRoom:
+            self._store.full = True
+            return False
+        before = record.ranges.total
+        record.ranges.add(offset, offset + len(data))
+        record.added.add(offset, offset + len(data))
+        record.dropped.discard(offset, offset + len(data))
+        self._store.note(record, record.ranges.total - before)
+        return True
+
+    def close(self) -> None:
+        """Let the file go; it stays where it is kept."""
+        self._file.close()
+
+    async def reserve(self, size: int) -> bool:
+        """Make room for ``size`` more bytes; False where that cannot be done."""
+        return self._store.has_room(size) or await self._store.reserve(size)
+
+    def drop(self, offset: int, size: int) -> None:
+        """Forget bytes that turned out to be damaged."""
+        record = self._record
+        before = record.ranges.total
+        record.ranges.discard(offset, offset + size)
+        record.added.discard(offset, offset + size)
+        record.dropped.add(offset, offset + size)
+        self._store.note(record, record.ranges.total - before)
+
+
+class Store:
+    """Objects by key, the least recently used of which go when there are too many.
+
+    Args:
+        files: Where they are kept; by default in memory.
+        limit: How many bytes may be held.
+        clock: Gives the time in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        files: Files | None = None,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._files: Files = files or MemoryFiles()
+        self.limit = limit
+        self.full = False
+        self._clock = clock
+        self._records: dict[str, _Record] | None = None
+        self._size = 0
+        self._open: dict[str, StoredBlob] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._commits: set[asyncio.Task[None]] = set()
+
+    async def open(self, key: str) -> StoredBlob:
+        """Open a blob for reading and writing.
+
+        Where it cannot be kept (no permission, locked by another tab of a browser that has no
+        shared access), it is kept in memory for as long as this store lives.
+        """
+        if key in self._open:
+            return self._open[key]
+        records = await self._load()
+        record = records.setdefault(key, _Record())
+        try:
+            file = await self._files.open(key)
+        except NoRoom:
+            file = MemoryFile()
+            self._size -= record.ranges.total
+            records[key] = record = _Record()
+        self._use(record)
+        return self._open.setdefault(key, StoredBlob(self, key, record, file))
+
+    async def load(self, key: str) -> bytes | None:
+        """Return a whole object, or None where it is not held."""
+        records = await self._load()
+        if key not in records:
+            return None
+        data = await self._files.read(key)
+        if data is None:
+            await self.remove(key)
+        else:
+            self._use(records[key])
+        return data
+
+    async def save(self, key: str, data: bytes) -> bool:
+        """Keep a whole object; False where there is no room for it."""
+        records = await self._load()
+        if not await self.reserve(len(data)):
+            return False
+        try:
+            await self._files.replace(key, data)
+        except NoRoom:
+            self.full = True
+            return False
+        record = records.setdefault(key, _Record())
+        before = record.ranges.total
+        record.dropped = RangeSet(record.ranges)
+        record.ranges = RangeSet([(0, len(data))])
+        record.added = RangeSet([(0, len(data))])
+        self._use(record)
+        self.note(record, record.ranges.total - before)
+        return True
+
+    async def remove(self, key: str) -> bool:
+        """Remove an object; False when it is in use elsewhere and stays."""
+        records = await self._load()
+        record = records.get(key)
+        if record is None or not await self._files.remove(key):
+            return record is None
+        self._size -= record.ranges.total
+        del records[key]
+        self._open.pop(key, None)
+        await self._merge(removed={key})
+        return True
+
+    async def discard(self, key: str) -> None:
+        """Remove an object that is open here, since what was written is of no use."""
+        blob = self._open.pop(key, None)
+        if blob is not None:
+            blob.drop(0, max((end for _, end in blob.ranges), default=0))
+            blob.close()
+        await self.remove(key)
+
+    async def reserve(self, size: int) -> bool:
+        """Make room for ``size`` more bytes; False where that cannot be done."""
+        await self._load()
+        if self.full:
+            # What the place itself has no room for is as much as the least recently used object.
+            await self._evict(self._size - size)
+            self.full = False
+        await self._evict(self.limit - size)
+        return self.has_room(size)
+
+    async def prune(self, size: int) -> None:
+        """Let the least recently used objects go until at most ``size`` bytes are held."""
+        await self._load()
+        await self._evict(size)
+
+    async def clear(self) -> None:
+        """Let everything go that is not in use, what no catalog knows of included."""
+        removed = set()
+        for name in await self._files.names():
+            if name not in self._open and name != CATALOG and await self._files.remove(name):
+                removed.add(name)
+        await self._merge(removed)
+        records = await self._load()
+        for key in removed & records.keys():
+            del records[key]
+        self._size = sum(record.ranges.total for record in records.values())
+
+    async def usage(self) -> Usage:
+        """Return how much is held, by all that share the place."""
+        await self.commit()
+        records = await self._load()
+        held = [record for record in records.values() if record.ranges]
+        return Usage(self._size, self.limit, len(held))
+
+    async def commit(self) -> None:
+        """Write the catalog if it has changed."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await self._merge()
+
+    async def close(self) -> None:
+        """Write the catalog and let the files go."""
+        await self.commit()
+        for blob in self._open.values():
+            blob.close()
+        self._open.clear()
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether ``size`` more bytes are within the limit."""
+        return not self.full and self._size + size <= self.limit
+
+    def note(self, record: _Record, growth: int) -> None:
+        """Take note that a record has changed; the catalog is written a little later."""
+        self._size += growth
+        record.changed = True
+        if self._timer is None:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                return  # written by the next commit
+            self._timer = loop.call_later(COMMIT_SECONDS, self._commit_later)
+
+    def _commit_later(self) -> None:
+        self._timer = None
+        task = asyncio.ensure_future(self.commit())
+        self._commits.add(task)
+        task.add_done_callback(self._commits.discard)
+
+    def _use(self, record: _Record) -> None:
+        record.used = self._clock()
+        self.note(record, 0)
+
+    async def _load(self) -> dict[str, _Record]:
+        if self._records is None:
+            records = _parse(await self._files.read(CATALOG))
+            if self._records is None:  # else somebody else was faster
+                self._records = records
+                self._size = sum(record.ranges.total for record in records.values())
+        return self._records
+
+    async def _evict(self, limit: int) -> None:
+        """Let the least recently used objects go that are not open, down to ``limit`` bytes."""
+        records = self._records or {}
+        for key in sorted(records, key=lambda key: records[key].used):
+            if self._size <= limit:
+                return
+            if key not in self._open:
+                await self.remove(key)
+
+    async def _merge(self, removed: set[str] | frozenset[str] = frozenset()) -> None:
+        """Bring what is new here into the catalog that all share."""
+        records = self._records or {}
+        changed = {key: record for key, record in records.items() if record.changed}
+        if not changed and not removed:
+            return
+        with contextlib.suppress(NoRoom):  # then it is tried again with the next change
+            async with self._files.lock():
+                catalog = _parse(await self._files.read(CATALOG))
+                for key in removed:
+                    catalog.pop(key, None)
+                for key, record in changed.items():
+                    shared = catalog.setdefault(key, _Record())
+                    for start, end in record.dropped:
+                        shared.ranges.discard(start, end)
+                    shared.ranges.update(record.added)
+                    shared.used = max(shared.used, record.used)
+                await self._files.replace(CATALOG, _serialise(catalog))
+            for record in changed.values():
+                record.added, record.dropped, record.changed = RangeSet(), RangeSet(), False
+
+
+def _serialise(records: dict[str, _Record]) -> bytes:
+    objects = {
+        key: {"used": round(record.used, 3), "ranges": list(record.ranges)}
+        for key, record in records.items()
+    }
+    return json.dumps({"version": 1, "objects": objects}).encode()
+
+
+def _parse(data: bytes | None) -> dict[str, _Record]:
+    """Read a catalog; one that is damaged or of another version counts as empty."""
+    try:
+        document = json.loads(data or b"")
+        if document["version"] != 1:
+            return {}
+        return {
+            str(key): _Record(
+                RangeSet((int(start), int(end)) for start, end in entry["ranges"]),
+                float(entry["used"]),
+            )
+            for key, entry in document["objects"].items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}

@@ -1,0 +1,5 @@
+"""The command line: the only package that knows a terminal."""
+
+from browsermount.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,192 @@
+"""What a person gives as IMAGE, opened."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from browsermount.cli.progress import progress
+from browsermount.fetch import Fetcher
+from browsermount.mount import Mount, mount
+from browsermount.oci.image import Source
+from browsermount.oci.platform import RUNNABLE, Platform
+from browsermount.runtime.spec import ProcessOptions
+
+T = TypeVar("T")
+
+_LOCAL_PREFIXES = ("oci:", "oci-archive:", "docker-archive:")
+_REGISTRY_PREFIX = "docker://"
+_DEFAULT_NAME = "latest"
+_URL_PREFIXES = ("http://", "https://")
+
+ANY: Sequence[Platform] = (
+    *RUNNABLE,
+    *(
+        Platform("linux", architecture)
+        for architecture in ("amd64", "arm64", "arm", "riscv64", "ppc64le", "s390x", "loong64")
+        if architecture not in {platform.architecture for platform in RUNNABLE}
+    ),
+)
+"""What is looked into where nobody says which platform is meant, the best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How images are opened: what the options that all commands have in common say."""
+
+    quiet: bool = False
+    platform: Platform | None = None
+
+    def platforms(self, default: Sequence[Platform] = ANY) -> Sequence[Platform]:
+        """Return the platforms that are looked for, the best first."""
+        return default if self.platform is None else (self.platform,)
+
+
+def image_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the argument IMAGE."""
+    return click.argument("image", shell_complete=_complete_path)(function)
+
+
+def opening_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of :class:`Opening`, as its argument ``opening``."""
+
+    def with_opening(quiet: bool, platform: Platform | None, **rest: Any) -> Any:
+        return function(opening=Opening(quiet, platform), **rest)
+
+    with_opening.__doc__ = function.__doc__
+    with_opening.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+    with_opening.__name__ = function.__name__
+    for option in (
+        click.option(
+            "--platform",
+            callback=_read_platform,
+            metavar="OS/ARCH",
+            help="Which of an image's platforms, such as linux/386.",
+        ),
+        click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
+    ):
+        option(with_opening)
+    return with_opening
+
+
+def _read_platform(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> Platform | None:
+    try:
+        return None if value is None else Platform.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def _complete_path(ctx: click.Context, param: click.Parameter, incomplete: str) -> Any:
+    return click.Path().shell_complete(ctx, param, incomplete)
+
+
+@asynccontextmanager
+async def opened(image: str) -> AsyncIterator[tuple[Source, Fetcher]]:
+    """Open the image that ``image`` names, for as long as the context lasts.
+
+    Raises:
+        BrowsermountError: It cannot be read as the name of an image, or is not there.
+    """
+    # Importing httpx takes longer than everything else that looking into a directory does.
+    with ExitStack() as stack:
+        path = local_path(image)
+        if path is not None:
+            from browsermount.local import open_local
+            from browsermount.local.files import FileFetcher
+
+            yield stack.enter_context(open_local(*path)), FileFetcher()
+            return
+        from browsermount.cli.certificates import trusted
+        from browsermount.cli.credentials import DockerCredentials
+        from browsermount.fetch.native import HttpxFetcher
+        from browsermount.oci.source import open_source
+        from browsermount.reference import parse_reference
+
+        reference = parse_reference(image.removeprefix(_REGISTRY_PREFIX))
+        async with HttpxFetcher(verify=trusted()) as fetcher:
+            yield open_source(reference, fetcher, credentials=DockerCredentials()), fetcher
+
+
+def local_path(image: str) -> tuple[Path, str | None] | None:
+    """Return the path and name of an image on this machine, or None for one that is elsewhere.
+
+    A file or a layout that is there is one, and so is what is written like a path; the
+    prefixes that other tools have for them are taken, too.
+    """
+    for prefix in _LOCAL_PREFIXES:
+        if image.startswith(prefix):
+            return _split(image.removeprefix(prefix), ":")
+    if image.startswith((*_URL_PREFIXES, _REGISTRY_PREFIX)):
+        return None
+    path, name = _split(image, "#")
+    # A directory that happens to be called like an image of a registry is none.
+    is_image = path.is_file() or (path / "index.json").is_file()
+    if is_image or image.startswith((".", "/", "~")) or image.endswith("/"):
+        return path.expanduser(), name
+    return None
+
+
+def image_name(image: str) -> str:
+    """Return what an image is called among others: its name in a layout, or its tag."""
+    path = local_path(image)
+    if path is not None:
+        return path[1] or _DEFAULT_NAME
+    from browsermount.reference import LayoutReference, parse_reference
+
+    reference = parse_reference(image.removeprefix(_REGISTRY_PREFIX))
+    name = reference.name if isinstance(reference, LayoutReference) else reference.tag
+    return name or _DEFAULT_NAME
+
+
+def _split(text: str, separator: str) -> tuple[Path, str | None]:
+    if os.path.exists(text):
+        return Path(text), None
+    path, _, name = text.partition(separator)
+    return Path(path), name or None
+
+
+async def mounted(
+    source: Source,
+    fetcher: Fetcher,
+    opening: Opening,
+    *,
+    default: Sequence[Platform] = ANY,
+    options: ProcessOptions | None = None,
+) -> Mount:
+    """Mount an image, with progress bars where there is a terminal to show them.
+
+    Raises:
+        BrowsermountError: The image cannot be used.
+    """
+    if options is None:
+        # Nothing is going to be started, so it does not matter what the image would start.
+        options = ProcessOptions(args=("sh",), user="0")
+    with progress(quiet=opening.quiet) as on_event:
+        return await mount(
+            source,
+            fetcher=fetcher,
+            platforms=opening.platforms(default),
+            options=options,
+            on_event=on_event,
+        )
+
+
+def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a command's coroutine to its end."""
+    with asyncio.Runner() as runner:
+        return runner.run(coroutine)
+
+
+def write_all(data: bytes) -> None:
+    """Write bytes to standard output."""
+    sys.stdout.buffer.write(data)

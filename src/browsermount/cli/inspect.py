@@ -1,0 +1,121 @@
+"""``browsermount inspect``: what an image is made of."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from browsermount.cli.images import Opening, image_argument, opened, opening_options, run_async
+from browsermount.oci.descriptor import Descriptor
+from browsermount.oci.image import ResolvedImage, Source, available, resolve
+from browsermount.oci.platform import RUNNABLE
+
+
+@click.command("inspect")
+@image_argument
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object, for programs.")
+@opening_options
+def command(opening: Opening, image: str, as_json: bool) -> None:
+    """Show an image's manifest, platforms, layers and config.
+
+    Only the documents are read, of layers that can be read lazily also their table of contents.
+    """
+    description = run_async(_describe(opening, image))
+    click.echo(json.dumps(description, indent=2) if as_json else _text(description))
+
+
+async def _describe(opening: Opening, image: str) -> dict[str, Any]:
+    async with opened(image) as (source, _):
+        found = await available(source)
+        resolved = await resolve(source, str(source), opening.platforms())
+        return {
+            "reference": resolved.reference,
+            "digest": str(resolved.digest),
+            "platform": str(resolved.platform),
+            "runnable": any(resolved.platform.satisfies(wanted) for wanted in RUNNABLE),
+            "images": [
+                {"name": name, "platform": str(platform), "digest": str(descriptor.digest)}
+                for name, platform, descriptor in found
+            ],
+            "layers": [await _layer(source, layer) for layer in resolved.manifest.layers],
+            "config": _config(resolved),
+        }
+
+
+async def _layer(source: Source, layer: Descriptor) -> dict[str, Any]:
+    kind, lazy = layer_kind(layer)
+    return {
+        "digest": str(layer.digest),
+        "size": layer.size,
+        "mediaType": layer.media_type,
+        "kind": kind,
+        "lazy": lazy,
+        "annotations": layer.annotations,
+    }
+
+
+def layer_kind(layer: Descriptor) -> tuple[str, bool]:
+    """Return how a layer is packed, and whether its files can be read before it is there."""
+    if "containerd.io/snapshot/stargz/toc.digest" in layer.annotations:
+        return "estargz", True
+    if "io.github.containers.zstd-chunked.manifest-checksum" in layer.annotations:
+        return "zstd:chunked", True
+    for suffix, kind in (("gzip", "gzip"), ("zstd", "zstd"), ("tar", "tar")):
+        if layer.media_type.endswith(suffix):
+            return kind, False
+    return "unknown", False
+
+
+def _config(image: ResolvedImage) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(image.config.raw)
+    return document
+
+
+def _text(description: dict[str, Any]) -> str:
+    config = description["config"]
+    process = config.get("config") or {}
+    lines = [
+        ("Reference", description["reference"]),
+        ("Digest", description["digest"]),
+        ("Platform", _platform(description)),
+        ("Created", config.get("created")),
+        ("Entrypoint", _arguments(process.get("Entrypoint"))),
+        ("Cmd", _arguments(process.get("Cmd"))),
+        ("User", process.get("User")),
+        ("Workdir", process.get("WorkingDir")),
+        ("Stop signal", process.get("StopSignal")),
+    ]
+    lines += [("Env", value) for value in process.get("Env") or ()]
+    lines += [("Label", f"{k}={v}") for k, v in sorted((process.get("Labels") or {}).items())]
+    text = [f"{name + ':':<12} {value}" for name, value in lines if value]
+    text += ["", "Images:"]
+    for image in description["images"]:
+        name = f"  {image['name']}" if image["name"] else ""
+        text.append(f"  {image['platform']:<16} {image['digest']}{name}")
+    layers = description["layers"]
+    text += ["", f"Layers, {human_size(sum(layer['size'] for layer in layers))} in all:"]
+    for layer in layers:
+        kind = f"{layer['kind']}, lazy" if layer["lazy"] else layer["kind"]
+        text.append(f"  {layer['digest']} {human_size(layer['size']):>10}  {kind}")
+    return "\n".join(text)
+
+
+def _platform(description: dict[str, Any]) -> str:
+    platform: str = description["platform"]
+    return platform if description["runnable"] else f"{platform} (cannot be run)"
+
+
+def _arguments(arguments: Any) -> str:
+    return json.dumps(arguments, ensure_ascii=False) if arguments else ""
+
+
+def human_size(size: int) -> str:
+    """Return a number of bytes as a person reads it, such as ``45.9 MiB``."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{size} B" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"

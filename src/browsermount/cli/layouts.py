@@ -1,0 +1,256 @@
+"""OCI image layouts as they are written: blob by blob, verified, and the index last."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from browsermount.blobs.verify import Verifier
+from browsermount.errors import (
+    BrowsermountError,
+    DigestMismatch,
+    HttpStatusError,
+    InvalidImage,
+    NetworkError,
+    SizeMismatch,
+)
+from browsermount.events import EventSink, LayerProgress, LayerState
+from browsermount.fetch import unstalled
+from browsermount.oci.descriptor import REF_NAME, Descriptor
+from browsermount.oci.digest import Digest
+from browsermount.oci.image import Source
+
+T = TypeVar("T")
+
+PARALLEL_LAYERS = 3
+"""How many layers are dealt with at once, as by docker."""
+
+_ATTEMPTS = 4
+_CHUNK = 1 << 20
+_STEP = 1 << 18
+_PASSING = (408, 429, 500, 502, 503, 504)
+
+
+class LayoutWriter:
+    """Writes into the directory of a layout, which is made where it is missing.
+
+    What is there already stays, and what a blob that was broken off has brought so far is
+    used when the same blob is fetched again.
+
+    Args:
+        directory: The layout's.
+
+    Raises:
+        OSError: It cannot be written to, or is something else than a layout.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        if directory.is_dir() and any(directory.iterdir()) and not self._is_layout():
+            raise InvalidImage(
+                f"{directory} is not empty and holds no image layout",
+                hint="Give another directory, or empty this one.",
+            )
+        (directory / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+
+    def _is_layout(self) -> bool:
+        # A pull that was broken off has made no index yet.
+        return any((self._directory / name).exists() for name in ("index.json", "blobs"))
+
+    def path(self, digest: Digest) -> Path:
+        """Return where a blob is, or will be."""
+        return self._directory / "blobs" / digest.algorithm / digest.encoded
+
+    def add(self, data: bytes) -> Digest:
+        """Write a blob that is in memory and return its digest."""
+        digest = Digest.of(data)
+        _write(self.path(digest), data)
+        return digest
+
+    def add_file(self, path: Path, digest: Digest) -> None:
+        """Move a file that has the given digest to where the blob belongs."""
+        path.replace(self.path(digest))
+
+    def temporary(self, name: str) -> Path:
+        """Return the path of a file in the layout that is no blob yet."""
+        folder = self._directory / ".partial"
+        folder.mkdir(exist_ok=True)
+        return folder / name
+
+    def finish(self, manifest: dict[str, Any], name: str) -> None:
+        """Write the index: the image with this manifest's descriptor is called ``name``.
+
+        Raises:
+            InvalidImage: There is an index already that cannot be read.
+        """
+        path = self._directory / "index.json"
+        index: dict[str, Any] = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": [],
+        }
+        if path.exists():
+            try:
+                index = json.loads(path.read_bytes())
+                others = [
+                    other
+                    for other in index["manifests"]
+                    if (other.get("annotations") or {}).get(REF_NAME) != name
+                ]
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise InvalidImage(f"{path} cannot be read, so nothing was added to it") from None
+            index["manifests"] = others
+        annotations = {**manifest.get("annotations", {}), REF_NAME: name}
+        index["manifests"].append({**manifest, "annotations": annotations})
+        _write(self._directory / "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+        _write(path, json.dumps(index, indent=2).encode() + b"\n")
+        with contextlib.suppress(OSError):
+            (self._directory / ".partial").rmdir()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file at once: who reads it sees all of it or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new.write_bytes(data)
+    new.replace(path)
+
+
+@dataclass(slots=True)
+class Copy:
+    """The copying of one blob into a layout.
+
+    Attributes:
+        writer: The layout.
+        source: Where the blob comes from.
+        descriptor: The blob.
+        report: Is called with the bytes that have come so far.
+    """
+
+    writer: LayoutWriter
+    source: Source
+    descriptor: Descriptor
+    report: Callable[[int], None]
+
+    async def run(self) -> None:
+        """Copy the blob, unless it is there.
+
+        Raises:
+            BrowsermountError: It cannot be had, or is not what it should be.
+        """
+        target = self.writer.path(self.descriptor.digest)
+        if target.exists() and self._is_right(target):
+            self.report(self.descriptor.size)
+            return
+        partial = self.writer.temporary(self.descriptor.digest.encoded)
+        for attempt in range(_ATTEMPTS):
+            try:
+                await self._fetch(partial)
+                break
+            except (NetworkError, HttpStatusError) as error:
+                passing = not isinstance(error, HttpStatusError) or error.status in _PASSING
+                if not passing or attempt == _ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(2**attempt / 2)
+            except (DigestMismatch, SizeMismatch):
+                partial.unlink(missing_ok=True)
+                raise
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.replace(target)
+
+    def _is_right(self, path: Path) -> bool:
+        verifier = Verifier(self.descriptor)
+        try:
+            _feed_file(verifier, path)
+            verifier.finish()
+        except BrowsermountError:
+            return False
+        return True
+
+    async def _fetch(self, partial: Path) -> None:
+        verifier = Verifier(self.descriptor)
+        have = partial.stat().st_size if partial.exists() else 0
+        if have >= self.descriptor.size:
+            have = 0  # whatever it is, it cannot be gone on with
+        headers = {"Range": f"bytes={have}-"} if have else None
+        response = await self.source.get_blob(self.descriptor, headers=headers)
+        if response.status == 206 and _starts_at(response.headers.get("content-range"), have):
+            _feed_file(verifier, partial)
+        elif response.status == 200:
+            have = 0
+        elif have:
+            await response.aclose()
+            partial.unlink()
+            await self._fetch(partial)
+            return
+        else:
+            await response.aclose()
+            raise self.source.failure(self.descriptor, response)
+        reported = 0
+        with partial.open("ab" if have else "wb") as file:
+            async for chunk in unstalled(response):
+                verifier.feed(chunk)
+                file.write(chunk)
+                if verifier.received - reported >= _STEP:
+                    reported = verifier.received
+                    self.report(reported)
+                    await asyncio.sleep(0)
+        if verifier.received < self.descriptor.size:
+            raise NetworkError(f"the connection broke while reading {response.url}")
+        verifier.finish()
+        self.report(self.descriptor.size)
+
+
+def _starts_at(content_range: str | None, offset: int) -> bool:
+    return content_range is None or content_range.startswith(f"bytes {offset}-")
+
+
+def _feed_file(verifier: Verifier, path: Path) -> None:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            verifier.feed(chunk)
+
+
+async def for_each_layer(
+    layers: Sequence[Descriptor], work: Callable[[int, Descriptor], Awaitable[T]]
+) -> list[T]:
+    """Do something with all layers, some at a time, and return the results in their order."""
+    slots = asyncio.Semaphore(PARALLEL_LAYERS)
+
+    async def one(index: int, layer: Descriptor) -> T:
+        async with slots:
+            return await work(index, layer)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(i, layer)) for i, layer in enumerate(layers)]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def copy_layers(
+    writer: LayoutWriter, source: Source, layers: Sequence[Descriptor], on_event: EventSink
+) -> None:
+    """Copy layers into a layout.
+
+    Raises:
+        BrowsermountError: One cannot be had, or is not what it should be.
+    """
+
+    async def copy(index: int, layer: Descriptor) -> None:
+        digest = str(layer.digest)
+
+        def report(current: int) -> None:
+            state = LayerState.READY if current == layer.size else LayerState.DOWNLOADING
+            on_event(LayerProgress(index, digest, state, current, layer.size))
+
+        await Copy(writer, source, layer, report).run()
+
+    await for_each_layer(layers, copy)

@@ -1,0 +1,105 @@
+"""The virtual machine, in a process of Node's that is told what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+from browsermount.cli.site import find_node, machine_files
+from browsermount.mount import Mount
+from browsermount.ninep.server import MSIZE
+from browsermount.sockets import serve
+
+_GRACE_SECONDS = 5.0
+
+
+class Machine:
+    """A machine that is starting, and once it is told to runs one container.
+
+    The container has our own standard input, output and error. The process of Node ends
+    with us, however we end.
+    """
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        frames: socket.socket,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._process = process
+        self._frames = frames
+        self._reader = reader
+        self._writer = writer
+        self._server: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def create(cls, memory_mib: int | None = None) -> Machine:
+        """Start the process: it gets the machine ready while we do something else.
+
+        Args:
+            memory_mib: The machine's memory; by default what the snapshot has. With another
+                it boots in the place of resuming.
+
+        Raises:
+            NotInstalled: Node or the machine's files are missing.
+        """
+        node, files = find_node(), machine_files()
+        frames, their_frames = socket.socketpair()
+        control, their_control = socket.socketpair()
+        descriptors = their_frames.fileno(), their_control.fileno()
+        arguments = ["--frames", descriptors[0], "--control", descriptors[1]]
+        arguments += ["--image", files.image, "--v86", files.v86, "--snapshot", files.snapshot]
+        if memory_mib is not None:
+            arguments += ["--memory", memory_mib]
+        with their_frames, their_control:
+            process = await asyncio.create_subprocess_exec(
+                node, files.runner, *map(str, arguments), pass_fds=descriptors
+            )
+        return cls(process, frames, *await asyncio.open_connection(sock=control))
+
+    async def start(self, mount: Mount, *, takes_input: bool, size: tuple[int, int] | None) -> None:
+        """Serve an image to the machine, and start the process that its config describes.
+
+        Args:
+            mount: The image, and how it is started.
+            takes_input: Whether our standard input is passed on; else it ends at once.
+            size: Columns and rows of the terminal.
+        """
+        reader, writer = await asyncio.open_connection(sock=self._frames, limit=2 * MSIZE)
+        self._server = asyncio.create_task(serve(mount.session(), reader, writer))
+        cols, rows = size or (None, None)
+        self._tell({"type": "start", "input": takes_input, "cols": cols, "rows": rows})
+
+    def resize(self, cols: int, rows: int) -> None:
+        """Say that the terminal's window has another size."""
+        self._tell({"type": "resize", "cols": cols, "rows": rows})
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the container's process."""
+        self._tell({"type": "signal", "signal": number})
+
+    async def messages(self) -> AsyncIterator[dict[str, Any]]:
+        """Iterate over what the process says, see web/vm/runner.mjs, until it ends."""
+        while line := await self._reader.readline():
+            yield json.loads(line)
+
+    async def close(self) -> None:
+        """End the process, at the latest after some seconds, and wait for its end."""
+        self._writer.close()
+        self._frames.close()
+        if self._server is not None:
+            self._server.cancel()
+        try:
+            await asyncio.wait_for(self._process.wait(), _GRACE_SECONDS)
+        except TimeoutError:
+            # For example it waits for somebody to read its output.
+            self._process.kill()
+            await self._process.wait()
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(json.dumps(message).encode() + b"\n")

@@ -1,0 +1,87 @@
+"""``browsermount 9p``: an image's tree for any 9P2000.L client."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+
+import click
+
+from browsermount.cli.images import (
+    Opening,
+    image_argument,
+    mounted,
+    opened,
+    opening_options,
+    run_async,
+)
+from browsermount.sockets import serve
+
+_MAX_PORT = 65535
+
+
+@click.command("9p")
+@image_argument
+@click.option(
+    "--listen",
+    required=True,
+    metavar="ADDRESS",
+    help="unix:PATH or tcp:HOST:PORT; tcp:PORT is for this machine only, port 0 takes any.",
+)
+@opening_options
+def command(opening: Opening, image: str, listen: str) -> None:
+    """Serve an image's tree by the protocol 9P2000.L, read only.
+
+    The tree has the directories rootfs, the merged layers, and config, how the image would be
+    started. A client that attaches with the name (aname) rootfs gets the merged layers alone.
+
+    There are no passwords: whoever reaches the address can read the image. A Linux client:
+
+    \b
+      browsermount 9p IMAGE --listen tcp:5640
+      mount -t 9p -o trans=tcp,port=5640,version=9p2000.L,cache=loose,aname=rootfs \\
+        127.0.0.1 /mnt
+    """
+    run_async(_serve(opening, image, listen))
+
+
+async def _serve(opening: Opening, image: str, listen: str) -> None:
+    kind, _, rest = listen.partition(":")
+    if kind not in ("unix", "tcp") or not rest:
+        raise click.UsageError(f"{listen!r} is neither unix:PATH nor tcp:HOST:PORT")
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with opened(image) as (source, fetcher):
+        mount = await mounted(source, fetcher, opening)
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(asyncio.CancelledError):
+                await serve(mount.session(), reader, writer)
+
+        if kind == "unix":
+            server = await asyncio.start_unix_server(accept, rest)
+            where = listen
+        else:
+            host, port = _address(rest)
+            server = await asyncio.start_server(accept, host, port)
+            name, port = server.sockets[0].getsockname()[:2]
+            where = f"tcp:{f'[{name}]' if ':' in name else name}:{port}"
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, ended.set)
+        click.echo(f"Serving {mount.image.reference} at {where}")
+        try:
+            await ended.wait()
+        finally:
+            server.close()
+            if kind == "unix":
+                with suppress(OSError):
+                    os.unlink(rest)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > _MAX_PORT:
+        raise click.UsageError(f"{port!r} is not a port")
+    return host.strip("[]") or "127.0.0.1", int(port)

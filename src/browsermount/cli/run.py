@@ -1,0 +1,242 @@
+"""``browsermount run``: an image in the terminal, in a virtual machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import click
+
+from browsermount.cli.images import (
+    Opening,
+    image_argument,
+    mounted,
+    opened,
+    opening_options,
+    run_async,
+)
+from browsermount.cli.machine import Machine
+from browsermount.cli.terminal import raw, window_size
+from browsermount.errors import BrowsermountError
+from browsermount.oci.platform import RUNNABLE
+from browsermount.runtime.spec import ProcessOptions
+
+_MIN_MEMORY_MIB = 128
+_MAX_MEMORY_MIB = 2047
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+_FORWARDED = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+_PATIENCE = 3
+"""So many of the signals that ask for an end are one too many, as for docker."""
+
+
+class MachineFailure(BrowsermountError):
+    """The virtual machine could not start the process, or broke down.
+
+    Args:
+        message: As for every error.
+        exit_code: Ours, as docker has them: 126, 127 or 125.
+    """
+
+    code = "machine"
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class _Streams:
+    """What the process has to do with our standard streams."""
+
+    terminal: bool
+    input: bool
+
+
+def _read_memory(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+)([bkmg]?)(?:i?b)?", value.lower())
+    if match is None:
+        raise click.BadParameter(f"{value!r} is not a size such as 512m or 1g", ctx, param)
+    mib = int(match[1]) * _UNITS[match[2]] >> 20
+    if not _MIN_MEMORY_MIB <= mib <= _MAX_MEMORY_MIB:
+        raise click.BadParameter(
+            f"{value} is not between {_MIN_MEMORY_MIB}m and {_MAX_MEMORY_MIB}m", ctx, param
+        )
+    return mib
+
+
+@click.command(
+    "run", context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False}
+)
+@click.option("-i", "--interactive", is_flag=True, help="Pass on what is typed.")
+@click.option("-t", "--tty", is_flag=True, help="Give the process a terminal.")
+@click.option(
+    "-e",
+    "--env",
+    "environment",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="Set a variable; without a value, to what it is here.",
+)
+@click.option("-u", "--user", metavar="USER[:GROUP]", help="Run as this user, by name or number.")
+@click.option("-w", "--workdir", metavar="DIR", help="Start in this directory of the image.")
+@click.option("--entrypoint", metavar="PROGRAM", help="Run this in the place of the image's own.")
+@click.option("--hostname", metavar="NAME", help="The container's host name.")
+@click.option(
+    "-m",
+    "--memory",
+    metavar="SIZE",
+    callback=_read_memory,
+    help="The machine's memory, such as 1g; default: 512m, which starts fastest.",
+)
+@opening_options
+@image_argument
+@click.argument("arguments", metavar="[ARG]...", nargs=-1, type=click.UNPROCESSED)
+def command(
+    opening: Opening,
+    image: str,
+    arguments: tuple[str, ...],
+    interactive: bool,
+    tty: bool,
+    environment: tuple[str, ...],
+    user: str | None,
+    workdir: str | None,
+    entrypoint: str | None,
+    hostname: str | None,
+    memory: int | None,
+) -> int:
+    """Run a program in an image, in a virtual machine with an emulated CPU.
+
+    ARG... is what to run in the place of the image's own command. Options for us stand before
+    IMAGE. For a shell, give -it. Without -t, standard output and error are separate, and
+    standard input is passed on where it is a pipe or a file.
+
+    The exit code is the process's, or 128 and the number of the signal that ended it; 125 where
+    we have failed, 126 and 127 where the program cannot be run or is not there.
+    """
+    streams = _streams(interactive, tty)
+    options = ProcessOptions(
+        entrypoint=None if entrypoint is None else tuple(filter(None, (entrypoint,))),
+        args=arguments or None,
+        env=tuple(_environment(environment)),
+        user=user,
+        working_dir=workdir,
+        terminal=tty,
+        **({} if hostname is None else {"hostname": hostname}),
+    )
+    return run_async(_run(opening, image, options, streams, memory))
+
+
+def _streams(interactive: bool, tty: bool) -> _Streams:
+    typed = sys.stdin is not None and sys.stdin.isatty()
+    if interactive and tty and not typed:
+        raise click.UsageError("the input device is not a terminal: leave out -t, or -i")
+    return _Streams(tty, interactive or not (tty or typed))
+
+
+def _environment(given: tuple[str, ...]) -> Iterator[str]:
+    for text in given:
+        if text.startswith("="):
+            raise click.UsageError(f"{text!r} is not a variable: it has no name")
+        if "=" in text:
+            yield text
+        elif text in os.environ:
+            yield f"{text}={os.environ[text]}"
+
+
+async def _run(
+    opening: Opening, image: str, options: ProcessOptions, streams: _Streams, memory: int | None
+) -> int:
+    signals = _Signals()
+    with signals.caught():
+        machine = await Machine.create(memory)
+        try:
+            async with opened(image) as (source, fetcher):
+                mount = await mounted(source, fetcher, opening, default=RUNNABLE, options=options)
+                size = window_size() if streams.terminal else None
+                await machine.start(mount, takes_input=streams.input, size=size)
+                return await _follow(machine, signals, streams)
+        except asyncio.CancelledError:
+            if signals.ended_by is None:
+                raise
+            return 128 + signals.ended_by
+        finally:
+            await machine.close()
+
+
+async def _follow(machine: Machine, signals: _Signals, streams: _Streams) -> int:
+    """Do what the machine's messages ask for, until the process has ended."""
+    with raw() as set_raw:
+        async for message in machine.messages():
+            if message["type"] == "stage" and message["stage"] == "started":
+                if streams.terminal and streams.input:
+                    set_raw()
+                signals.forward_to(machine, terminal=streams.terminal)
+            elif message["type"] == "exit":
+                code: int = message["code"]
+                return code
+            elif message["type"] == "error":
+                raise MachineFailure(message["message"], message["code"])
+            elif message["type"] == "closed":
+                return 128 + signal.SIGPIPE
+    raise MachineFailure("the virtual machine has gone away", 125)
+
+
+class _Signals:
+    """Signals end us until the container's process is there; then they are for that."""
+
+    def __init__(self) -> None:
+        self.ended_by: int | None = None
+        self._machine: Machine | None = None
+        self._endings = 0
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Deal with signals until the context ends; what is ignored already stays so."""
+        self._task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        caught = [number for number in _FORWARDED if signal.getsignal(number) != signal.SIG_IGN]
+        for number in caught:
+            loop.add_signal_handler(number, self._receive, number)
+        try:
+            yield
+        finally:
+            for number in (*caught, signal.SIGWINCH):
+                loop.remove_signal_handler(number)
+
+    def forward_to(self, machine: Machine, *, terminal: bool) -> None:
+        """From now on, pass signals on."""
+        self._machine = machine
+        if terminal:
+            # The window may have changed its size while the machine was starting.
+            self._resize()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, self._resize)
+
+    def _receive(self, number: int) -> None:
+        self._endings += number in _ENDING
+        if self._machine is not None and self._endings < _PATIENCE:
+            self._machine.signal(number)
+        elif self._task is not None:
+            self.ended_by = number
+            self._task.cancel()
+
+    def _resize(self) -> None:
+        size = window_size()
+        if self._machine is not None and size is not None:
+            self._machine.resize(*size)

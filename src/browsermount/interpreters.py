@@ -1,0 +1,168 @@
+"""Programs that translate other processors' programs in the machine: QEMU's user mode.
+
+The machine is a 32-bit x86 one. For an image of another platform, its kernel
+hands each program to an interpreter, which is a file of the 9P tree: in
+``/interpreters``, under the processor's name. The files are stored beside the
+machine's, compressed with zstd, and are fetched only for images that need one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from urllib.parse import urljoin
+
+from browsermount.blobs.store import Store
+from browsermount.blobs.verify import verify
+from browsermount.errors import DigestMismatch, HttpStatusError, SizeMismatch
+from browsermount.fetch import Fetcher, read_all
+from browsermount.layers.compression import Zstd
+from browsermount.oci.descriptor import Descriptor
+from browsermount.oci.platform import Platform
+from browsermount.oci.variant import normalize
+from browsermount.rootfs.tree import Tree
+
+DIRECTORY = b"interpreters"
+"""Where the interpreters are in the 9P tree; tools/vm/init/interpreters.c has it, too."""
+
+_TABLE = "interpreters.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """One program for the machine.
+
+    Attributes:
+        processor: Whose programs it runs, in the terms of uname(1), such as ``x86_64``.
+        path: Its file, relative to the directory of the interpreters.
+        descriptor: Of the file as it is stored; its platform is the one that images have.
+    """
+
+    processor: str
+    path: str
+    descriptor: Descriptor
+
+
+def _load_table() -> tuple[Interpreter, ...]:
+    document = json.loads(files("browsermount").joinpath(_TABLE).read_text("utf-8"))
+    return tuple(
+        Interpreter(
+            processor=entry["processor"],
+            path=entry["path"],
+            descriptor=Descriptor.from_document(entry, _TABLE),
+        )
+        for entry in document["interpreters"]
+    )
+
+
+# Read at once: a memory snapshot of Python has no files of the package.
+INTERPRETERS = _load_table()
+"""All interpreters that there are."""
+
+
+def interpreter_for(platform: Platform) -> Interpreter | None:
+    """Return what an image of ``platform`` needs; None where it runs as it is."""
+    architecture, _ = normalize(platform.architecture, platform.variant)
+    for interpreter in INTERPRETERS:
+        wanted = interpreter.descriptor.platform
+        if wanted is not None and wanted.architecture == architecture:
+            return interpreter
+    return None
+
+
+async def fetch(interpreter: Interpreter, fetcher: Fetcher, base: str, store: Store) -> bytes:
+    """Fetch, verify and unpack an interpreter.
+
+    Args:
+        interpreter: Which one.
+        fetcher: How bytes are fetched.
+        base: The URL of the directory of the interpreters, with a slash at the end.
+        store: Where it is kept.
+
+    Raises:
+        FetchError: It cannot be had.
+        SizeMismatch, DigestMismatch: It is not the one that this version was made with.
+    """
+    descriptor = interpreter.descriptor
+    key = f"{descriptor.digest.algorithm}-{descriptor.digest.encoded}.interpreter"
+    data = await store.load(key)
+    if data is not None:
+        try:
+            return _unpack(verify(data, descriptor))
+        except (SizeMismatch, DigestMismatch):
+            await store.remove(key)
+    url = urljoin(base, interpreter.path)
+    response = await fetcher.get(url)
+    if response.status != 200:
+        await response.aclose()
+        raise HttpStatusError(
+            response.status,
+            url,
+            hint="This file is a part of browsermount, needed for images of "
+            f"{interpreter.descriptor.platform}: build or copy the site completely.",
+        )
+    data = verify(await read_all(response, descriptor.size + 1), descriptor)
+    await store.save(key, data)
+    return _unpack(data)
+
+
+def _unpack(data: bytes) -> bytes:
+    return b"".join(Zstd().feed(data))
+
+
+class Interpreters:
+    """Puts the interpreter that an image needs into its tree.
+
+    Args:
+        fetcher: How bytes are fetched.
+        base: The URL of the directory of the interpreters, with a slash at the end.
+        store: Where they are kept; by default in memory.
+    """
+
+    def __init__(self, fetcher: Fetcher, base: str, store: Store | None = None) -> None:
+        self._fetcher = fetcher
+        self._base = base
+        self._store = store or Store()
+        self._tasks: dict[str, asyncio.Task[bytes]] = {}
+
+    def start(self, platform: Platform) -> None:
+        """Begin to fetch what an image of ``platform`` needs, if anything.
+
+        As soon as the platform is known: the layers come at the same time.
+        """
+        interpreter = interpreter_for(platform)
+        if interpreter is not None:
+            self._start(interpreter)
+
+    async def install(self, tree: Tree, platform: Platform) -> None:
+        """Add what an image of ``platform`` needs to its 9P tree.
+
+        Raises:
+            FetchError, SizeMismatch, DigestMismatch: As :func:`fetch`.
+        """
+        interpreter = interpreter_for(platform)
+        if interpreter is None:
+            return
+        try:
+            program = await self._start(interpreter)
+        except BaseException:
+            self._tasks.pop(interpreter.processor, None)
+            raise
+        directory = tree.new_directory()
+        directory.link(interpreter.processor.encode(), tree.new_file(program, mode=0o755))
+        tree.root.link(DIRECTORY, directory)
+
+    def close(self) -> None:
+        """Give up what is still being fetched."""
+        for task in self._tasks.values():
+            task.cancel()
+        self._tasks.clear()
+
+    def _start(self, interpreter: Interpreter) -> asyncio.Task[bytes]:
+        task = self._tasks.get(interpreter.processor)
+        if task is None:
+            task = asyncio.ensure_future(fetch(interpreter, self._fetcher, self._base, self._store))
+            self._tasks[interpreter.processor] = task
+        return task

@@ -1,0 +1,263 @@
+"""What is known of a layer once it has been read: its members, and where their content is."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import zlib
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from itertools import accumulate, pairwise
+from typing import Literal
+
+from browsermount.layers.entry import Entry, FileType, Segment
+from browsermount.layers.span import OWN_ALGORITHM, Codec, Over, Span
+from browsermount.oci.digest import Digest
+
+Stored = Literal["blob", "plain"]
+
+VERSION = 1
+"""Version of the form that :meth:`LayerIndex.to_bytes` gives."""
+
+_MAGIC = b"bmindex"
+_CHECKSUM_SIZE = 16
+_TYPES = (None, *FileType)
+_ALGORITHMS = (OWN_ALGORITHM, "sha256", "sha384", "sha512")
+_OVERS: tuple[Over, ...] = ("plain", "blob")
+_STORED: tuple[Stored, ...] = ("blob", "plain")
+_SECOND = 1_000_000_000
+
+
+class LayerKind(IntEnum):
+    """The forms in which layers are stored."""
+
+    TAR = 0
+    GZIP = 1
+    ZSTD = 2
+    ESTARGZ = 3
+    ZSTD_CHUNKED = 4
+
+
+class UnusableIndex(ValueError):
+    """The bytes are not an index, or are one of another version, or were damaged."""
+
+
+@dataclass(slots=True)
+class LayerIndex:
+    """The members of a layer and where their content is.
+
+    Attributes:
+        kind: How the layer is stored.
+        entries: The members in their order.
+        spans: Where the plain stream is to be had from, by ``stream_offset``. Not all of
+            the stream may be in one: only what members need.
+        stored: What spans point into: the blob, or the plain stream, which then has to be
+            kept, because the blob cannot be entered in the middle.
+        from_toc: Whether this comes from the layer's own table of contents, and not from
+            reading all of it. If it does not although ``kind`` has such a table, the
+            manifest does not vouch for the table.
+        prefetch: How many bytes from the blob's start hold the files that its maker thought
+            to be needed first; 0 where nothing is known of that.
+    """
+
+    kind: LayerKind
+    entries: list[Entry] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    stored: Stored = "blob"
+    from_toc: bool = False
+    prefetch: int = 0
+
+    def to_bytes(self) -> bytes:
+        """Return the index in a compact form for a cache."""
+        writer = _Writer()
+        flags = [self.kind, _STORED.index(self.stored), self.from_toc, self.prefetch]
+        writer.numbers(flags)
+        _write_entries(writer, self.entries)
+        _write_spans(writer, self.spans)
+        body = _MAGIC + bytes([VERSION]) + writer.finish()
+        return body + hashlib.blake2b(body, digest_size=_CHECKSUM_SIZE).digest()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> LayerIndex:
+        """Read what :meth:`to_bytes` gave.
+
+        Raises:
+            UnusableIndex: See there; the layer has to be read once more.
+        """
+        start = len(_MAGIC) + 1
+        if len(data) < start + _CHECKSUM_SIZE or data[:start] != _MAGIC + bytes([VERSION]):
+            raise UnusableIndex("not an index, or one of another version")
+        body, checksum = data[:-_CHECKSUM_SIZE], data[-_CHECKSUM_SIZE:]
+        if hashlib.blake2b(body, digest_size=_CHECKSUM_SIZE).digest() != checksum:
+            raise UnusableIndex("the index is damaged")
+        reader = _Reader(body, start)
+        kind, stored, from_toc, prefetch = reader.numbers()
+        return cls(
+            LayerKind(kind),
+            _read_entries(reader),
+            _read_spans(reader),
+            _STORED[stored],
+            bool(from_toc),
+            prefetch,
+        )
+
+
+def _write_entries(writer: _Writer, entries: Sequence[Entry]) -> None:
+    # By columns: these compress well, and whole columns are fast to write and read.
+    writer.numbers(0 if e.type is None else e.type >> 12 for e in entries)
+    writer.numbers(e.mode for e in entries)
+    writer.numbers(e.uid for e in entries)
+    writer.numbers(e.gid for e in entries)
+    writer.numbers(e.mtime_ns // _SECOND for e in entries)
+    writer.numbers(e.mtime_ns % _SECOND for e in entries)
+    writer.numbers(e.size for e in entries)
+    writer.numbers(e.rdev[0] << 20 | e.rdev[1] for e in entries)
+    writer.strings([e.name for e in entries])
+    writer.strings([e.link for e in entries])
+    writer.numbers(len(e.segments) for e in entries)
+    segments = [segment for e in entries for segment in e.segments]
+    writer.numbers(s.file_offset for s in segments)
+    writer.rising(s.stream_offset for s in segments)
+    writer.numbers(s.size for s in segments)
+    writer.numbers(len(e.xattrs) for e in entries)
+    writer.strings([name for e in entries for name in e.xattrs])
+    writer.strings([value for e in entries for value in e.xattrs.values()])
+
+
+def _read_entries(reader: _Reader) -> list[Entry]:
+    types = {0 if t is None else t >> 12: t for t in _TYPES}
+    columns = [reader.numbers() for _ in range(8)]
+    names, links = reader.strings(), reader.strings()
+    counts = reader.numbers()
+    segments = list(map(Segment, reader.numbers(), reader.rising(), reader.numbers()))
+    xattr_counts = reader.numbers()
+    xattrs = list(zip(reader.strings(), reader.strings(), strict=True))
+    entries = []
+    segment = xattr = 0
+    for type_, mode, uid, gid, seconds, rest, size, rdev, name, link, count, xattr_count in zip(
+        *columns, names, links, counts, xattr_counts, strict=True
+    ):
+        entries.append(
+            Entry(
+                name,
+                types[type_],
+                mode,
+                uid,
+                gid,
+                seconds * _SECOND + rest,
+                size,
+                link,
+                (rdev >> 20, rdev & 0xFFFFF),
+                dict(xattrs[xattr : xattr + xattr_count]) if xattr_count else {},
+                tuple(segments[segment : segment + count]) if count else (),
+            )
+        )
+        segment += count
+        xattr += xattr_count
+    return entries
+
+
+def _write_spans(writer: _Writer, spans: Sequence[Span]) -> None:
+    writer.rising(s.stream_offset for s in spans)
+    writer.numbers(s.size for s in spans)
+    writer.rising(s.blob_offset for s in spans)
+    writer.numbers(s.blob_size for s in spans)
+    writer.numbers(s.codec for s in spans)
+    writer.numbers(s.skip for s in spans)
+    writer.numbers(s.bits for s in spans)
+    writer.numbers(_OVERS.index(s.over) for s in spans)
+    writer.numbers(_ALGORITHMS.index(s.digest.algorithm) for s in spans)
+    writer.strings([bytes.fromhex(s.digest.encoded) for s in spans], compress=False)
+    writer.strings([s.packed_window for s in spans], compress=False)
+
+
+def _read_spans(reader: _Reader) -> list[Span]:
+    stream_offsets, sizes = reader.rising(), reader.numbers()
+    blob_offsets, blob_sizes = reader.rising(), reader.numbers()
+    codecs = map(list(Codec).__getitem__, reader.numbers())
+    skips, bits = reader.numbers(), reader.numbers()
+    overs = map(_OVERS.__getitem__, reader.numbers())
+    algorithms = map(_ALGORITHMS.__getitem__, reader.numbers())
+    digests = map(Digest, algorithms, map(bytes.hex, reader.strings()))
+    return list(
+        map(
+            Span,
+            stream_offsets,
+            sizes,
+            blob_offsets,
+            blob_sizes,
+            codecs,
+            digests,
+            overs,
+            skips,
+            bits,
+            reader.strings(),
+        )
+    )
+
+
+class _Writer:
+    """Writes columns one after the other, each with its length in front."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def numbers(self, values: Iterable[int]) -> None:
+        """Write signed numbers of 64 bits."""
+        self.block(_little(array("q", values)).tobytes())
+
+    def rising(self, values: Iterable[int]) -> None:
+        """Write numbers that mostly rise."""
+        self.numbers(b - a for a, b in pairwise([0, *values]))
+
+    def strings(self, values: Sequence[bytes], *, compress: bool = True) -> None:
+        """Write strings of bytes."""
+        self.numbers(map(len, values))
+        self.block(b"".join(values), compress=compress)
+
+    def block(self, data: bytes, *, compress: bool = True) -> None:
+        """Write bytes."""
+        packed = zlib.compress(data, 3) if compress else data
+        self._parts += [bytes([compress]), len(packed).to_bytes(8, "little"), packed]
+
+    def finish(self) -> bytes:
+        """Return all that was written."""
+        return b"".join(self._parts)
+
+
+class _Reader:
+    """Reads what :class:`_Writer` wrote; the checksum has been found right."""
+
+    def __init__(self, data: bytes, position: int) -> None:
+        self._data = memoryview(data)
+        self._position = position
+
+    def numbers(self) -> array[int]:
+        values = array("q")
+        values.frombytes(self.block())
+        return _little(values)
+
+    def rising(self) -> list[int]:
+        return list(accumulate(self.numbers()))
+
+    def strings(self) -> list[bytes]:
+        ends = list(accumulate(self.numbers(), initial=0))
+        data = bytes(self.block())
+        return [data[start:end] for start, end in pairwise(ends)]
+
+    def block(self) -> bytes | memoryview:
+        start = self._position + 9
+        end = start + int.from_bytes(self._data[self._position + 1 : start], "little")
+        packed = self._data[start:end]
+        compressed = self._data[self._position]
+        self._position = end
+        return zlib.decompress(packed) if compressed else packed
+
+
+def _little(values: array[int]) -> array[int]:
+    """Turn numbers from or to little-endian order, in place."""
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values

@@ -1,0 +1,42 @@
+"""Images on this machine: layout directories and archives, as sources like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from browsermount.errors import ImageNotFound
+from browsermount.local.archive import ArchiveFetcher
+from browsermount.local.files import FileFetcher
+from browsermount.oci.layout import LayoutSource
+from browsermount.reference import LayoutReference
+
+
+@contextmanager
+def open_local(path: Path, name: str | None = None) -> Iterator[LayoutSource]:
+    """Open an image that is a file or directory, for as long as the context lasts.
+
+    Args:
+        path: The directory of an OCI image layout, an OCI archive, or what ``docker save`` wrote.
+        name: Which of several images is meant.
+
+    Raises:
+        ImageNotFound: There is no such thing.
+        InvalidImage: An archive is damaged.
+        NetworkError: An archive cannot be read.
+    """
+    reference = LayoutReference(url=path.absolute().as_uri() + "/", name=name)
+    if path.is_dir():
+        yield LayoutSource(FileFetcher(), reference)
+    elif path.exists():
+        fetcher = ArchiveFetcher(path)
+        try:
+            yield LayoutSource(fetcher, reference)
+        finally:
+            fetcher.close()
+    else:
+        raise ImageNotFound(
+            f"there is no file or directory {path}",
+            hint="Give a layout directory, an archive, a URL or a registry's name of an image.",
+        )

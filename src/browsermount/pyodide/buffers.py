@@ -1,0 +1,32 @@
+"""Buffers in JavaScript's memory, outside Python's heap.
+
+WebAssembly memory never shrinks and ends at 4 GiB, and what is in it counts
+against every growth; buffers of their own have none of these troubles.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import js
+from pyodide.ffi import to_js
+
+
+class JsBuffer:
+    """A :class:`browsermount.blobs.buffers.Buffer` in a ``Uint8Array``."""
+
+    __slots__ = ("_array", "size")
+
+    def __init__(self, data: bytes) -> None:
+        self._array: Any = to_js(data)
+        self.size = len(data)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from ``offset``; fewer only at the end."""
+        result: bytes = self._array.subarray(offset, offset + size).to_bytes()
+        return result
+
+
+def new_array(size: int) -> Any:
+    """Return a ``Uint8Array`` of ``size`` zeros."""
+    return js.Uint8Array.new(size)

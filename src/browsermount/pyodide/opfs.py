@@ -1,0 +1,155 @@
+"""Files in the origin private file system of the browser.
+
+File System standard, https://fs.spec.whatwg.org/: only workers get handles that read and
+write at once.  Tabs of one origin share the files, and take turns by a lock of the Web
+Locks API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import js
+from pyodide.ffi import JsException, create_once_callable, to_js
+
+from browsermount.blobs.files import File, Files, NoRoom
+
+_DIRECTORY = "browsermount"
+_LOCK = "browsermount-store"
+
+SHARE = 0.6
+"""How much of what the browser lets us use is used at most."""
+
+
+def _options(**values: Any) -> Any:
+    return to_js(values, dict_converter=js.Object.fromEntries)
+
+
+class OpfsFile:
+    """A :class:`browsermount.blobs.files.File` on a ``FileSystemSyncAccessHandle``."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from ``offset``."""
+        array = js.Uint8Array.new(size)
+        count = self._handle.read(array, _options(at=offset))
+        result: bytes = array.subarray(0, count).to_bytes()
+        return result
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write bytes at ``offset``; see :meth:`browsermount.blobs.files.File.write`."""
+        try:
+            written = self._handle.write(to_js(data), _options(at=offset))
+        except JsException as error:
+            raise NoRoom(str(error)) from error
+        if written != len(data):
+            raise NoRoom(f"only {written} of {len(data)} bytes were written")
+
+    def close(self) -> None:
+        """Let the file go, so that it can be removed."""
+        self._handle.close()
+
+
+class OpfsFiles:
+    """A :class:`browsermount.blobs.files.Files` in a directory of the origin's private files.
+
+    Args:
+        directory: A ``FileSystemDirectoryHandle``.
+    """
+
+    def __init__(self, directory: Any) -> None:
+        self._directory = directory
+
+    async def open(self, name: str) -> File:
+        """Open a file; see :meth:`browsermount.blobs.files.Files.open`."""
+        try:
+            handle = await self._directory.getFileHandle(name, _options(create=True))
+            # Where the mode is not known it is ignored, and another tab that has the file open
+            # keeps us out.
+            mode = _options(mode="readwrite-unsafe")
+            return OpfsFile(await handle.createSyncAccessHandle(mode))
+        except JsException as error:
+            raise NoRoom(str(error)) from error
+
+    async def read(self, name: str) -> bytes | None:
+        """Return a whole file, or None where there is none."""
+        try:
+            handle = await self._directory.getFileHandle(name)
+            file = await handle.getFile()
+            buffer = await file.arrayBuffer()
+        except JsException:
+            return None
+        result: bytes = buffer.to_bytes()
+        return result
+
+    async def replace(self, name: str, data: bytes) -> None:
+        """Write a whole file; others see the old or the new one, never a part."""
+        try:
+            handle = await self._directory.getFileHandle(name, _options(create=True))
+            writable = await handle.createWritable()
+            await writable.write(to_js(data))
+            await writable.close()
+        except JsException as error:
+            raise NoRoom(str(error)) from error
+
+    async def remove(self, name: str) -> bool:
+        """Remove a file; False when a tab has it open."""
+        try:
+            await self._directory.removeEntry(name)
+        except JsException as error:
+            return str(getattr(error, "name", "")) == "NotFoundError"
+        return True
+
+    async def names(self) -> list[str]:
+        """Return the names of all files."""
+        try:
+            keys = self._directory.keys()
+            return [str(name) async for name in keys]
+        except JsException:
+            return []
+
+    @asynccontextmanager
+    async def lock(self) -> AsyncIterator[None]:
+        """Keep other tabs out; held for moments only."""
+        entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        resolvers = js.Promise.withResolvers()
+
+        def granted(_lock: Any) -> Any:
+            if not entered.done():
+                entered.set_result(None)
+            return resolvers.promise
+
+        held = js.navigator.locks.request(_LOCK, create_once_callable(granted))
+        try:
+            await entered
+            yield
+        finally:
+            resolvers.resolve(None)
+            await held
+
+
+async def open_files() -> tuple[Files, int] | None:
+    """Return the origin's private files and how many bytes may be kept in them.
+
+    None where the browser has none for us, as in some private windows.
+    """
+    try:
+        storage = js.navigator.storage
+        root = await storage.getDirectory()
+        directory = await root.getDirectoryHandle(_DIRECTORY, _options(create=True))
+        estimate = await storage.estimate()
+        files = OpfsFiles(directory)
+        # Made and removed once: some browsers have the directory, but not these handles.
+        probe = await files.open(f"probe-{js.crypto.randomUUID()}")
+        probe.close()
+    except (JsException, AttributeError, NoRoom):
+        return None
+    for name in await files.names():
+        if name.startswith("probe-"):
+            await files.remove(name)
+    return files, int(estimate.quota * SHARE)

@@ -1,0 +1,1 @@
+"""Layers' decompressed streams: opened once, then read as the guest asks for them."""

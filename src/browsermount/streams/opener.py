@@ -1,0 +1,298 @@
+"""Opening layers, each in the laziest way that its form and what is held allow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from time import monotonic
+
+from browsermount.blobs.buffers import Buffer, BufferCache
+from browsermount.blobs.remote import RangesIgnored, RemoteBlob
+from browsermount.blobs.store import Store, StoredBlob
+from browsermount.blobs.verify import Verifier
+from browsermount.errors import DigestMismatch, InvalidLayer, SizeMismatch, StorageFull
+from browsermount.events import EventSink, LayerProgress, LayerState, Notice
+from browsermount.layers.index import LayerIndex, LayerKind, UnusableIndex
+from browsermount.layers.indexer import LayerIndexer
+from browsermount.layers.lazy import open_index
+from browsermount.layers.span import Span
+from browsermount.oci.descriptor import Descriptor
+from browsermount.oci.image import Source
+from browsermount.streams.stream import LayerStream
+from browsermount.streams.traffic import Traffic
+
+PARALLEL_LAYERS = 3
+"""How many layers are fetched whole at once, as by docker."""
+
+KEPT_LIMIT = 512 << 20
+"""Bytes of layers that may stay in memory because there is no other place for them."""
+
+_PROGRESS_STEP = 1 << 18
+"""Bytes of a layer between two progress events."""
+
+_REPORT_SECONDS = 0.25
+"""Seconds between two events about a layer that comes bit by bit."""
+
+_READ_STEP = 1 << 20
+"""Bytes that are read at once from a blob that is held already."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """Spans that nothing but memory has room for, and their size together."""
+
+    buffers: dict[int, Buffer]
+    size: int = 0
+
+
+class LayerOpener:
+    """Opens the layers of one image.
+
+    Args:
+        source: Where the blobs are.
+        store: What is held of them.
+        cache: Where decompressed spans go.
+        traffic: The requests of the image.
+        on_event: Is called with progress events.
+        allow_unverified: Whether a table of contents is believed that the manifest has no
+            digest of.
+        sleep: Waits for some seconds.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        store: Store,
+        cache: BufferCache,
+        traffic: Traffic,
+        on_event: EventSink,
+        *,
+        allow_unverified: bool = False,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._cache = cache
+        self._traffic = traffic
+        self._on_event = on_event
+        self._allow_unverified = allow_unverified
+        self._sleep = sleep
+        self._slots = asyncio.Semaphore(PARALLEL_LAYERS)
+
+    async def open(self, number: int, descriptor: Descriptor) -> LayerStream:
+        """Open a layer.
+
+        Args:
+            number: Its place in the image, for the events.
+            descriptor: Which blob it is.
+
+        Raises:
+            BrowsermountError: It cannot be had, or is not what it should be.
+        """
+        remote = RemoteBlob(
+            self._source,
+            descriptor,
+            on_trouble=self._traffic.retrying,
+            on_bytes=self._traffic.received,
+            sleep=self._sleep,
+        )
+        self._report(number, descriptor, LayerState.WAITING, 0)
+        index = await self._known_index(descriptor)
+        if index is None:
+            index = await self._index_from_toc(number, descriptor, remote)
+        if index is not None:
+            stream = await self._stream(number, descriptor, remote, index, {})
+            # Where the blob cannot be entered in the middle, all of it has to be held.
+            if index.stored == "blob" or stream.complete:
+                self.report_held(number, descriptor, stream)
+                return stream
+        async with self._slots:
+            index, kept = await self._read_whole(number, descriptor, remote)
+        return await self._stream(number, descriptor, remote, index, kept)
+
+    def report_held(self, number: int, descriptor: Descriptor, stream: LayerStream) -> None:
+        """Say how much of an open layer is held."""
+        if stream.complete:
+            self._report(number, descriptor, LayerState.EXISTS, descriptor.size)
+        else:
+            self._report(number, descriptor, LayerState.LAZY, stream.held)
+
+    def _report(self, number: int, descriptor: Descriptor, state: LayerState, current: int) -> None:
+        digest = str(descriptor.digest)
+        self._on_event(LayerProgress(number, digest, state, current, descriptor.size))
+
+    async def _stream(
+        self,
+        number: int,
+        descriptor: Descriptor,
+        remote: RemoteBlob,
+        index: LayerIndex,
+        kept: dict[int, Buffer],
+    ) -> LayerStream:
+        held = await self._store.open(_key(descriptor, index.stored))
+        reported = monotonic()
+
+        def on_held() -> None:
+            nonlocal reported
+            if monotonic() - reported >= _REPORT_SECONDS:
+                reported = monotonic()
+                self._report(number, descriptor, LayerState.LAZY, held.ranges.total)
+
+        return LayerStream(
+            str(descriptor.digest),
+            index,
+            held,
+            remote if index.stored == "blob" else None,
+            cache=self._cache,
+            traffic=self._traffic,
+            kept=kept,
+            on_held=on_held,
+        )
+
+    async def _known_index(self, descriptor: Descriptor) -> LayerIndex | None:
+        """Return the index that an earlier visit has made, if it is held."""
+        key = _key(descriptor, "index")
+        data = await self._store.load(key)
+        if data is None:
+            return None
+        try:
+            return LayerIndex.from_bytes(data)
+        except UnusableIndex:
+            await self._store.remove(key)
+            return None
+
+    async def _index_from_toc(
+        self, number: int, descriptor: Descriptor, remote: RemoteBlob
+    ) -> LayerIndex | None:
+        """Return the index that the layer itself brings, or None when it has to be read whole."""
+        try:
+            index = await open_index(
+                descriptor, remote.read, allow_unverified=self._allow_unverified
+            )
+        except RangesIgnored:
+            self._say(number, descriptor, "the server takes no notice of ranges")
+            return None
+        except (InvalidLayer, DigestMismatch) as error:
+            self._say(number, descriptor, f"its table of contents is of no use: {error.message}")
+            return None
+        if index is not None:
+            await self._store.save(_key(descriptor, "index"), index.to_bytes())
+        return index
+
+    def _say(self, number: int, descriptor: Descriptor, why: str) -> None:
+        self._on_event(
+            Notice(f"layer {number + 1} ({str(descriptor.digest)[:19]}) is fetched whole: {why}")
+        )
+
+    async def _read_whole(
+        self, number: int, descriptor: Descriptor, remote: RemoteBlob
+    ) -> tuple[LayerIndex, dict[int, Buffer]]:
+        """Read the whole blob once, verify it, and learn where everything is in it."""
+        await self._store.reserve(descriptor.size)
+        held = await self._store.open(_key(descriptor, "blob"))
+        if held.covers(0, descriptor.size):
+            try:
+                return await self._index(number, descriptor, _pieces(held, descriptor.size), None)
+            except (DigestMismatch, SizeMismatch, InvalidLayer):
+                await self._store.discard(_key(descriptor, "blob"))
+        try:
+            return await self._index_remote(number, descriptor, remote)
+        except DigestMismatch:
+            if not remote.resumed:
+                raise
+            # The blob may have been replaced between two parts of it: once more from its start.
+            return await self._index_remote(number, descriptor, remote)
+
+    async def _index_remote(
+        self, number: int, descriptor: Descriptor, remote: RemoteBlob
+    ) -> tuple[LayerIndex, dict[int, Buffer]]:
+        held = await self._store.open(_key(descriptor, "blob"))
+        self._report(number, descriptor, LayerState.DOWNLOADING, 0)
+        try:
+            async with aclosing(remote.stream(0, descriptor.size)) as chunks:
+                return await self._index(number, descriptor, chunks, held)
+        except BaseException:
+            # None of it was verified.
+            await self._store.discard(_key(descriptor, "blob"))
+            await self._store.discard(_key(descriptor, "plain"))
+            raise
+
+    async def _index(
+        self,
+        number: int,
+        descriptor: Descriptor,
+        chunks: AsyncIterator[bytes],
+        held: StoredBlob | None,
+    ) -> tuple[LayerIndex, dict[int, Buffer]]:
+        """Index a blob that comes in chunks; keep it in ``held`` unless it is there already."""
+        digest = str(descriptor.digest)
+        plain = await self._store.open(_key(descriptor, "plain"))
+        kept = _Kept({})
+        taken = 0
+
+        def take(span: Span, data: bytes) -> None:
+            nonlocal taken
+            if indexer.stored == "plain" and not plain.write(span.blob_offset, data):
+                self._keep(kept, taken, data)
+            else:
+                self._cache.put((digest, taken), data)
+            taken += 1
+
+        indexer = LayerIndexer(take)
+        verifier = Verifier(descriptor)
+        reported = 0
+        damage: InvalidLayer | None = None
+        async for chunk in chunks:
+            verifier.feed(chunk)
+            if damage is None:
+                try:
+                    indexer.feed(chunk)
+                except InvalidLayer as error:
+                    # If it is not even the right blob, that is the better thing to say.
+                    damage = error
+            if held is not None and indexer.stored != "plain":
+                held.write(verifier.received - len(chunk), chunk)
+            if verifier.received - reported >= _PROGRESS_STEP:
+                reported = verifier.received
+                self._report(number, descriptor, LayerState.DOWNLOADING, reported)
+                # Chunks that are there already must not keep everything else waiting.
+                await asyncio.sleep(0)
+        verifier.finish()
+        if damage is not None:
+            raise damage
+        self._report(number, descriptor, LayerState.VERIFYING, descriptor.size)
+        index = indexer.close()
+        if index.stored == "plain":
+            await self._store.discard(_key(descriptor, "blob"))
+        else:
+            await self._store.discard(_key(descriptor, "plain"))
+        await self._store.save(_key(descriptor, "index"), index.to_bytes())
+        if index.kind in (LayerKind.ESTARGZ, LayerKind.ZSTD_CHUNKED):
+            why = "the manifest has no digest of its table of contents"
+            self._say(number, descriptor, why)
+        self._report(number, descriptor, LayerState.READY, descriptor.size)
+        return index, kept.buffers
+
+    def _keep(self, kept: _Kept, number: int, data: bytes) -> None:
+        if kept.size + len(data) > KEPT_LIMIT:
+            raise StorageFull(
+                "there is no room for a layer's decompressed content: it has more than "
+                f"{kept.size >> 20} MiB",
+                hint="Free some of the storage that the page may use, or build the image with "
+                "gzip or eStargz layers, which need not be kept decompressed.",
+            )
+        kept.buffers[number] = self._cache.new_buffer(data)
+        kept.size += len(data)
+
+
+def _key(descriptor: Descriptor, what: str) -> str:
+    """Name an object of the store: a blob, its plain stream, or its index."""
+    return f"{descriptor.digest.algorithm}-{descriptor.digest.encoded}.{what}"
+
+
+async def _pieces(held: StoredBlob, size: int) -> AsyncIterator[bytes]:
+    """Iterate over a blob that is held."""
+    for offset in range(0, size, _READ_STEP):
+        yield held.read(offset, min(_READ_STEP, size - offset))

@@ -1,0 +1,156 @@
+"""``browsermount run``: the machine in Node, with our streams, signals and terminal."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pexpect
+import pytest
+
+IMAGE = Path(__file__).resolve().parents[2] / "web" / "images" / "default"
+COMMAND = [sys.executable, "-m", "browsermount"]
+TIMEOUT = 120
+
+
+def run(
+    *arguments: object, input: bytes = b"", **options: object
+) -> subprocess.CompletedProcess[bytes]:
+    command = [*COMMAND, "run", *map(str, arguments)]
+    return subprocess.run(
+        command,
+        input=input,
+        capture_output=True,
+        timeout=TIMEOUT,
+        check=False,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def test_streams_options_and_exit_code() -> None:
+    script = 'cat; echo "$A $B $(pwd) $(id -u):$(id -g) $0 $1" >&2; exit 7'
+    options = ["-e", "A=x y", "--env", "B", "-u", "1000:7", "-w", "/tmp"]
+    options += ["--entrypoint", "/bin/sh", "--hostname", "box"]
+    environment = {**os.environ, "B": "ours"}
+    done = run(*options, IMAGE, "-c", script, "--x", "-e", input=b"text", env=environment)
+    assert done.stdout == b"text"
+    assert done.stderr == b"x y ours /tmp 1000:7 --x -e\n"
+    assert done.returncode == 7
+
+
+def test_bytes_pass_both_ways_as_they_are() -> None:
+    data = random.Random(1).randbytes(1 << 20)
+    done = run(IMAGE, "cat", input=data)
+    assert done.stdout == data
+    assert (done.stderr, done.returncode) == (b"", 0)
+
+
+def test_input_that_nobody_reads_and_output_that_nobody_takes() -> None:
+    with subprocess.Popen(
+        [*COMMAND, "run", str(IMAGE), "yes"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(bytes(60_000))
+        assert process.stdout.read(4) == b"y\ny\n"
+        process.stdout.close()
+        assert process.wait(TIMEOUT) == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "message"),
+    [("/no/such", 127, b"no such file"), ("/etc", 126, b"is a directory")],
+)
+def test_a_program_that_cannot_be_run(program: str, code: int, message: bytes) -> None:
+    done = run(IMAGE, program)
+    assert done.returncode == code
+    assert done.stderr.startswith(b"browsermount: ")
+    assert message in done.stderr
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_signals_are_for_the_process() -> None:
+    script = "trap 'echo got; exit 9' TERM; echo up; while :; do sleep 0.1; done"
+    with subprocess.Popen(
+        [*COMMAND, "run", str(IMAGE), "sh", "-c", script], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        process.terminate()
+        assert process.stdout.read() == b"got\n"
+        assert process.wait(TIMEOUT) == 9
+
+
+def test_a_process_that_ignores_signals_and_what_stays_when_we_are_killed() -> None:
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with subprocess.Popen(
+            [*COMMAND, "run", str(IMAGE), "sh", "-c", "trap '' INT; echo up; sleep 1000"],
+            stdout=subprocess.PIPE,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n"
+            if number == signal.SIGINT:
+                for _ in range(3):
+                    process.send_signal(number)
+                    time.sleep(0.2)
+                assert process.wait(TIMEOUT) == 128 + signal.SIGINT
+            else:
+                process.kill()
+            # Node has the pipe, too: its end means that Node is gone.
+            assert process.stdout.read() == b""
+
+
+def test_a_terminal() -> None:
+    process = pexpect.spawn(
+        COMMAND[0], [*COMMAND[1:], "run", "-it", str(IMAGE)], dimensions=(30, 100), timeout=TIMEOUT
+    )
+    before = termios.tcgetattr(process.child_fd)
+    process.expect_exact("# ")
+    process.sendline("stty size; tty; echo $TERM")
+    process.expect_exact("30 100\r\n/dev/pts/0\r\nxterm-256color\r\n")
+    process.setwinsize(40, 120)
+    process.sendline("until stty size | grep '40 120'; do :; done; echo wait; sleep 1000")
+    process.expect_exact("40 120\r\nwait\r\n")
+    process.send("\x03")
+    process.expect_exact("# ")
+    process.sendline("exit 5")
+    # Waits for its end before the terminal goes with it.
+    deadline = time.monotonic() + TIMEOUT
+    while termios.tcgetattr(process.child_fd) != before:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.expect(pexpect.EOF)
+    process.close()
+    assert process.exitstatus == 5
+
+
+def test_what_cannot_be_meant(tmp_path: Path) -> None:
+    for arguments, message in (
+        (["-it", IMAGE], b"not a terminal"),
+        (["--memory", "64m", IMAGE], b"128m"),
+        (["--memory", "much", IMAGE], b"such as 512m"),
+        (["-e", "=x", IMAGE], b"no name"),
+        (["--frob", IMAGE], b"--frob"),
+        ([], b"IMAGE"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 125
+        assert message in done.stderr
+        assert done.stderr.count(b"\n") == 1
+
+
+def test_node_that_is_missing_or_old(tmp_path: Path) -> None:
+    done = run(IMAGE, env={"PATH": str(tmp_path)})
+    assert done.returncode == 125
+    assert b"Node is needed" in done.stderr
+    (tmp_path / "node").write_text("#!/bin/sh\necho v18.20.4\n")
+    (tmp_path / "node").chmod(0o755)
+    done = run(IMAGE, env={"PATH": str(tmp_path)})
+    assert done.returncode == 125
+    assert b"v18.20.4" in done.stderr

@@ -1,0 +1,1 @@
+"""Images from real registries and web servers."""

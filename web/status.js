@@ -1,0 +1,77 @@
+/** The line below the terminal: how much of the image is here, what is kept, what is wrong. */
+
+import { formatBytes } from "./progress.js";
+
+/** @import { Kept, MountEvent } from "./messages.js" */
+
+export class StatusView {
+  /** @type {Map<number, { digest: string, held: number, total: number }>} */
+  #layers = new Map();
+
+  /**
+   * @param {HTMLElement} element
+   * @param {() => void} onClear Let go what is kept.
+   */
+  constructor(element, onClear) {
+    this.element = element;
+    this.image = document.createElement("span");
+    this.trouble = document.createElement("span");
+    this.trouble.className = "bm-trouble";
+    this.trouble.setAttribute("role", "alert");
+    this.keptText = document.createElement("span");
+    this.clear = document.createElement("button");
+    this.clear.type = "button";
+    this.clear.textContent = "Clear";
+    this.clear.title = "Remove what is kept of images that no page has open";
+    this.clear.addEventListener("click", onClear);
+    this.clear.hidden = true;
+    const right = document.createElement("span");
+    right.className = "bm-kept";
+    right.append(this.keptText, this.clear);
+    element.replaceChildren(this.image, this.trouble, right);
+  }
+
+  /** @param {MountEvent} event */
+  event(event) {
+    switch (event.kind) {
+      case "layer": {
+        const held = event.state === "waiting" ? 0 : event.current;
+        this.#layers.set(event.index, { digest: event.digest, held, total: event.total });
+        this.#showImage();
+        break;
+      }
+      case "trouble":
+        this.trouble.textContent = event.lost
+          ? `A file cannot be read: ${event.message}. ${event.hint}`
+          : `Trying again: ${event.message}.`;
+        break;
+      case "recovered":
+        this.trouble.textContent = "";
+        break;
+    }
+  }
+
+  /** @param {Kept} kept */
+  kept(kept) {
+    const where = kept.persistent ? "Kept in this browser" : "Kept until this page is closed";
+    this.keptText.textContent = `${where}: ${formatBytes(kept.size)}`;
+    this.clear.hidden = kept.size === 0;
+  }
+
+  #showImage() {
+    let held = 0;
+    let total = 0;
+    // An image may have a layer more than once.
+    const layers = new Map([...this.#layers.values()].map((layer) => [layer.digest, layer]));
+    for (const layer of layers.values()) {
+      held += layer.held;
+      total += layer.total;
+    }
+    const percent = total ? Math.floor((100 * held) / total) : 100;
+    this.image.textContent =
+      held === total
+        ? `Image: ${formatBytes(total)}, all here`
+        : `Image: ${formatBytes(held)} of ${formatBytes(total)} here (${percent} %), ` +
+          "the rest is fetched when it is read";
+  }
+}
