@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,13 @@ class Nginx(Program):
     def requests(self) -> list[str]:
         """Lines of method, path and quoted Authorization header (- for none)."""
         return (self.work / "requests.log").read_text().splitlines()
+
+    @property
+    def answers(self) -> list[tuple[str, int, int]]:
+        """Path, status and size of the body in bytes of each answer; those under way are not in."""
+        lines = (self.work / "access.log").read_text().splitlines()
+        found = (re.search(r'"[A-Z]+ (\S+) [^"]*" (\d+) (\d+)', line) for line in lines)
+        return [(m[1], int(m[2]), int(m[3])) for m in found if m]
 
 
 @contextmanager

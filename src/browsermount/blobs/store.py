@@ -40,6 +40,7 @@ class _Record:
 
     ranges: RangeSet = field(default_factory=RangeSet)
     used: float = 0.0
+    whole: bool = False
     added: RangeSet = field(default_factory=RangeSet)
     dropped: RangeSet = field(default_factory=RangeSet)
     changed: bool = False
@@ -174,6 +175,7 @@ class Store:
         record.dropped = RangeSet(record.ranges)
         record.ranges = RangeSet([(0, len(data))])
         record.added = RangeSet([(0, len(data))])
+        record.whole = True
         self._use(record)
         self.note(record, record.ranges.total - before)
         return True
@@ -280,9 +282,12 @@ class Store:
         return self._records
 
     async def _evict(self, limit: int) -> None:
-        """Let the least recently used objects go that are not open, down to ``limit`` bytes."""
+        """Let the least recently used objects go that are not open, down to ``limit`` bytes.
+
+        Blobs go before whole objects, which are small and of use without the blobs.
+        """
         records = self._records or {}
-        for key in sorted(records, key=lambda key: records[key].used):
+        for key in sorted(records, key=lambda key: (records[key].whole, records[key].used)):
             if self._size <= limit:
                 return
             if key not in self._open:
@@ -305,6 +310,7 @@ class Store:
                         shared.ranges.discard(start, end)
                     shared.ranges.update(record.added)
                     shared.used = max(shared.used, record.used)
+                    shared.whole = record.whole
                 await self._files.replace(CATALOG, _serialise(catalog))
             for record in changed.values():
                 record.added, record.dropped, record.changed = RangeSet(), RangeSet(), False
@@ -312,7 +318,11 @@ class Store:
 
 def _serialise(records: dict[str, _Record]) -> bytes:
     objects = {
-        key: {"used": round(record.used, 3), "ranges": list(record.ranges)}
+        key: {
+            "used": round(record.used, 3),
+            "whole": record.whole,
+            "ranges": list(record.ranges),
+        }
         for key, record in records.items()
     }
     return json.dumps({"version": 1, "objects": objects}).encode()
@@ -328,6 +338,7 @@ def _parse(data: bytes | None) -> dict[str, _Record]:
             str(key): _Record(
                 RangeSet((int(start), int(end)) for start, end in entry["ranges"]),
                 float(entry["used"]),
+                bool(entry["whole"]),
             )
             for key, entry in document["objects"].items()
         }
