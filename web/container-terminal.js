@@ -135,7 +135,6 @@ export class ContainerTerminal extends HTMLElement {
       this.#session?.kept(true),
     );
     const session = new Session(
-      BASE,
       {
         image,
         mirror: this.getAttribute("mirror") ?? "",
