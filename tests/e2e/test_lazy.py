@@ -7,16 +7,17 @@ import io
 import tarfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.browser import Page, chromium
+from tests.e2e.signing import sign_in, wait_form
 from tests.fixtures import fixture
 from tests.fixtures.layout import plain_layers
 from tests.servers.nginx import Nginx, nginx, registry_front
-from tests.servers.registry import registry
+from tests.servers.registry import Registry, registry
 
 RATE = "2m"
 """Bytes of a second, so that a read lasts long enough to be in its middle."""
@@ -32,13 +33,14 @@ def web_server(work: Path, layout: Path) -> Iterator[tuple[str, Nginx]]:
 
 
 @contextmanager
-def image_registry(work: Path, layout: Path) -> Iterator[tuple[str, Nginx]]:
-    """Serve the image by docker-registry, with nginx in front that makes it slow."""
-    with ExitStack() as stack:
-        store = stack.enter_context(registry(work / "registry"))
-        store.push(layout, "", "debian:12")
-        server = stack.enter_context(registry_front(work / "front", store.url, rate=RATE))
-        yield f"{server.host}/debian:12", server
+def image_registry(work: Path, layout: Path) -> Iterator[tuple[Registry, Nginx]]:
+    """Serve debian:12 by docker-registry, with nginx in front that makes it slow."""
+    with (
+        registry(work / "registry", users={"alice": "first"}) as store,
+        registry_front(work / "front", store.url, rate=RATE) as server,
+    ):
+        store.push(layout, "", "debian:12", "alice:first")
+        yield store, server
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +61,8 @@ def fresh(tmp_path: Path) -> Iterator[Page]:
         yield page
 
 
-def start(page: Page, url: str, server: Nginx, layout: Path) -> None:
-    """Start the image, for which little of it is fetched."""
-    page.open(url)
+def started(page: Page, server: Nginx, layout: Path) -> None:
+    """See the image start, for which little of it is fetched."""
     page.wait_state("running", 120)
     page.wait_text("root@")
     fetched = sum(size for path, _, size in server.answers if "/blobs/" in path)
@@ -94,22 +95,30 @@ def test_from_a_web_server(
 ) -> None:
     layout = fixture("debian-estargz") / "layout"
     with web_server(tmp_path, layout) as (image, server):
-        start(fresh, f"{site}?image={image}", server, layout)
+        fresh.open(f"{site}?image={image}")
+        started(fresh, server, layout)
         read_while_it_goes_away(fresh, server, libraries)
 
 
 def test_from_a_registry(fresh: Page, site: str, tmp_path: Path, libraries: dict[str, str]) -> None:
     layout = fixture("debian-estargz") / "layout"
     *most, last = libraries
-    with image_registry(tmp_path, layout) as (image, server):
-        start(fresh, f"{site}?image={image}", server, layout)
+    with image_registry(tmp_path, layout) as (store, server):
+        fresh.open(f"{site}?image={server.host}/debian:12")
+        wait_form(fresh)
+        sign_in(fresh, "alice", "first")
+        started(fresh, server, layout)
         read_while_it_goes_away(fresh, server, {name: libraries[name] for name in most})
         # Gone for longer than anybody wants to wait, it is an error; which is not for ever.
         server.kill()
         fresh.type(f"clear; cat {last} > /dev/null; echo st''atus $?\r")
         text = fresh.wait_text("status 1", 60)
         assert "Input/output error" in text
+        # Meanwhile the password has changed.
+        store.set_users({"alice": "second"})
         server.start()
         fresh.type(f"clear; sha256sum {last}; echo st''atus $?\r")
+        wait_form(fresh, refused=True)
+        sign_in(fresh, "alice", "second")
         text = fresh.wait_text("status 0", 60)
         assert libraries[last] in text

@@ -11,13 +11,13 @@ from urllib.parse import quote
 import pytest
 
 from tests.e2e.browser import Page
+from tests.e2e.signing import FORM, sign_in, wait_form
 from tests.fixtures import fixture
 from tests.servers.nginx import forwarder, nginx, registry_front
 from tests.servers.registry import FULL_CORS, NO_CORS, Registry, registry
 from tests.servers.tokens import TokenServer, token_server
 
 USERS = {"alice": "secret"}
-FORM = "document.querySelector('.bm-credentials')"
 
 
 def layout() -> Path:
@@ -77,28 +77,6 @@ def failed(page: Page) -> None:
     while page.state != "failed":
         assert time.monotonic() < end, page.visible
         time.sleep(0.05)
-
-
-def wait_form(page: Page, *, refused: bool = False) -> str:
-    """Wait until a person is asked for credentials, and return what is said."""
-    end = time.monotonic() + 60
-    shown = f"!!{FORM} && !!{FORM}.querySelector('[role=alert]') === {str(refused).lower()}"
-    while not page.script(f"return {shown}"):
-        assert page.state == "loading", page.visible
-        assert time.monotonic() < end, page.visible
-        time.sleep(0.05)
-    return str(page.script(f"return {FORM}.innerText"))
-
-
-def sign_in(page: Page, username: str, secret: str) -> None:
-    """Type what a person would type: the first field has the focus."""
-    script = """
-        const [form, ...values] = [document.querySelector('.bm-credentials'), ...arguments];
-        const fields = form.querySelectorAll('input');
-        values.forEach((value, i) => { fields[i].value = value; });
-        form.requestSubmit();
-    """
-    page.script(script, username, secret)
 
 
 class TestRegistry:
