@@ -131,7 +131,6 @@ export class ContainerTerminal extends HTMLElement {
       this.#session?.kept(true),
     );
     const session = new Session(
-      BASE,
       image,
       this.getAttribute("mirror") ?? "",
       this.getAttribute("platform") ?? "",

@@ -50,7 +50,7 @@ export type PageMessage =
 
 /** Worker to page: the Python runtime is being loaded (bytes come often), or is there. */
 export type RuntimeMessage =
-  | { type: "stage"; stage: "runtime-loading"; bytes: number; total: number }
+  | { type: "stage"; stage: "runtime-loading"; bytes: number; total: number | undefined }
   | { type: "stage"; stage: "runtime-ready"; start: "snapshot" | "packages"; milliseconds: number };
 
 /** One of browsermount/events.py. */

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import test from "node:test";
 
-import { runContainer } from "./container.mjs";
+import { ROM_END } from "../../web/vm/machine.js";
+import { newEmulator, runContainer } from "./container.mjs";
 
 /** @param {string} script @param {import("./container.mjs").Run} [how] */
 const sh = (script, how) => runContainer(["sh", "-c", script], how);
@@ -20,6 +21,14 @@ test("resumes and passes streams and the exit code on", async () => {
   assert.equal(result.stdout, "out\n");
   assert.equal(result.stderr, "err\n");
   assert.deepEqual(result.exit, { code: 3 });
+});
+
+test("a new machine's memory is zero above its ROMs, as resuming takes for granted", async () => {
+  const memory = 64 << 20;
+  const emulator = await newEmulator(memory);
+  const { cpu } = emulator.v86;
+  for (let address = ROM_END; address < memory; address += 1 << 20)
+    assert.ok(cpu.is_memory_zeroed(address, 1 << 20), `at ${address}`);
 });
 
 test("boots without a snapshot", async () => {
