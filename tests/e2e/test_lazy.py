@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.browser import Page, chromium
+from tests.e2e.browser import Page
 from tests.e2e.signing import sign_in, wait_form
 from tests.fixtures import fixture
 from tests.fixtures.layout import plain_layers
@@ -52,13 +52,6 @@ def libraries() -> dict[str, str]:
         files.sort(key=lambda member: -member.size)
         contents = {m.name.removeprefix("./"): layer.extractfile(m) for m in files[:5]}
         return {n: hashlib.sha256(f.read()).hexdigest() for n, f in contents.items() if f}
-
-
-@pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Page]:
-    """A browser that has nothing in its store."""
-    with chromium(str(tmp_path / "profile")) as page:
-        yield page
 
 
 def started(page: Page, server: Nginx, layout: Path) -> None:

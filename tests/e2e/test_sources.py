@@ -159,34 +159,34 @@ class TestBasic:
         assert "does not name Authorization, which * does not cover" in page.visible
 
     def test_redirects_get_no_credentials(
-        self, page: Page, site: str, work: Path, basic: Registry
+        self, fresh: Page, site: str, work: Path, basic: Registry
     ) -> None:
         blobs = work / "blobs"
         blobs.mkdir()
         for path in (work / "basic").rglob("blobs/sha256/*/*/data"):
             (blobs / path.parent.name).write_bytes(path.read_bytes())
         with (
-            nginx(work / "storage", blobs) as storage,
+            nginx(work / "closed", blobs, cors=False) as storage,
             registry_front(work / "redirecting", basic.url, blobs=storage.url) as front,
         ):
-            page.open(f"{site}?image={front.host}/team/app")
-            wait_form(page)
-            sign_in(page, "alice", "secret")
-            ran(page)
+            fresh.open(f"{site}?image={front.host}/team/app")
+            wait_form(fresh)
+            sign_in(fresh, "alice", "secret")
+            failed(fresh)
+        assert "sends us on to another one" in fresh.visible
+        assert "redirect:" in fresh.visible
+        with (
+            nginx(work / "storage", blobs) as storage,
+            registry_front(work / "redirecting-2", basic.url, blobs=storage.url) as front,
+        ):
+            fresh.open(f"{site}?image={front.host}/team/app")
+            wait_form(fresh)
+            sign_in(fresh, "alice", "secret")
+            ran(fresh)
             assert any("GET" in line and "Basic" in line for line in front.requests)
             requests = [line for line in storage.requests if line.startswith("GET")]
             assert len(requests) >= 2
             assert all(line.endswith('"-"') for line in requests)
-        with (
-            nginx(work / "closed-storage", blobs, cors=False) as storage,
-            registry_front(work / "redirecting-2", basic.url, blobs=storage.url) as front,
-        ):
-            page.open(f"{site}?image={front.host}/team/app")
-            wait_form(page)
-            sign_in(page, "alice", "secret")
-            failed(page)
-        assert "sends us on to another one" in page.visible
-        assert "redirect:" in page.visible
 
 
 class TestToken:
