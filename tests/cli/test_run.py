@@ -14,6 +14,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from browsermount.cli import main
+
 IMAGE = Path(__file__).resolve().parents[2] / "web" / "images" / "default"
 COMMAND = [sys.executable, "-m", "browsermount"]
 TIMEOUT = 120
@@ -130,19 +132,19 @@ def test_a_terminal() -> None:
     assert process.exitstatus == 5
 
 
-def test_what_cannot_be_meant(tmp_path: Path) -> None:
+def test_what_cannot_be_meant(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
-        (["-it", IMAGE], b"not a terminal"),
-        (["--memory", "64m", IMAGE], b"128m"),
-        (["--memory", "much", IMAGE], b"such as 512m"),
-        (["-e", "=x", IMAGE], b"no name"),
-        (["--frob", IMAGE], b"--frob"),
-        ([], b"IMAGE"),
+        (["-it", IMAGE], "not a terminal"),
+        (["--memory", "64m", IMAGE], "128m"),
+        (["--memory", "much", IMAGE], "such as 512m"),
+        (["-e", "=x", IMAGE], "no name"),
+        (["--frob", IMAGE], "--frob"),
+        ([], "IMAGE"),
     ):
-        done = run(*arguments)
-        assert done.returncode == 125
-        assert message in done.stderr
-        assert done.stderr.count(b"\n") == 1
+        assert main(["run", *map(str, arguments)]) == 125
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
 
 
 def test_node_that_is_missing_or_old(tmp_path: Path) -> None:

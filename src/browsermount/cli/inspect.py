@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from browsermount.cli.images import Opening, image_argument, opened, opening_options, run_async
+from browsermount.cli.sizes import human_size
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.image import ResolvedImage, Source, available, resolve
 from browsermount.oci.platform import RUNNABLE
@@ -109,13 +110,3 @@ def _platform(description: dict[str, Any]) -> str:
 
 def _arguments(arguments: Any) -> str:
     return json.dumps(arguments, ensure_ascii=False) if arguments else ""
-
-
-def human_size(size: int) -> str:
-    """Return a number of bytes as a person reads it, such as ``45.9 MiB``."""
-    amount = float(size)
-    for unit in ("B", "KiB", "MiB"):
-        if amount < 1024:
-            return f"{size} B" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} GiB"
