@@ -135,9 +135,14 @@ export class ContainerTerminal extends HTMLElement {
       this.getAttribute("mirror") ?? "",
       this.getAttribute("platform") ?? "",
       {
-        credentials: (request) => {
+        credentials: async (request) => {
           clearTimeout(this.#patience);
-          return askCredentials(/** @type {HTMLElement} */ (this.loading), request);
+          // A running container may need them, too: when a password has been changed.
+          const loading = this.dataset.state === "loading";
+          const parent = loading ? /** @type {HTMLElement} */ (this.loading) : this;
+          const answer = await askCredentials(parent, request);
+          if (!loading) this.#console?.focus();
+          return answer;
         },
         runtime: (message) => this.#news(() => this.view?.runtime(message)),
         event: (event) => {

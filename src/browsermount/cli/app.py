@@ -29,6 +29,7 @@ _COMMANDS = {
     "serve": "serve",
     "build-site": "build_site",
     "9p": "ninep",
+    "cache": "cache",
 }
 
 

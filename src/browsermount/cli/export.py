@@ -14,7 +14,6 @@ from browsermount.cli.images import (
     Opening,
     image_argument,
     mounted,
-    opened,
     opening_options,
     run_async,
 )
@@ -47,8 +46,7 @@ def command(opening: Opening, image: str, path: str, output: Path | None) -> Non
 async def _export(opening: Opening, image: str, path: bytes, output: Path | None) -> None:
     if output is None and sys.stdout.isatty():
         raise click.UsageError("an archive does not go to a terminal: give --output, or a pipe")
-    async with opened(image) as (source, fetcher):
-        mount = await mounted(source, fetcher, opening)
+    async with mounted(image, opening) as mount:
         top = find(mount.rootfs, path, follow=False)
         with ExitStack() as stack:
             target = stack.enter_context(output.open("wb")) if output else sys.stdout.buffer

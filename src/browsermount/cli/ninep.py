@@ -13,7 +13,6 @@ from browsermount.cli.images import (
     Opening,
     image_argument,
     mounted,
-    opened,
     opening_options,
     run_async,
 )
@@ -53,8 +52,7 @@ async def _serve(opening: Opening, image: str, listen: str) -> None:
         raise click.UsageError(f"{listen!r} is neither unix:PATH nor tcp:HOST:PORT")
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    async with opened(image) as (source, fetcher):
-        mount = await mounted(source, fetcher, opening)
+    async with mounted(image, opening) as mount:
 
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with suppress(asyncio.CancelledError):
