@@ -15,6 +15,9 @@ import pexpect
 import pytest
 
 from browsermount.cli import main
+from tests.fixtures import fixture
+from tests.servers import served
+from tests.servers.registry import NO_CORS, registry
 
 IMAGE = Path(__file__).resolve().parents[2] / "web" / "images" / "default"
 COMMAND = [sys.executable, "-m", "browsermount"]
@@ -63,6 +66,16 @@ def test_input_that_nobody_reads_and_output_that_nobody_takes() -> None:
         assert process.stdout.read(4) == b"y\ny\n"
         process.stdout.close()
         assert process.wait(TIMEOUT) == 128 + signal.SIGPIPE
+
+
+def test_debian_from_a_web_server_and_from_a_registry(tmp_path: Path) -> None:
+    layout = fixture("debian") / "layout"
+    with served(tmp_path, debian=layout) as url, registry(tmp_path, cors=NO_CORS) as server:
+        server.push(layout, "latest", "debian:bookworm")
+        for image in (f"{url}images/debian/", f"{server.host}/debian:bookworm"):
+            done = run(image, "cat", "/etc/os-release")
+            assert b"bookworm" in done.stdout
+            assert (done.stderr, done.returncode) == (b"", 0)
 
 
 @pytest.mark.parametrize(

@@ -504,10 +504,17 @@ class TestBearer:
 
     def test_a_token_server_that_fails(self) -> None:
         class Failing(FakeRegistry):
-            def _token(self, url: str, authorization: str | None) -> FakeResponse:
-                return FakeResponse(url, 503)
+            fails = True
 
-        assert "503" in failure(AuthError, Failing(image(), "bearer"))
+            def _token(self, url: str, authorization: str | None) -> FakeResponse:
+                return FakeResponse(url, 503) if self.fails else super()._token(url, authorization)
+
+        registry = Failing(image(), "bearer", public=True)
+        shared = source(registry)
+        with pytest.raises(NetworkError, match="503"):
+            run(shared.manifests())
+        registry.fails = False
+        assert run(shared.manifests())
 
     @pytest.mark.parametrize("realm", ["javascript:x", "", "http://[", "ftp://x/"])
     def test_a_realm_that_is_no_address(self, realm: str) -> None:

@@ -131,6 +131,7 @@ def registry_front(
     *,
     allow_headers: str = "Authorization, Accept, Range",
     blobs: str | None = None,
+    rate: str | None = None,
 ) -> Iterator[Nginx]:
     """Stand in front of a registry and answer the browser's questions for permission.
 
@@ -139,6 +140,7 @@ def registry_front(
         registry: The registry's URL.
         allow_headers: The request headers that pages may send.
         blobs: The URL of another server that blobs are redirected to.
+        rate: How many bytes of a second each answer gets, such as ``200k``.
     """
     permission = f"""
             if ($request_method = OPTIONS) {{
@@ -159,6 +161,7 @@ def registry_front(
         location / {{{permission}
             proxy_pass {registry};
             proxy_set_header Host $http_host;
+            {f"limit_rate {rate};" if rate else ""}
         }}{redirect}
     """
     with _running(work, server) as running:

@@ -9,9 +9,14 @@ import click
 
 from browsermount.cli.images import Opening, image_argument, opened, opening_options, run_async
 from browsermount.cli.sizes import human_size
+from browsermount.errors import BrowsermountError
+from browsermount.fetch import read_all
+from browsermount.layers.lazy import open_index
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.image import ResolvedImage, Source, available, resolve
 from browsermount.oci.platform import RUNNABLE
+
+_PARTIAL_CONTENT = 206
 
 
 @click.command("inspect")
@@ -46,27 +51,44 @@ async def _describe(opening: Opening, image: str) -> dict[str, Any]:
 
 
 async def _layer(source: Source, layer: Descriptor) -> dict[str, Any]:
-    kind, lazy = layer_kind(layer)
-    return {
+    async def read(offset: int, size: int) -> bytes:
+        headers = {"Range": f"bytes={offset}-{offset + size - 1}"}
+        response = await source.get_blob(layer, headers=headers)
+        if response.status != _PARTIAL_CONTENT:
+            await response.aclose()
+            raise _NoRanges
+        return await read_all(response, size)
+
+    try:
+        index = await open_index(layer, read)
+        problem = None
+    except _NoRanges:
+        index, problem = None, "the server does not answer Range requests"
+    except BrowsermountError as error:
+        index, problem = None, error.message
+    document: dict[str, Any] = {
         "digest": str(layer.digest),
         "size": layer.size,
         "mediaType": layer.media_type,
-        "kind": kind,
-        "lazy": lazy,
+        "kind": _kind(layer) if index is None else index.kind.name.lower().replace("_", ":"),
+        "lazy": index is not None,
         "annotations": layer.annotations,
     }
+    if problem:
+        document["problem"] = problem
+    return document
 
 
-def layer_kind(layer: Descriptor) -> tuple[str, bool]:
-    """Return how a layer is packed, and whether its files can be read before it is there."""
-    if "containerd.io/snapshot/stargz/toc.digest" in layer.annotations:
-        return "estargz", True
-    if "io.github.containers.zstd-chunked.manifest-checksum" in layer.annotations:
-        return "zstd:chunked", True
-    for suffix, kind in (("gzip", "gzip"), ("zstd", "zstd"), ("tar", "tar")):
+class _NoRanges(Exception):
+    """The server sends blobs only as a whole."""
+
+
+def _kind(layer: Descriptor) -> str:
+    """Return how a layer without a table of contents is packed."""
+    for suffix in ("gzip", "zstd", "tar"):
         if layer.media_type.endswith(suffix):
-            return kind, False
-    return "unknown", False
+            return suffix
+    return "unknown"
 
 
 def _config(image: ResolvedImage) -> dict[str, Any]:
@@ -99,6 +121,8 @@ def _text(description: dict[str, Any]) -> str:
     text += ["", f"Layers, {human_size(sum(layer['size'] for layer in layers))} in all:"]
     for layer in layers:
         kind = f"{layer['kind']}, lazy" if layer["lazy"] else layer["kind"]
+        if "problem" in layer:
+            kind += f" ({layer['problem']})"
         text.append(f"  {layer['digest']} {human_size(layer['size']):>10}  {kind}")
     return "\n".join(text)
 
