@@ -6,6 +6,10 @@
  *   is relative to the page starts with `./`, `../` or `/`, or ends with `/`.
  * - `mirror`: a mirror or proxy of registries that do not let pages read from them: docs/images.md.
  * - `platform`: which of an image's platforms is run, such as `linux/amd64`: docs/platforms.md.
+ * - `toc`: `unverified` reads eStargz and zstd:chunked layers lazily also where the manifest has no
+ *   digest of their tables of contents.
+ * - `fetch`: `read` fetches only what is read; else the rest of the image is fetched while the
+ *   container is idle.
  * - `autofocus`: the terminal takes the keyboard when it is there.
  *
  * Events, all of which bubble: `started`, `exit` (detail: `{code, signal}`) and
@@ -131,9 +135,13 @@ export class ContainerTerminal extends HTMLElement {
       this.#session?.kept(true),
     );
     const session = new Session(
-      image,
-      this.getAttribute("mirror") ?? "",
-      this.getAttribute("platform") ?? "",
+      {
+        image,
+        mirror: this.getAttribute("mirror") ?? "",
+        platform: this.getAttribute("platform") ?? "",
+        allowUnverified: this.getAttribute("toc") === "unverified",
+        fill: this.getAttribute("fetch") !== "read",
+      },
       {
         credentials: async (request) => {
           clearTimeout(this.#patience);

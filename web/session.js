@@ -7,7 +7,7 @@ import { startMachine, takeWorkers } from "./workers.js";
 
 /** @import { Helper } from "./workers.js" */
 /** @import { Credentials, CredentialRequest, Failure } from "./messages.js" */
-/** @import { ImageInfo, Kept, MountEvent, RuntimeMessage } from "./messages.js" */
+/** @import { ImageInfo, ImageRequest, Kept, MountEvent, RuntimeMessage } from "./messages.js" */
 /** @import * as VM from "./vm/messages.js" */
 
 /**
@@ -42,16 +42,12 @@ export class Session {
   #started = false;
 
   /**
-   * @param {string} image The reference as the person gave it.
-   * @param {string} mirror Where registries are reached instead; may be empty.
-   * @param {string} platform The one that is asked for; may be empty.
+   * @param {ImageRequest} request What is to be mounted, and how.
    * @param {SessionEvents} on
    * @param {() => { cols: number, rows: number }} size The terminal's size when the process starts.
    */
-  constructor(image, mirror, platform, on, size) {
-    this.image = image;
-    this.mirror = mirror;
-    this.platform = platform;
+  constructor(request, on, size) {
+    this.request = request;
     this.on = on;
     this.size = size;
   }
@@ -61,8 +57,8 @@ export class Session {
     const { mount, machine, port } = takeWorkers();
     this.#mount = mount;
     this.#listen(mount, (data) => this.#fromMount(data));
-    const { image, mirror, platform } = this;
-    mount.post({ type: "mount", image, mirror, platform, base: document.baseURI, port }, [port]);
+    const { request } = this;
+    mount.post({ type: "mount", request, base: document.baseURI, port }, [port]);
     this.#use(machine);
   }
 
@@ -176,7 +172,7 @@ export class Session {
           this.#ready = true;
           this.#startWhenReady();
         }
-        if (message.stage === "started") this.#mount?.post({ type: "running" });
+        if (message.stage === "started" && this.request.fill) this.#mount?.post({ type: "fill" });
         break;
       case "output":
         this.on.output(message.data);

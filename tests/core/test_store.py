@@ -1,5 +1,6 @@
 """Keeping what was fetched."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -109,6 +110,30 @@ def test_two_at_a_time_do_not_lose_what_the_other_has_kept() -> None:
         third = Store(files)
         assert list((await third.open("a.blob")).ranges) == [(0, 2), (10, 12)]
         assert await third.load("doc") == b"x"
+
+    run(use())
+
+
+def test_what_is_written_while_the_catalog_is_written_is_not_lost() -> None:
+    async def use() -> None:
+        class Slow(MemoryFiles):
+            async def replace(self, name: str, data: bytes) -> None:
+                if name == CATALOG:
+                    for _ in range(3):
+                        await asyncio.sleep(0)
+                await super().replace(name, data)
+
+        files = Slow()
+        store = Store(files)
+        blob = await store.open("a.blob")
+        blob.write(0, b"aa")
+        commit = asyncio.ensure_future(store.commit())
+        await asyncio.sleep(0)
+        blob.write(10, b"bb")
+        blob.drop(0, 1)
+        await commit
+        await store.commit()
+        assert list((await Store(files).open("a.blob")).ranges) == [(1, 2), (10, 12)]
 
     run(use())
 

@@ -181,10 +181,9 @@ class LayerOpener:
             await self._store.save(_key(descriptor, "index"), index.to_bytes())
         return index
 
-    def _say(self, number: int, descriptor: Descriptor, why: str) -> None:
-        self._on_event(
-            Notice(f"layer {number + 1} ({str(descriptor.digest)[:19]}) is fetched whole: {why}")
-        )
+    def _say(self, number: int, descriptor: Descriptor, why: str, hint: str = "") -> None:
+        where = f"layer {number + 1} ({str(descriptor.digest)[:19]})"
+        self._on_event(Notice(f"{where} is fetched whole: {why}", hint))
 
     async def _read_whole(
         self, number: int, descriptor: Descriptor, remote: RemoteBlob
@@ -271,7 +270,9 @@ class LayerOpener:
         await self._store.save(_key(descriptor, "index"), index.to_bytes())
         if index.kind in (LayerKind.ESTARGZ, LayerKind.ZSTD_CHUNKED):
             why = "the manifest has no digest of its table of contents"
-            self._say(number, descriptor, why)
+            self._say(
+                number, descriptor, why, "It can be read lazily all the same if you allow it."
+            )
         self._report(number, descriptor, LayerState.READY, descriptor.size)
         return index, kept.buffers
 
