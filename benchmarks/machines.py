@@ -10,7 +10,7 @@ import asyncio
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,16 +76,24 @@ class Seen:
 
 
 class Machines:
-    """Opens the machines on one image."""
+    """Opens the machines on one image.
 
-    def __init__(self, url: str, image: str) -> None:
+    Attributes:
+        image: The address of the image.
+        bare_folder: What the bare machine is made of, with its snapshot and the packed tree.
+        snapshot: The folder of our machine's snapshot.
+    """
+
+    def __init__(self, url: str, image: str, bare_folder: Path) -> None:
         self._url = url
-        self._image = image
+        self.image = image
+        self.bare_folder = bare_folder
+        self.snapshot = SITE / "vm"
 
     def ours(self, *, prompt: str | None = None, seconds: float = 120) -> Seen:
         """Run the page, until the prompt shows, or without one to the container's end."""
         watch = _WATCH.replace("PROMPT", repr(prompt or "\0"))
-        address = f"{self._url}?image={quote(self._image, safe='')}"
+        address = f"{self._url}?image={quote(self.image, safe='')}"
         return _run(address, watch, prompt, seconds)
 
     def bare(self, *, prompt: str | None = None, seconds: float = 120) -> Seen:
@@ -120,19 +128,25 @@ def _seen(page: Page, until: str) -> Seen:
 
 
 @contextmanager
-def machines(layout: Path) -> Iterator[Machines]:
-    """Build and serve what both machines need to run the image of a layout."""
+def machines(write_layout: Callable[[Path], Path], work: Path) -> Iterator[Machines]:
+    """Build and serve what both machines need to run an image.
+
+    Args:
+        write_layout: Writes the image's layout into a folder that is missing, once the site is
+            built, and returns where it is.
+        work: An empty folder.
+    """
     build(SITE)
-    with tempfile.TemporaryDirectory() as work:
-        bare = Path(work)
-        shutil.copytree(HERE / "bare", bare, dirs_exist_ok=True)
-        subprocess.run(["node", HERE / "snapshot.mjs", bare], check=True)
-        state = (bare / "snapshot.bin").read_bytes()
-        (bare / "snapshot.zst").write_bytes(zstandard.ZstdCompressor(19).compress(state))
-        with served(SITE, bare=bare, measured=layout) as url:
-            image = f"{url}images/measured/"
-            asyncio.run(_pack(image, bare))
-            yield Machines(url, image)
+    layout = write_layout(work / "layout")
+    bare = work / "bare"
+    shutil.copytree(HERE / "bare", bare)
+    subprocess.run(["node", HERE / "snapshot.mjs", bare], check=True)
+    state = (bare / "snapshot.bin").read_bytes()
+    (bare / "snapshot.zst").write_bytes(zstandard.ZstdCompressor(19).compress(state))
+    with served(SITE, bare=bare, measured=layout) as url:
+        image = f"{url}images/measured/"
+        asyncio.run(_pack(image, bare))
+        yield Machines(url, image, bare)
 
 
 async def _pack(image: str, out: Path) -> None:

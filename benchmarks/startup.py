@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarks.machines import SITE, Seen, machines
 
@@ -33,7 +35,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     runs = parser.parse_args().runs
     ours, bare = [], []
-    with machines(SITE / "images" / "default") as both:
+    with (
+        tempfile.TemporaryDirectory() as work,
+        machines(lambda _: SITE / "images" / "default", Path(work)) as both,
+    ):
         for _ in range(runs):
             ours.append(both.ours(prompt=PROMPT))
             bare.append(both.bare(prompt=PROMPT))
