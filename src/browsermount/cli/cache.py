@@ -30,7 +30,7 @@ def open_cache() -> Store:
 
 @click.group("cache")
 def command() -> None:
-    """Show or empty the cache of what was fetched.
+    """Show or empty the cache.
 
     Parts of layers and their tables of contents are kept, so that an image that was used before
     starts at once and without a network. What was not used for longest goes when there is too

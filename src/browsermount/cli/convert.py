@@ -68,9 +68,10 @@ def command(
     level: int | None,
     name: str | None,
 ) -> None:
-    """Write an image into the OCI image layout in DIR, perhaps with other layers.
+    """Copy an image with its layers packed anew.
 
-    An archive becomes a directory that a web server can hold. The files of eStargz layers are
+    DIR is the directory of an OCI image layout, which is made where it is missing. An archive
+    becomes a directory that a web server can hold. The files of eStargz layers are
     fetched when they are read, so that a container starts before its layers are there; zstd is
     smaller than gzip and faster to unpack. The result's manifest digest is written to standard
     output.

@@ -26,7 +26,7 @@ _PARTIAL_CONTENT = 206
 def command(opening: Opening, image: str, as_json: bool) -> None:
     """Show an image's manifest, platforms, layers and config.
 
-    Only the documents are read, of layers that can be read lazily also their table of contents.
+    Only the documents are read, and the tables of contents of layers that can be read lazily.
     """
     description = run_async(_describe(opening, image))
     click.echo(json.dumps(description, indent=2) if as_json else _text(description))

@@ -79,9 +79,7 @@ def _read_memory(ctx: click.Context, param: click.Parameter, value: str | None) 
     return mib
 
 
-@click.command(
-    "run", context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False}
-)
+@click.command("run", context_settings={"allow_interspersed_args": False})
 @click.option("-i", "--interactive", is_flag=True, help="Pass on what is typed.")
 @click.option("-t", "--tty", is_flag=True, help="Give the process a terminal.")
 @click.option(
@@ -119,11 +117,12 @@ def command(
     hostname: str | None,
     memory: int | None,
 ) -> int:
-    """Run a program in an image, in a virtual machine with an emulated CPU.
+    """Run a program in an image.
 
-    ARG... is what to run in the place of the image's own command. Options for us stand before
-    IMAGE. For a shell, give -it. Without -t, standard output and error are separate, and
-    standard input is passed on where it is a pipe or a file.
+    It runs in a virtual machine with an emulated CPU. ARG... is what to run in the place of the
+    image's own command. Options for us stand before IMAGE. For a shell, give -it. Without -t,
+    standard output and error are separate, and standard input is passed on where it is a pipe or a
+    file.
 
     The exit code is the process's, or 128 and the number of the signal that ended it; 125 where
     we have failed, 126 and 127 where the program cannot be run or is not there.
