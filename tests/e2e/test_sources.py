@@ -212,6 +212,20 @@ class TestToken:
         sign_in(page, user, secret)
         ran(page)
 
+    def test_a_token_server_that_allows_no_header(self, page: Page, site: str, work: Path) -> None:
+        with (
+            token_server(USERS, allow_headers="X-Other") as strict,
+            registry(work / "strict", cors=FULL_CORS, tokens=strict) as server,
+            registry_front(work / "strict-front", server.url) as front,
+        ):
+            server.push(layout(), "exit-code", "team/app:latest", "alice:secret")
+            page.open(f"{site}?image={front.host}/team/app")
+            wait_form(page)
+            sign_in(page, "alice", "wrong")
+            wait_form(page, refused=True)
+            sign_in(page, "alice", "secret")
+            ran(page)
+
 
 class TestLayout:
     @pytest.mark.parametrize("ranges", [True, False])
