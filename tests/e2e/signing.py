@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
 from tests.e2e.browser import Page
 
 FORM = "document.querySelector('.bm-credentials')"
@@ -21,11 +24,9 @@ def wait_form(page: Page, *, refused: bool = False) -> str:
 
 
 def sign_in(page: Page, username: str, secret: str) -> None:
-    """Fill in the form and send it."""
-    script = f"""
-        const form = {FORM};
-        const fields = form.querySelectorAll('input');
-        [...arguments].forEach((value, i) => {{ fields[i].value = value; }});
-        form.requestSubmit();
-    """
-    page.script(script, username, secret)
+    """Fill in the form by the keyboard, and send it."""
+    fields = page.driver.find_elements(By.CSS_SELECTOR, ".bm-credentials input")
+    for field, value in zip(fields, (username, secret), strict=True):
+        field.clear()
+        field.send_keys(value)
+    fields[-1].send_keys(Keys.ENTER)

@@ -81,7 +81,7 @@ def failed(page: Page) -> None:
 
 class TestRegistry:
     def test_with_the_fewest_headers(self, page: Page, site: str, opened: Registry) -> None:
-        runs(page, f"{site}?image={opened.host}/team/app:v1")
+        # As a whole percent-encoded, too.
         runs(page, f"{site}?image={opened.host.replace(':', '%3A')}%2Fteam%2Fapp%3Av1")
 
     def test_a_mirror(self, page: Page, site: str, opened: Registry) -> None:
@@ -138,6 +138,9 @@ class TestBasic:
             ran(page)
             page.open(f"{site}?image={front.host}/team/app")
             wait_form(page)
+            page.script("document.querySelector('container-terminal').open()")
+            wait_form(page)
+            assert page.script("return document.querySelectorAll('.bm-credentials').length") == 1
             page.script(f"{FORM}.querySelector('button[type=button]').click()")
             failed(page)
             assert "no credentials were given" in page.visible
@@ -211,6 +214,20 @@ class TestToken:
         wait_form(page, refused=True)
         sign_in(page, user, secret)
         ran(page)
+
+    def test_a_token_server_that_allows_no_header(self, page: Page, site: str, work: Path) -> None:
+        with (
+            token_server(USERS, allow_headers="X-Other") as strict,
+            registry(work / "strict", cors=FULL_CORS, tokens=strict) as server,
+            registry_front(work / "strict-front", server.url) as front,
+        ):
+            server.push(layout(), "exit-code", "team/app:latest", "alice:secret")
+            page.open(f"{site}?image={front.host}/team/app")
+            wait_form(page)
+            sign_in(page, "alice", "wrong")
+            wait_form(page, refused=True)
+            sign_in(page, "alice", "secret")
+            ran(page)
 
 
 class TestLayout:
