@@ -24,7 +24,7 @@ from browsermount.cli.images import (
 from browsermount.cli.machine import Machine
 from browsermount.cli.terminal import raw, window_size
 from browsermount.errors import BrowsermountError
-from browsermount.oci.platform import RUNNABLE
+from browsermount.oci.platform import RUNNABLE, choose_platforms
 from browsermount.runtime.spec import ProcessOptions
 
 _MIN_MEMORY_MIB = 128
@@ -163,6 +163,8 @@ def _environment(given: tuple[str, ...]) -> Iterator[str]:
 async def _run(
     opening: Opening, image: str, options: ProcessOptions, streams: _Streams, memory: int | None
 ) -> int:
+    if opening.platform is not None:
+        choose_platforms(str(opening.platform))
     signals = _Signals()
     with signals.caught():
         machine = await Machine.create(memory)
