@@ -21,9 +21,12 @@ export default [
       "no-unused-vars": ["error", { argsIgnorePattern: "^_" }],
     },
   },
-  { files: ["web/**/*.js"], languageOptions: { globals: globals.browser } },
   {
-    files: ["web/**/worker.js", "web/vm/*.js"],
+    files: ["web/**/*.js", "benchmarks/**/*.js"],
+    languageOptions: { globals: globals.browser },
+  },
+  {
+    files: ["**/worker.js", "web/vm/*.js"],
     languageOptions: { globals: { ...globals.browser, ...globals.worker } },
   },
   { files: ["**/*.mjs", "*.js"], languageOptions: { globals: globals.node } },

@@ -1,10 +1,10 @@
-"""From navigation to the first prompt in Chromium, in stages.
+"""From navigation to the first prompt in Chromium, in stages, beside the bare machine.
 
     .venv/bin/python -m benchmarks.startup [--runs N]
 
-Serves the built site from one origin and opens it with a fresh profile for each run, so that
-nothing is cached.  Times are milliseconds since navigation; machines differ, so compare the
-stages within one run.
+Serves the built site and opens it with a fresh profile for each run, so that nothing is cached;
+in turns with the bare machine (see machines.py), which starts the same image. Times are
+milliseconds since navigation; machines differ, so compare what stands in one run's table.
 """
 
 from __future__ import annotations
@@ -12,55 +12,38 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.e2e.browser import chromium
-from tests.servers import served
-from tools.build_site import build
+from benchmarks.machines import SITE, Seen, machines
 
-SITE = Path(__file__).resolve().parents[1] / "dist" / "site"
-
-# Watches the page's own messages: what the workers say is when it happened.
-_WATCH = """
-const times = (window.benchmark = {});
-const mark = (name) => { times[name] ??= performance.now(); };
-const original = Object.getOwnPropertyDescriptor(Worker.prototype, "onmessage");
-Object.defineProperty(Worker.prototype, "onmessage", {
-  ...original,
-  set(listener) {
-    original.set.call(this, (event) => {
-      const { type, stage, event: progress } = event.data;
-      if (type === "stage" && !/loading|fetching/.test(stage)) mark(stage);
-      if (type === "event" && progress.kind !== "layer") mark(`image ${progress.kind}`);
-      if (type === "mounted") mark("image served");
-      if (type === "output") mark("first output");
-      listener.call(this, event);
-    });
-  },
-});
-"""
+PROMPT = ":~#"
 
 
-def measure(url: str) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as profile, chromium(profile) as page:
-        page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": _WATCH})
-        page.driver.get(url)
-        page.wait_text(":~#", 120)
-        page.script("window.benchmark.prompt = performance.now()")
-        times: dict[str, float] = page.script("return window.benchmark")
-        return times
+def print_stages(name: str, runs: Sequence[Seen]) -> float:
+    """Print a table and return the median time to the prompt."""
+    stages = {stage: [run.times[stage] for run in runs] for stage in runs[0].times}
+    print(name)
+    for stage, times in sorted(stages.items(), key=lambda item: statistics.median(item[1])):
+        median = statistics.median(times)
+        print(f"  {stage:16} {median:7.0f}  ({min(times):.0f} to {max(times):.0f})")
+    return statistics.median(stages["prompt"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
     runs = parser.parse_args().runs
-    build(SITE)
-    with served(SITE) as url:
-        results = [measure(url) for _ in range(runs)]
-    stages = {name: [result[name] for result in results] for name in results[0]}
-    for name, times in sorted(stages.items(), key=lambda item: statistics.median(item[1])):
-        print(f"{name:16} {statistics.median(times):7.0f}  ({min(times):.0f} to {max(times):.0f})")
+    ours, bare = [], []
+    with (
+        tempfile.TemporaryDirectory() as work,
+        machines(lambda _: SITE / "images" / "default", Path(work)) as both,
+    ):
+        for _ in range(runs):
+            ours.append(both.ours(prompt=PROMPT))
+            bare.append(both.bare(prompt=PROMPT))
+    ratio = print_stages("browsermount", ours) / print_stages("bare machine", bare)
+    print(f"ratio of the medians to the prompt: {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -155,9 +155,10 @@ def _add_python(site: Path, cache: Path) -> None:
         shutil.copyfile(source / "pyodide.asm.wasm", target / "pyodide.asm.wasm")
         snapshot = Path(work) / "snapshot.bin"
         _node("snapshot.mjs", target, wheel, snapshot)
-        _compress(snapshot, target / "snapshot.bin.gz")
-        _compress(source / "pyodide.asm.wasm", target / "pyodide.asm.wasm.gz")
-        (target / "pyodide.asm.wasm").unlink()
+        _compress(_pack_pages(snapshot.read_bytes()), target / "snapshot.bin.gz")
+        engine = target / "pyodide.asm.wasm"
+        _compress(engine.read_bytes(), target / "pyodide.asm.wasm.gz")
+        engine.unlink()
 
 
 def _standard_library(source: Path, cache: Path) -> Path:
@@ -216,9 +217,19 @@ def _node(script: str, *arguments: Path) -> None:
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
-def _compress(source: Path, target: Path) -> None:
+def _pack_pages(memory: bytes) -> bytes:
+    """Leave the pages of a memory out that are zero; web/runtime.js puts them back."""
+    size = 4096
+    pages = [memory[start : start + size] for start in range(0, len(memory), size)]
+    present = bytes(any(page) for page in pages)
+    return b"".join(
+        (len(memory).to_bytes(4, "little"), present, *(page for page in pages if any(page)))
+    )
+
+
+def _compress(data: bytes, target: Path) -> None:
     # No name and no time in it: the same input gives the same file.
-    target.write_bytes(gzip.compress(source.read_bytes(), 9, mtime=0))
+    target.write_bytes(gzip.compress(data, 9, mtime=0))
 
 
 def _write_notices(site: Path) -> None:

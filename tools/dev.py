@@ -27,6 +27,7 @@ PACKAGES = {
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
     "umoci": "umoci",
+    "buildah": "buildah",
     "skopeo": "skopeo",
     "mmdebstrap": "mmdebstrap",
     "arch-test": "arch-test",  # without it mmdebstrap takes i386 for foreign on amd64

@@ -6,6 +6,10 @@
  *   is relative to the page starts with `./`, `../` or `/`, or ends with `/`.
  * - `mirror`: a mirror or proxy of registries that do not let pages read from them: docs/images.md.
  * - `platform`: which of an image's platforms is run, such as `linux/amd64`: docs/platforms.md.
+ * - `toc`: `unverified` reads eStargz and zstd:chunked layers lazily also where the manifest has no
+ *   digest of their tables of contents.
+ * - `fetch`: `read` fetches only what is read; else the rest of the image is fetched while the
+ *   container is idle.
  * - `autofocus`: the terminal takes the keyboard when it is there.
  *
  * Events, all of which bubble: `started`, `exit` (detail: `{code, signal}`) and
@@ -131,14 +135,22 @@ export class ContainerTerminal extends HTMLElement {
       this.#session?.kept(true),
     );
     const session = new Session(
-      BASE,
-      image,
-      this.getAttribute("mirror") ?? "",
-      this.getAttribute("platform") ?? "",
       {
-        credentials: (request) => {
+        image,
+        mirror: this.getAttribute("mirror") ?? "",
+        platform: this.getAttribute("platform") ?? "",
+        allowUnverified: this.getAttribute("toc") === "unverified",
+        fill: this.getAttribute("fetch") !== "read",
+      },
+      {
+        credentials: async (request) => {
           clearTimeout(this.#patience);
-          return askCredentials(/** @type {HTMLElement} */ (this.loading), request);
+          // A running container may need them, too: when a password has been changed.
+          const loading = this.dataset.state === "loading";
+          const parent = loading ? /** @type {HTMLElement} */ (this.loading) : this;
+          const answer = await askCredentials(parent, request);
+          if (!loading) this.#console?.focus();
+          return answer;
         },
         runtime: (message) => this.#news(() => this.view?.runtime(message)),
         event: (event) => {

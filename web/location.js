@@ -31,28 +31,12 @@ export function imageOf({ search, hash }) {
 }
 
 /**
- * The mirror or proxy of registries that a page's address asks for; "" for none.
+ * What a page's address says under another name than `image`; "" for nothing.
  *
  * @param {{ search: string }} location
- */
-export function mirrorOf({ search }) {
-  return parameter(search, "mirror");
-}
-
-/**
- * The platform that a page's address asks for, such as "linux/amd64"; "" for none.
- *
- * @param {{ search: string }} location
- */
-export function platformOf({ search }) {
-  return parameter(search, "platform");
-}
-
-/**
- * @param {string} search
  * @param {string} name
  */
-function parameter(search, name) {
+export function parameterOf({ search }, name) {
   const image = /[?&]image=https?:\/\/[^&]*\?.*$/is.exec(search);
   const own = image ? search.slice(0, image.index) : search;
   return new URLSearchParams(own).get(name) ?? "";

@@ -1,16 +1,25 @@
 /** What the page and the mount worker (worker.js) say to each other. */
 
-/** Page to worker: mount the image and answer the 9P requests that come from `port`. */
-export interface MountMessage {
-  type: "mount";
+/** What a person wants to run. */
+export interface ImageRequest {
   /** The reference as the person gave it. */
   image: string;
-  /** The URL that a relative reference is relative to. */
-  base: string;
   /** Where registries are reached instead of at their own address; may be empty. */
   mirror: string;
   /** The platform that is asked for, such as "linux/amd64"; may be empty. */
   platform: string;
+  /** Whether tables of contents are believed that the manifest has no digest of. */
+  allowUnverified: boolean;
+  /** Whether what nobody reads is fetched too, while the container is idle. */
+  fill: boolean;
+}
+
+/** Page to worker: mount the image and answer the 9P requests that come from `port`. */
+export interface MountMessage {
+  type: "mount";
+  request: ImageRequest;
+  /** The URL that a relative reference is relative to. */
+  base: string;
   /** Whole 9P frames, each an ArrayBuffer that is transferred, in both directions. */
   port: MessagePort;
 }
@@ -21,9 +30,9 @@ export interface AttachMessage {
   port: MessagePort;
 }
 
-/** Page to worker: the container runs, so that the rest of the image may be fetched. */
-export interface RunningMessage {
-  type: "running";
+/** Page to worker: the container runs, so fetch the rest of the image whenever it is idle. */
+export interface FillMessage {
+  type: "fill";
 }
 
 /** Page to worker: say how much is kept, after letting go what is not in use where `clear`. */
@@ -46,11 +55,11 @@ export interface Credentials {
 }
 
 export type PageMessage =
-  MountMessage | AttachMessage | CredentialsMessage | RunningMessage | KeptMessage;
+  MountMessage | AttachMessage | CredentialsMessage | FillMessage | KeptMessage;
 
 /** Worker to page: the Python runtime is being loaded (bytes come often), or is there. */
 export type RuntimeMessage =
-  | { type: "stage"; stage: "runtime-loading"; bytes: number; total: number }
+  | { type: "stage"; stage: "runtime-loading"; bytes: number; total: number | undefined }
   | { type: "stage"; stage: "runtime-ready"; start: "snapshot" | "packages"; milliseconds: number };
 
 /** One of browsermount/events.py. */
@@ -72,7 +81,7 @@ export type MountEvent =
       total: number;
     }
   | { kind: "tree"; inodes: number; size: number }
-  | { kind: "notice"; message: string }
+  | { kind: "notice"; message: string; hint: string }
   | { kind: "trouble"; message: string; hint: string; lost: boolean }
   | { kind: "recovered" };
 

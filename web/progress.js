@@ -137,7 +137,7 @@ export class ProgressView {
         break;
       }
       case "notice":
-        this.say(event.message);
+        this.say(event.hint ? `${event.message}. ${event.hint}` : `${event.message}.`);
         break;
       case "trouble":
         this.say(event.lost ? event.message : `Trying again: ${event.message}.`);

@@ -4,10 +4,10 @@
  * installing the wheel into a fresh interpreter.
  */
 
-import { fetchGzip } from "./assets.js";
+import { Fetcher } from "./assets.js";
 
 /** @import { PyodideAPI } from "pyodide" */
-/** @typedef {(bytes: number, total: number) => void} Progress */
+/** @typedef {(bytes: number, total: number | undefined) => void} Progress */
 /** @typedef {{ python: PyodideAPI, start: "snapshot" | "packages" }} Runtime */
 
 // An archive without members: what is needed is in the snapshot.
@@ -35,28 +35,46 @@ export async function startRuntime(base, onProgress) {
  * @param {Progress} onProgress
  */
 function fetchParts(base, onProgress) {
-  const sums = new Map();
-  /** @param {string} name @returns {Progress} */
-  const count = (name) => (bytes, total) => {
-    sums.set(name, [bytes, total]);
-    const all = [...sums.values()];
-    onProgress(
-      all.reduce((sum, [bytes]) => sum + bytes, 0),
-      all.reduce((sum, [, total]) => sum + total, 0),
-    );
-  };
+  const fetcher = new Fetcher(onProgress);
   const parts = {
     loader: import(new URL("pyodide.mjs", base).href),
     engine: import(new URL("pyodide.asm.mjs", base).href),
-    wasm: fetchGzip(new URL("pyodide.asm.wasm.gz", base), count("wasm")),
-    snapshot: fetchGzip(new URL("snapshot.bin.gz", base), count("snapshot")).then((stream) =>
-      new Response(stream).arrayBuffer(),
-    ),
-    lock: fetch(new URL("pyodide-lock.json", base)).then((response) => response.json()),
+    // Compiled as it comes, and not only when Pyodide asks for it.
+    wasm: fetcher
+      .stream(new URL("pyodide.asm.wasm.gz", base))
+      .then((stream) =>
+        WebAssembly.compileStreaming(
+          new Response(stream, { headers: { "Content-Type": "application/wasm" } }),
+        ),
+      ),
+    snapshot: fetcher.bytes(new URL("snapshot.bin.gz", base)).then(unpackPages),
+    lock: fetcher.json(new URL("pyodide-lock.json", base)),
   };
   // Each is awaited later; until then a failure must not count as unhandled.
   for (const part of Object.values(parts)) part.catch(() => {});
   return parts;
+}
+
+/**
+ * The memory that tools/build_site.py has packed: its length, a byte for each
+ * page that says whether it is there, and the pages that are; all others are
+ * zero. More than half of them are, and took most of the time to decompress.
+ *
+ * @param {ArrayBuffer} packed
+ */
+function unpackPages(packed) {
+  const PAGE = 4096;
+  const memory = new Uint8Array(new DataView(packed).getUint32(0, true));
+  const pages = Math.ceil(memory.length / PAGE);
+  const present = new Uint8Array(packed, 4, pages);
+  let offset = 4 + pages;
+  for (let page = 0; page < pages; page += 1) {
+    if (!present[page]) continue;
+    const size = Math.min(PAGE, memory.length - page * PAGE);
+    memory.set(new Uint8Array(packed, offset, size), page * PAGE);
+    offset += size;
+  }
+  return memory;
 }
 
 /**
@@ -65,9 +83,8 @@ function fetchParts(base, onProgress) {
  * @returns {Promise<PyodideAPI>}
  */
 async function startFromSnapshot(base, parts) {
-  const snapshot = await parts.snapshot;
-  const python = await load(base, parts, await parts.wasm, {
-    _loadSnapshot: snapshot,
+  const python = await load(base, parts, {
+    _loadSnapshot: await parts.snapshot,
     stdLibURL: EMPTY_ZIP,
   });
   // A module that the snapshot does not have is imported from here, should that
@@ -90,8 +107,7 @@ function pythonVersion(python) {
  * @returns {Promise<PyodideAPI>}
  */
 async function startFromPackages(base, parts) {
-  const wasm = await fetchGzip(new URL("pyodide.asm.wasm.gz", base));
-  const python = await load(base, parts, wasm, {
+  const python = await load(base, parts, {
     stdLibURL: new URL("python_stdlib.zip", base).href,
   });
   await python.loadPackage("micropip");
@@ -104,40 +120,50 @@ async function startFromPackages(base, parts) {
 /**
  * @param {URL} base
  * @param {ReturnType<typeof fetchParts>} parts
- * @param {ReadableStream<Uint8Array<ArrayBuffer>>} wasm
  * @param {Record<string, unknown>} options
  * @returns {Promise<PyodideAPI>}
  */
-async function load(base, parts, wasm, options) {
+async function load(base, parts, options) {
   const [{ loadPyodide }, { default: createPyodideModule }, lockFileContents] = await Promise.all([
     parts.loader,
     parts.engine,
     parts.lock,
   ]);
-  answerOneFetch("pyodide.asm.wasm", wasm);
-  return loadPyodide({
-    indexURL: base.href,
-    packageBaseUrl: base.href,
-    lockFileContents,
-    createPyodideModule,
-    ...options,
-  });
+  const restore = offerCompiled("pyodide.asm.wasm", parts.wasm);
+  try {
+    return await loadPyodide({
+      indexURL: base.href,
+      packageBaseUrl: base.href,
+      lockFileContents,
+      createPyodideModule,
+      ...options,
+    });
+  } finally {
+    restore();
+  }
 }
 
 /**
- * Pyodide fetches its WebAssembly by itself, and only by URL.  Answer the next
- * fetch of that file with what has been fetched and decompressed already.
+ * Pyodide fetches and compiles its WebAssembly by itself, and only by URL.  Until
+ * it has started, give it what has been fetched and compiled already.
  *
  * @param {string} name
- * @param {ReadableStream<Uint8Array<ArrayBuffer>>} body
+ * @param {Promise<WebAssembly.Module>} compiled
+ * @returns {() => void} Makes everything as it was.
  */
-function answerOneFetch(name, body) {
-  const fetch = globalThis.fetch;
+function offerCompiled(name, compiled) {
+  const { fetch } = globalThis;
+  const { instantiateStreaming } = WebAssembly;
   globalThis.fetch = (input, init) => {
     const url = new URL(input instanceof Request ? input.url : input);
-    if (!url.pathname.endsWith(`/${name}`)) return fetch(input, init);
+    return url.pathname.endsWith(`/${name}`) ? Promise.resolve(new Response()) : fetch(input, init);
+  };
+  WebAssembly.instantiateStreaming = async (_response, imports) => {
+    const module = await compiled;
+    return { module, instance: await WebAssembly.instantiate(module, imports) };
+  };
+  return () => {
     globalThis.fetch = fetch;
-    const headers = { "Content-Type": "application/wasm" };
-    return Promise.resolve(new Response(body, { headers }));
+    WebAssembly.instantiateStreaming = instantiateStreaming;
   };
 }

@@ -3,8 +3,11 @@
  * runs it.  The machine can be replaced by a fresh one; the mount stays.
  */
 
+import { startMachine, takeWorkers } from "./workers.js";
+
+/** @import { Helper } from "./workers.js" */
 /** @import { Credentials, CredentialRequest, Failure } from "./messages.js" */
-/** @import { ImageInfo, Kept, MountEvent, RuntimeMessage } from "./messages.js" */
+/** @import { ImageInfo, ImageRequest, Kept, MountEvent, RuntimeMessage } from "./messages.js" */
 /** @import * as VM from "./vm/messages.js" */
 
 /**
@@ -30,135 +33,101 @@ const MACHINE_HINTS = {
 };
 
 export class Session {
-  /** @type {Worker | undefined} */
-  #mountWorker;
-  /** @type {Worker | undefined} */
+  /** @type {Helper | undefined} */
+  #mount;
+  /** @type {Helper | undefined} */
   #machine;
   #mounted = false;
   #ready = false;
   #started = false;
 
   /**
-   * @param {URL} base The folder with the page's own files.
-   * @param {string} image The reference as the person gave it.
-   * @param {string} mirror Where registries are reached instead; may be empty.
-   * @param {string} platform The one that is asked for; may be empty.
+   * @param {ImageRequest} request What is to be mounted, and how.
    * @param {SessionEvents} on
    * @param {() => { cols: number, rows: number }} size The terminal's size when the process starts.
    */
-  constructor(base, image, mirror, platform, on, size) {
-    this.base = base;
-    this.image = image;
-    this.mirror = mirror;
-    this.platform = platform;
+  constructor(request, on, size) {
+    this.request = request;
     this.on = on;
     this.size = size;
   }
 
   /** Mount the image and start a machine on it, both at once. */
   open() {
-    const { port1, port2 } = new MessageChannel();
-    this.#mountWorker = this.#startWorker("worker.js", (data) => this.#fromMount(data));
-    this.#mountWorker.postMessage(
-      {
-        type: "mount",
-        image: this.image,
-        base: document.baseURI,
-        mirror: this.mirror,
-        platform: this.platform,
-        port: port1,
-      },
-      [port1],
-    );
-    this.#boot(port2);
+    const { mount, machine, port } = takeWorkers();
+    this.#mount = mount;
+    this.#listen(mount, (data) => this.#fromMount(data));
+    const { request } = this;
+    mount.post({ type: "mount", request, base: document.baseURI, port }, [port]);
+    this.#use(machine);
   }
 
   /** Run a fresh container: what the last one wrote is gone. */
   restart() {
-    if (!this.#mounted || !this.#mountWorker) {
+    if (!this.#mounted || !this.#mount) {
       this.close();
       this.open();
       return;
     }
     this.#stopMachine();
-    const { port1, port2 } = new MessageChannel();
-    this.#mountWorker.postMessage({ type: "attach", port: port1 }, [port1]);
-    this.#boot(port2);
+    const { machine, port } = startMachine();
+    this.#mount.post({ type: "attach", port }, [port]);
+    this.#use(machine);
   }
 
   /** @param {Uint8Array} data */
   input(data) {
-    if (this.#started) this.#machine?.postMessage({ type: "input", data });
+    if (this.#started) this.#machine?.post({ type: "input", data });
   }
 
   /** @param {number} cols @param {number} rows */
   resize(cols, rows) {
-    if (this.#started) this.#machine?.postMessage({ type: "resize", cols, rows });
+    if (this.#started) this.#machine?.post({ type: "resize", cols, rows });
   }
 
   /** @param {number} bytes of output that the terminal has shown */
   shown(bytes) {
-    this.#machine?.postMessage({ type: "acknowledge", bytes });
+    this.#machine?.post({ type: "acknowledge", bytes });
   }
 
   /** Ask how much is kept, after letting go what is not in use where `clear`. */
   kept(clear = false) {
-    this.#mountWorker?.postMessage({ type: "kept", clear });
+    this.#mount?.post({ type: "kept", clear });
   }
 
   close() {
     this.#stopMachine();
-    this.#mountWorker?.terminate();
-    this.#mountWorker = undefined;
+    this.#mount?.end();
+    this.#mount = undefined;
     this.#mounted = false;
   }
 
   #stopMachine() {
-    this.#machine?.terminate();
+    this.#machine?.end();
     this.#machine = undefined;
     this.#ready = false;
     this.#started = false;
   }
 
-  /**
-   * @param {string} path
-   * @param {(data: any) => void} receive
-   */
-  #startWorker(path, receive) {
-    const worker = new Worker(new URL(path, this.base), { type: "module" });
-    worker.onmessage = ({ data }) => receive(data);
-    worker.onerror = (event) => {
-      event.preventDefault();
-      this.#fail({
-        code: "worker",
-        message: `the page's own file ${path} could not be run`,
-        hint: "Check the network connection and reload the page.",
-        details: event.message ?? "",
-      });
-    };
-    return worker;
+  /** @param {Helper} machine */
+  #use(machine) {
+    this.#machine = machine;
+    this.#listen(machine, (data) => this.#fromMachine(data));
   }
 
-  /** @param {MessagePort} port */
-  #boot(port) {
-    const url = (/** @type {string} */ path) => new URL(path, this.base).href;
-    this.#machine = this.#startWorker("vm/worker.js", (data) => this.#fromMachine(data));
-    /** @type {VM.BootMessage} */
-    const message = {
-      type: "boot",
-      assets: {
-        v86: url("vendor/v86.mjs"),
-        wasm: url("vendor/v86.wasm"),
-        bios: url("vm/image/seabios.bin"),
-        kernel: url("vm/image/bzImage"),
-        initramfs: url("vm/image/initramfs.cpio.zst"),
-        image: url("vm/image/image.json"),
-        snapshot: url("vm/snapshot.zst"),
-        snapshotInfo: url("vm/snapshot.json"),
-      },
-      port,
-    };
-    this.#machine.postMessage(message, [port]);
+  /**
+   * @param {Helper} worker
+   * @param {(data: any) => void} receive
+   */
+  #listen(worker, receive) {
+    worker.listen(receive, (details) =>
+      this.#fail({
+        code: "worker",
+        message: `the page's own file ${worker.path.replace(/\?.*/, "")} could not be run`,
+        hint: "Check the network connection and reload the page.",
+        details,
+      }),
+    );
   }
 
   /** @param {import("./messages.js").WorkerMessage} message */
@@ -189,9 +158,9 @@ export class Session {
 
   /** @param {number} id @param {CredentialRequest} request */
   async #answer(id, request) {
-    const worker = this.#mountWorker;
+    const worker = this.#mount;
     const credentials = await this.on.credentials(request);
-    worker?.postMessage({ type: "credentials", id, credentials });
+    worker?.post({ type: "credentials", id, credentials });
   }
 
   /** @param {VM.WorkerMessage} message */
@@ -203,7 +172,7 @@ export class Session {
           this.#ready = true;
           this.#startWhenReady();
         }
-        if (message.stage === "started") this.#mountWorker?.postMessage({ type: "running" });
+        if (message.stage === "started" && this.request.fill) this.#mount?.post({ type: "fill" });
         break;
       case "output":
         this.on.output(message.data);
@@ -227,7 +196,7 @@ export class Session {
   #startWhenReady() {
     if (!this.#mounted || !this.#ready || this.#started) return;
     this.#started = true;
-    this.#machine?.postMessage({ type: "start", ...this.size() });
+    this.#machine?.post({ type: "start", ...this.size() });
   }
 
   /** @param {Failure} failure */

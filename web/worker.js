@@ -131,8 +131,8 @@ async function handleMessage(message) {
     return;
   }
   const { python, worker } = await runtime;
-  if (message.type === "running") {
-    worker.running();
+  if (message.type === "fill") {
+    worker.fill();
     return;
   }
   if (message.type === "kept") {
@@ -150,10 +150,8 @@ async function handleMessage(message) {
   const result = JSON.parse(
     await worker.mount(
       JSON.stringify({
-        image: message.image,
+        ...message.request,
         base: message.base,
-        mirror: message.mirror,
-        platform: message.platform,
         interpreters: new URL("./vm/interpreters/", import.meta.url).href,
       }),
       (/** @type {string} */ event) => post({ type: "event", event: JSON.parse(event) }),

@@ -95,6 +95,7 @@ class Notice(Event):
     kind: ClassVar[str] = "notice"
 
     message: str
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

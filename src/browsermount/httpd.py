@@ -79,7 +79,11 @@ def listen(host: str, port: int) -> socket.socket:
         OSError: The address cannot be had, for example since the port is taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family)
+    bound = socket.create_server((host, port), family=family)
+    # Connections inherit it. Without it a small answer takes 40 ms: its body waits until the
+    # other side has acknowledged the headers. asyncio sees to that for its own sockets only.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return bound
 
 
 def address(bound: socket.socket) -> str:

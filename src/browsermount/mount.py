@@ -66,6 +66,7 @@ class Mount:
         rootfs: Inode,
         *,
         traffic: Traffic,
+        store: Store,
         opener: LayerOpener,
         streams: Sequence[LayerStream],
     ) -> None:
@@ -73,6 +74,7 @@ class Mount:
         self.tree = tree
         self.rootfs = rootfs
         self.traffic = traffic
+        self._store = store
         self._opener = opener
         self._streams = streams
         self._tasks: set[asyncio.Task[None]] = set()
@@ -113,6 +115,8 @@ class Mount:
             try:
                 if not await stream.fill():
                     return  # there is no room
+                # What is said to be here is there on the next visit too, however soon that is.
+                await self._store.commit()
                 self._opener.report_held(number, self.image.manifest.layers[number], stream)
             except BrowsermountError as error:
                 # Nobody has asked for it: if somebody does, there will be another try.
@@ -203,7 +207,9 @@ async def mount(
             merger.apply(stream.index.entries, stream)
     for stream in streams:
         stream.index.entries.clear()
-    mounted = Mount(resolved, tree, rootfs, traffic=traffic, opener=opener, streams=streams)
+    mounted = Mount(
+        resolved, tree, rootfs, traffic=traffic, store=store, opener=opener, streams=streams
+    )
     mounted.start_prefetch()
     try:
         await _add_config(tree, rootfs, resolved.config, options or ProcessOptions())

@@ -92,6 +92,21 @@ def test_inspect(layout: Path, capsysbinary: Capture) -> None:
     assert image["digest"] in text
 
 
+@pytest.mark.parametrize(
+    ("image", "kind", "lazy"),
+    [
+        ("original", "gzip", False),
+        ("estargz", "estargz", True),
+        ("zstd-chunked", "zstd:chunked", True),
+    ],
+)
+def test_how_layers_are_packed(image: str, kind: str, lazy: bool, capsysbinary: Capture) -> None:
+    folder = fixture("lazy") / image
+    found = json.loads(output(capsysbinary, "inspect", "--json", folder))["layers"]
+    assert {(layer["kind"], layer["lazy"]) for layer in found} == {(kind, lazy)}
+    assert not any("problem" in layer for layer in found)
+
+
 def test_an_image_over_http(layout: Path, capsysbinary: Capture, tmp_path: Path) -> None:
     with served(tmp_path, it=layout) as url:
         assert b"etc\n" in output(capsysbinary, "ls", f"{url}images/it#one")

@@ -14,6 +14,11 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from browsermount.cli import main
+from tests.fixtures import fixture
+from tests.servers import served
+from tests.servers.registry import NO_CORS, registry
+
 IMAGE = Path(__file__).resolve().parents[2] / "web" / "images" / "default"
 COMMAND = [sys.executable, "-m", "browsermount"]
 TIMEOUT = 120
@@ -61,6 +66,16 @@ def test_input_that_nobody_reads_and_output_that_nobody_takes() -> None:
         assert process.stdout.read(4) == b"y\ny\n"
         process.stdout.close()
         assert process.wait(TIMEOUT) == 128 + signal.SIGPIPE
+
+
+def test_debian_from_a_web_server_and_from_a_registry(tmp_path: Path) -> None:
+    layout = fixture("debian") / "layout"
+    with served(tmp_path, debian=layout) as url, registry(tmp_path, cors=NO_CORS) as server:
+        server.push(layout, "latest", "debian:bookworm")
+        for image in (f"{url}images/debian/", f"{server.host}/debian:bookworm"):
+            done = run(image, "cat", "/etc/os-release")
+            assert b"bookworm" in done.stdout
+            assert (done.stderr, done.returncode) == (b"", 0)
 
 
 @pytest.mark.parametrize(
@@ -130,19 +145,19 @@ def test_a_terminal() -> None:
     assert process.exitstatus == 5
 
 
-def test_what_cannot_be_meant(tmp_path: Path) -> None:
+def test_what_cannot_be_meant(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
-        (["-it", IMAGE], b"not a terminal"),
-        (["--memory", "64m", IMAGE], b"128m"),
-        (["--memory", "much", IMAGE], b"such as 512m"),
-        (["-e", "=x", IMAGE], b"no name"),
-        (["--frob", IMAGE], b"--frob"),
-        ([], b"IMAGE"),
+        (["-it", IMAGE], "not a terminal"),
+        (["--memory", "64m", IMAGE], "128m"),
+        (["--memory", "much", IMAGE], "such as 512m"),
+        (["-e", "=x", IMAGE], "no name"),
+        (["--frob", IMAGE], "--frob"),
+        ([], "IMAGE"),
     ):
-        done = run(*arguments)
-        assert done.returncode == 125
-        assert message in done.stderr
-        assert done.stderr.count(b"\n") == 1
+        assert main(["run", *map(str, arguments)]) == 125
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
 
 
 def test_node_that_is_missing_or_old(tmp_path: Path) -> None:

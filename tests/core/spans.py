@@ -26,6 +26,9 @@ WORDS = [
 ]
 
 
+WORDS_SIZE = 1_700_000
+
+
 def text(size: int, seed: int = 0) -> bytes:
     """Return what compresses about as well as programs do."""
     words = random.Random(seed).choices(WORDS, k=size // 4 + 1)
@@ -33,14 +36,14 @@ def text(size: int, seed: int = 0) -> bytes:
 
 
 def archive() -> bytes:
-    """Return an archive of 5 MiB of text, noise and zeros."""
-    noise = random.Random(1).randbytes(1 << 20)
+    """Return an archive of 3 MB of text, noise and zeros."""
+    noise = random.Random(1).randbytes(600_000)
     return tar(
         member("etc/"),
-        member("etc/words", text(2_500_000)),
+        member("etc/words", text(WORDS_SIZE)),
         member("etc/noise", noise),
         *[member(f"etc/small{i}", text(700, i)) for i in range(300)],
-        member("etc/zeros", bytes(1_000_000)),
+        member("etc/zeros", bytes(600_000)),
     )
 
 

@@ -13,6 +13,7 @@ from browsermount.layers.indexer import MAX_FRAME_SIZE, MAX_SPAN_SIZE, SPAN_SIZE
 from browsermount.layers.span import Codec, Span, decode, decode_shared
 from tests.core.images import member, tar
 from tests.core.spans import (
+    WORDS_SIZE,
     archive,
     gzip_members,
     index_of,
@@ -81,7 +82,7 @@ def test_members(form: str) -> None:
     assert len(index.entries) == 304
     assert index.entries == INDEXES["tar"][0].entries
     (segment,) = index.entries[1].segments
-    assert read(index, BLOBS[form], segment.stream_offset, segment.size) == text(2_500_000)
+    assert read(index, BLOBS[form], segment.stream_offset, segment.size) == text(WORDS_SIZE)
 
 
 def test_kinds() -> None:
@@ -96,17 +97,22 @@ def test_kinds() -> None:
 
 def test_borders_lie_at_all_bits() -> None:
     """Else half of the decoder would not have been tested."""
-    blob = gzip.compress(tar(member("a", text(20 << 20))), 1)
-    index, plain = index_of(blob)
-    assert {span.bits for span in index.spans} == set(range(8))
-    for span in index.spans:
-        decoded = decode(span, blob[span.blob_offset : span.blob_end])
-        assert decoded == plain[span.stream_offset : span.end]
+    bits: set[int] = set()
+    for seed in range(20):
+        blob = gzip.compress(tar(member("a", text(3 << 20, seed))), 1)
+        index, plain = index_of(blob)
+        for span in index.spans:
+            decoded = decode(span, blob[span.blob_offset : span.blob_end])
+            assert decoded == plain[span.stream_offset : span.end]
+            bits.add(span.bits)
+        if bits == set(range(8)):
+            return
+    raise AssertionError(f"only {bits}")
 
 
 @pytest.mark.parametrize("form", ["tar", "gzip-6", "gzip-members", "zstd", "zstd-frames"])
 @given(offset=st.integers(0, len(ARCHIVE)), size=st.integers(0, 1 << 20))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_any_read_is_that_of_the_stream(form: str, offset: int, size: int) -> None:
     index, plain = INDEXES[form]
     assert read(index, BLOBS[form], offset, size) == plain[offset : offset + size]
@@ -116,14 +122,14 @@ def test_any_read_is_that_of_the_stream(form: str, offset: int, size: int) -> No
     pieces=st.lists(
         st.tuples(
             st.sampled_from(["text", "zeros", "stored", "member", "flush"]),
-            st.integers(1, 400_000),
+            st.integers(1, 300_000),
             st.integers(0, 9),
         ),
         max_size=12,
     ),
     step=st.integers(1000, 1 << 20),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_gzip_of_any_make(pieces: list[tuple[str, int, int]], step: int) -> None:
     compressor = zlib.compressobj(6, wbits=31)
     size = sum(size for _, size, _ in pieces)
@@ -157,7 +163,7 @@ def test_tiny_steps(step: int) -> None:
 
 def test_a_block_that_does_not_end() -> None:
     """Spans end all the same, and are decoded from the same place."""
-    data = tar(member("zeros", bytes(30 << 20)))
+    data = tar(member("zeros", bytes(20 << 20)))
     index, plain = index_of(one_block(data))
     blob = one_block(data)
     assert plain == data[: len(plain)]
@@ -172,7 +178,7 @@ def test_a_block_that_does_not_end() -> None:
 
 
 def test_a_large_zstd_frame_is_kept_plain() -> None:
-    data = tar(member("a", text(1 << 20) * 20))
+    data = tar(member("a", text(1 << 20) * 17))
     index, plain = index_of(zstd_compress(data))
     assert index.stored == "plain"
     assert plain == data[: len(plain)]
@@ -181,7 +187,7 @@ def test_a_large_zstd_frame_is_kept_plain() -> None:
 
 
 def test_a_large_zstd_frame_after_small_ones() -> None:
-    data = tar(member("a", text(1 << 20) * 40))
+    data = tar(member("a", text(1 << 20) * 18))
     blob = zstd_compress(data[:600_000]) + zstd_compress(data[600_000:])
     index, plain = index_of(blob)
     assert index.stored == "blob"
@@ -255,13 +261,13 @@ class TestBadLayers:
             largest = max(largest, len(plain))
 
         indexer = LayerIndexer(sink)
-        indexer.feed(compress(tar(member("a", bytes(64 << 20)))))
+        indexer.feed(compress(tar(member("a", bytes(20 << 20)))))
         assert indexer.close().spans
         assert largest <= MAX_SPAN_SIZE
 
 
 def test_what_follows_the_archive_is_not_kept() -> None:
-    index, plain = index_of(gzip.compress(ARCHIVE + bytes(30 << 20)))
+    index, plain = index_of(gzip.compress(ARCHIVE + bytes(20 << 20)))
     assert len(plain) < len(ARCHIVE) + 2 * MAX_SPAN_SIZE
     assert LayerIndex.from_bytes(index.to_bytes()) == index
 

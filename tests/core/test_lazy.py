@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from browsermount.errors import BrowsermountError, DigestMismatch, InvalidLayer
+from browsermount.layers import estargz as estargz_module
 from browsermount.layers.entry import Entry, FileType
 from browsermount.layers.estargz import DIGEST_ANNOTATION
 from browsermount.layers.index import LayerIndex, LayerKind
@@ -460,8 +461,9 @@ class TestTables:
         with pytest.raises(InvalidLayer):
             open_blob(finish(blob, toc), blob.data)
 
-    def test_too_large(self) -> None:
-        toc = b'{"version": 1, "entries": [], "x": "' + bytes(70 << 20) + b'"}'
+    def test_too_large(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(estargz_module, "MAX_TOC_SIZE", 1 << 20)
+        toc = b'{"version": 1, "entries": [], "x": "' + bytes(1 << 20) + b'"}'
         blob = Blob()
         with pytest.raises(InvalidLayer, match="larger"):
             open_blob(estargz(blob, toc), blob.data)

@@ -329,6 +329,16 @@ def test_a_manifest_that_is_not_what_its_descriptor_says() -> None:
         parse_manifest(document, "it", MANIFEST_TYPE)
 
 
+def test_a_manifest_whose_names_are_mixed() -> None:
+    docker = "application/vnd.docker.distribution.manifest.v2+json"
+    layout = Layout().add(tar(), config={"Cmd": ["it"]})
+    layout.manifests[0]["mediaType"] = docker
+    assert resolved(layout.index()).config.cmd == ("it",)
+    document = b'{"schemaVersion": 2, "mediaType": "application/x", "manifests": []}'
+    with pytest.raises(InvalidImage, match="says that it is"):
+        parse_manifest(document, "it", INDEX_TYPE)
+
+
 def test_config() -> None:
     document = {
         "os": "linux",

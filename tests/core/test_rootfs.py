@@ -219,15 +219,17 @@ def test_refused(layer: bytes, said: str) -> None:
         merge(layer)
 
 
-def test_depth_is_no_matter() -> None:
-    # Each layer goes deeper through a symlink, so the whole is deeper than any path.
-    deep = "/".join("d" * 700)
+def test_deep_directories() -> None:
+    # Each layer goes deeper through a symlink, so the whole is deeper than a path of a layer.
+    deep = "/".join("d" * 680)
     layers = [tar(member(f"{deep}/"), symlink("a", deep))]
     layers += [tar(member(f"a/{deep}/"), symlink("b", f"a/{deep}"))]
     layers += [tar(member(f"b/{deep}/"))]
     root = merge(*layers)
-    assert len(paths(root)) == 2102
+    assert len(paths(root)) == 3 * 680 + 2
     assert paths(merge(*layers, tar(member(".wh.d")))) == ["/a", "/b"]
+    with pytest.raises(InvalidLayer, match="more than 2047 directories"):
+        merge(*layers, tar(symlink("c", f"b/{deep}"), member(f"c/{deep}/")))
 
 
 def test_inode_numbers_are_the_same_each_time() -> None:

@@ -23,6 +23,13 @@ FLAGS = [
 ]
 _ELEMENT = "document.querySelector('container-terminal')"
 
+_FORGET = """
+const done = arguments[0];
+navigator.storage.getDirectory()
+  .then((root) => root.removeEntry("browsermount", { recursive: true }))
+  .then(() => done(), (error) => done(error.name));
+"""
+
 
 class Page:
     """The page with the terminal."""
@@ -38,12 +45,11 @@ class Page:
     def forget(self, site: str) -> None:
         """Remove what the site has kept in this browser."""
         self.driver.get(f"{site}LICENSE.txt")  # of the same origin, and with nothing open
-        error = self.driver.execute_async_script(
-            "const done = arguments[0];"
-            "navigator.storage.getDirectory()"
-            ".then((root) => root.removeEntry('browsermount', { recursive: true }))"
-            ".then(() => done(), (error) => done(error.name));"
-        )
+        end = time.monotonic() + 10
+        # The workers of the page before may still have files open for a moment.
+        while (error := self.driver.execute_async_script(_FORGET)) == "NoModificationAllowedError":
+            assert time.monotonic() < end, error
+            time.sleep(0.1)
         assert error in (None, "NotFoundError"), error
 
     def script(self, script: str, *arguments: object) -> Any:

@@ -35,3 +35,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """One browser for all tests."""
     with chromium(str(tmp_path_factory.mktemp("profile"))) as page:
         yield page
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Page]:
+    """A browser that has nothing in its store."""
+    with chromium(str(tmp_path / "profile")) as page:
+        yield page

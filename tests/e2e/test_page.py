@@ -13,7 +13,9 @@ import pytest
 from tests.e2e.browser import Page
 from tests.servers import breaking, served
 
-DEFAULT = Path(__file__).resolve().parents[2] / "web" / "images" / "default"
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT = ROOT / "web" / "images" / "default"
+SITE = ROOT / "dist" / "site"
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,54 @@ class TestShell:
         assert abs(int(seconds.group(1)) - now) < 60
 
 
+# Counts the bytes of output that came, and those that the terminal has not yet taken.
+_COUNT_OUTPUT = """
+const counted = (window.counted = { all: 0, waiting: 0, most: 0 });
+const { set } = Object.getOwnPropertyDescriptor(Worker.prototype, "onmessage");
+Object.defineProperty(Worker.prototype, "onmessage", {
+  set(listener) {
+    set.call(this, (event) => {
+      if (event.data.type === "output") {
+        counted.all += event.data.data.length;
+        counted.waiting += event.data.data.length;
+        counted.most = Math.max(counted.most, counted.waiting);
+      }
+      listener.call(this, event);
+    });
+  },
+});
+const { postMessage } = Worker.prototype;
+Worker.prototype.postMessage = function (message, ...more) {
+  if (message.type === "acknowledge") counted.waiting -= message.bytes;
+  postMessage.call(this, message, ...more);
+};
+"""
+
+
+class TestOutput:
+    def test_output_waits_for_a_page_that_is_busy(self, page: Page, site: str) -> None:
+        added = page.driver.execute_cdp_cmd(
+            "Page.addScriptToEvaluateOnNewDocument", {"source": _COUNT_OUTPUT}
+        )
+        try:
+            page.open(site)
+            page.wait_text("browsermount:~#", 60)
+        finally:
+            page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+        before = page.script("return window.counted.all")
+        size = 2 << 20
+        page.type(f"yes {'x' * 63} | head -c {size}; echo E''ND\r")
+        page.wait_text("xxx\n")
+        page.script("const end = performance.now() + 5000; while (performance.now() < end);")
+        text = page.wait_text("\nEND\n", 120)
+        counted = page.script("return window.counted")
+        lines = size // 64
+        # A line feed leaves the guest as two bytes; the rest is the echo and the prompt.
+        assert size + lines < counted["all"] - before < size + lines + 1000
+        assert counted["most"] < 1 << 20
+        assert text.count("x" * 63 + "\n") > 9000
+
+
 class TestExit:
     def test_exit_code_and_a_fresh_start(self, page: Page, site: str) -> None:
         page.open(site)
@@ -158,6 +208,26 @@ class TestExit:
     def test_a_program_that_is_missing(self, page: Page, site: str, images: str) -> None:
         text = page.failure(f"{site}?image={images}configs/layout#program-missing")
         assert "/no/such/program" in text
+
+
+class TestWithoutSnapshots:
+    def test_a_panic_and_then_a_cold_start(self, page: Page, site: str, tmp_path: Path) -> None:
+        copy = tmp_path / "site"
+        shutil.copytree(SITE, copy)
+        for name in ("vm/snapshot.zst", "vm/snapshot.json", "pyodide/snapshot.bin.gz"):
+            (copy / name).unlink()
+        initramfs = copy / "vm" / "image" / "initramfs.cpio.zst"
+        contents = initramfs.read_bytes()
+        initramfs.write_bytes(b"")  # a kernel without an init
+        with served(copy) as url:
+            text = page.failure(url)
+            assert "Kernel panic - not syncing: " in text
+            assert "Try again" in text
+            initramfs.write_bytes(contents)
+            page.script("document.querySelector('[role=alert] button').click()")
+            page.wait_text(":~#", 120)
+            page.type("exit 3\r")
+            page.wait_state("exited")
 
 
 class TestAddress:

@@ -11,13 +11,13 @@ from urllib.parse import quote
 import pytest
 
 from tests.e2e.browser import Page
+from tests.e2e.signing import FORM, sign_in, wait_form
 from tests.fixtures import fixture
 from tests.servers.nginx import forwarder, nginx, registry_front
 from tests.servers.registry import FULL_CORS, NO_CORS, Registry, registry
 from tests.servers.tokens import TokenServer, token_server
 
 USERS = {"alice": "secret"}
-FORM = "document.querySelector('.bm-credentials')"
 
 
 def layout() -> Path:
@@ -77,28 +77,6 @@ def failed(page: Page) -> None:
     while page.state != "failed":
         assert time.monotonic() < end, page.visible
         time.sleep(0.05)
-
-
-def wait_form(page: Page, *, refused: bool = False) -> str:
-    """Wait until a person is asked for credentials, and return what is said."""
-    end = time.monotonic() + 60
-    shown = f"!!{FORM} && !!{FORM}.querySelector('[role=alert]') === {str(refused).lower()}"
-    while not page.script(f"return {shown}"):
-        assert page.state == "loading", page.visible
-        assert time.monotonic() < end, page.visible
-        time.sleep(0.05)
-    return str(page.script(f"return {FORM}.innerText"))
-
-
-def sign_in(page: Page, username: str, secret: str) -> None:
-    """Type what a person would type: the first field has the focus."""
-    script = """
-        const [form, ...values] = [document.querySelector('.bm-credentials'), ...arguments];
-        const fields = form.querySelectorAll('input');
-        values.forEach((value, i) => { fields[i].value = value; });
-        form.requestSubmit();
-    """
-    page.script(script, username, secret)
 
 
 class TestRegistry:
@@ -181,34 +159,34 @@ class TestBasic:
         assert "does not name Authorization, which * does not cover" in page.visible
 
     def test_redirects_get_no_credentials(
-        self, page: Page, site: str, work: Path, basic: Registry
+        self, fresh: Page, site: str, work: Path, basic: Registry
     ) -> None:
         blobs = work / "blobs"
         blobs.mkdir()
         for path in (work / "basic").rglob("blobs/sha256/*/*/data"):
             (blobs / path.parent.name).write_bytes(path.read_bytes())
         with (
-            nginx(work / "storage", blobs) as storage,
+            nginx(work / "closed", blobs, cors=False) as storage,
             registry_front(work / "redirecting", basic.url, blobs=storage.url) as front,
         ):
-            page.open(f"{site}?image={front.host}/team/app")
-            wait_form(page)
-            sign_in(page, "alice", "secret")
-            ran(page)
+            fresh.open(f"{site}?image={front.host}/team/app")
+            wait_form(fresh)
+            sign_in(fresh, "alice", "secret")
+            failed(fresh)
+        assert "sends us on to another one" in fresh.visible
+        assert "redirect:" in fresh.visible
+        with (
+            nginx(work / "storage", blobs) as storage,
+            registry_front(work / "redirecting-2", basic.url, blobs=storage.url) as front,
+        ):
+            fresh.open(f"{site}?image={front.host}/team/app")
+            wait_form(fresh)
+            sign_in(fresh, "alice", "secret")
+            ran(fresh)
             assert any("GET" in line and "Basic" in line for line in front.requests)
             requests = [line for line in storage.requests if line.startswith("GET")]
             assert len(requests) >= 2
             assert all(line.endswith('"-"') for line in requests)
-        with (
-            nginx(work / "closed-storage", blobs, cors=False) as storage,
-            registry_front(work / "redirecting-2", basic.url, blobs=storage.url) as front,
-        ):
-            page.open(f"{site}?image={front.host}/team/app")
-            wait_form(page)
-            sign_in(page, "alice", "secret")
-            failed(page)
-        assert "sends us on to another one" in page.visible
-        assert "redirect:" in page.visible
 
 
 class TestToken:
@@ -233,6 +211,20 @@ class TestToken:
         wait_form(page, refused=True)
         sign_in(page, user, secret)
         ran(page)
+
+    def test_a_token_server_that_allows_no_header(self, page: Page, site: str, work: Path) -> None:
+        with (
+            token_server(USERS, allow_headers="X-Other") as strict,
+            registry(work / "strict", cors=FULL_CORS, tokens=strict) as server,
+            registry_front(work / "strict-front", server.url) as front,
+        ):
+            server.push(layout(), "exit-code", "team/app:latest", "alice:secret")
+            page.open(f"{site}?image={front.host}/team/app")
+            wait_form(page)
+            sign_in(page, "alice", "wrong")
+            wait_form(page, refused=True)
+            sign_in(page, "alice", "secret")
+            ran(page)
 
 
 class TestLayout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,13 @@ class Nginx(Program):
     def requests(self) -> list[str]:
         """Lines of method, path and quoted Authorization header (- for none)."""
         return (self.work / "requests.log").read_text().splitlines()
+
+    @property
+    def answers(self) -> list[tuple[str, int, int]]:
+        """Path, status and size of the body in bytes of each answer; those under way are not in."""
+        lines = (self.work / "access.log").read_text().splitlines()
+        found = (re.search(r'"[A-Z]+ (\S+) [^"]*" (\d+) (\d+)', line) for line in lines)
+        return [(m[1], int(m[2]), int(m[3])) for m in found if m]
 
 
 @contextmanager
@@ -123,6 +131,7 @@ def registry_front(
     *,
     allow_headers: str = "Authorization, Accept, Range",
     blobs: str | None = None,
+    rate: str | None = None,
 ) -> Iterator[Nginx]:
     """Stand in front of a registry and answer the browser's questions for permission.
 
@@ -131,6 +140,7 @@ def registry_front(
         registry: The registry's URL.
         allow_headers: The request headers that pages may send.
         blobs: The URL of another server that blobs are redirected to.
+        rate: How many bytes of a second each answer gets, such as ``200k``.
     """
     permission = f"""
             if ($request_method = OPTIONS) {{
@@ -151,6 +161,7 @@ def registry_front(
         location / {{{permission}
             proxy_pass {registry};
             proxy_set_header Host $http_host;
+            {f"limit_rate {rate};" if rate else ""}
         }}{redirect}
     """
     with _running(work, server) as running:

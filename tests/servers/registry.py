@@ -38,6 +38,14 @@ FULL_CORS = {
 class Registry(Program):
     """A running registry."""
 
+    def set_users(self, users: Mapping[str, str]) -> None:
+        """Let these be the users of a registry that has some, with their passwords."""
+        lines = [
+            f"{name}:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()}\n"
+            for name, password in users.items()
+        ]
+        self.log.with_name("htpasswd").write_text("".join(lines))
+
     def push(self, layout: Path, tag: str, name: str, credentials: str | None = None) -> None:
         """Let skopeo push an image, all platforms of it.
 
@@ -108,11 +116,6 @@ def registry(
         "http": {"addr": f"127.0.0.1:{port}", "headers": dict(cors)},
     }
     if users is not None:
-        lines = [
-            f"{name}:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()}\n"
-            for name, password in users.items()
-        ]
-        (work / "htpasswd").write_text("".join(lines))
         config["auth"] = {"htpasswd": {"realm": "tests", "path": str(work / "htpasswd")}}
     if tokens is not None:
         (work / "tokens.pem").write_bytes(tokens.certificate)
@@ -130,6 +133,8 @@ def registry(
     (work / "config.yml").write_text(json.dumps(config))
     command = ["docker-registry", "serve", str(work / "config.yml")]
     program = Registry(command, port, work / "registry.log")
+    if users is not None:
+        program.set_users(users)
     program.start()
     try:
         yield program

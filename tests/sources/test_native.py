@@ -99,6 +99,22 @@ def resolved(image: str) -> ResolvedImage:
     return asyncio.run(find())
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://\N{SNOWMAN}.invalid/",
+        "https://xn--/",
+        "https://[::1]x/",
+        "http://127.0.0.1:1/",
+        "https://a..b",
+    ],
+)
+def test_addresses_of_no_server(url: str) -> None:
+    with pytest.raises(NetworkError) as caught:
+        which(url)
+    assert caught.value.hint
+
+
 class TestOpenRegistry:
     def test_by_tag_and_by_digest(self, opened: Registry) -> None:
         image = f"{opened.host}/team/two-platforms"

@@ -17,7 +17,7 @@ const run = promisify(execFile);
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const TOOLS = path.join(ROOT, "tools/vm");
 const IMAGE = path.join(ROOT, "web/vm/image");
-const V86 = path.join(ROOT, "node_modules/v86/build");
+const V86_DIRECTORY = path.join(ROOT, "node_modules/v86/build");
 const CACHE = path.join(homedir(), ".cache/browsermount/vm-tests");
 
 const APPLETS =
@@ -65,11 +65,29 @@ async function rootfs() {
   });
 }
 
+/** An emulator that has not run. @param {number} memory in bytes */
+export async function newEmulator(memory) {
+  const { V86, wasm } = await loadMachine({ image: IMAGE, v86: V86_DIRECTORY });
+  const module = await WebAssembly.compile(wasm);
+  const emulator = new V86({
+    wasm_fn: async (/** @type {WebAssembly.Imports} */ imports) =>
+      (await WebAssembly.instantiate(module, imports)).exports,
+    memory_size: memory,
+    virtio_console: true,
+    filesystem: { handle9p: () => {} },
+    autostart: false,
+  });
+  await new Promise((resolve) => {
+    emulator.add_listener("emulator-loaded", resolve);
+  });
+  return emulator;
+}
+
 /** A snapshot of the machine as it is now. */
 async function snapshot() {
-  const { recipe } = await loadMachine({ image: IMAGE, v86: V86 });
+  const { recipe } = await loadMachine({ image: IMAGE, v86: V86_DIRECTORY });
   return cached(`snapshot-${recipe.slice(0, 16)}`, async (directory) => {
-    await run("node", [path.join(TOOLS, "snapshot.mjs"), IMAGE, V86, "256", directory]);
+    await run("node", [path.join(TOOLS, "snapshot.mjs"), IMAGE, V86_DIRECTORY, "256", directory]);
     await rename(path.join(directory, "snapshot.bin"), path.join(directory, "snapshot.zst"));
   });
 }
@@ -183,7 +201,7 @@ export async function runContainer(args, how = {}) {
         machine = await createMachine({
           ...(await loadMachine({
             image: IMAGE,
-            v86: V86,
+            v86: V86_DIRECTORY,
             ...(!how.boot && { snapshot: await snapshot() }),
           })),
           ...(how.withSnapshot && { snapshot: how.withSnapshot }),

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import test from "node:test";
 
-import { runContainer } from "./container.mjs";
+import { ROM_END } from "../../web/vm/machine.js";
+import { newEmulator, runContainer } from "./container.mjs";
 
 /** @param {string} script @param {import("./container.mjs").Run} [how] */
 const sh = (script, how) => runContainer(["sh", "-c", script], how);
@@ -20,6 +21,14 @@ test("resumes and passes streams and the exit code on", async () => {
   assert.equal(result.stdout, "out\n");
   assert.equal(result.stderr, "err\n");
   assert.deepEqual(result.exit, { code: 3 });
+});
+
+test("a new machine's memory is zero above its ROMs, as resuming takes for granted", async () => {
+  const memory = 64 << 20;
+  const emulator = await newEmulator(memory);
+  const { cpu } = emulator.v86;
+  for (let address = ROM_END; address < memory; address += 1 << 20)
+    assert.ok(cpu.is_memory_zeroed(address, 1 << 20), `at ${address}`);
 });
 
 test("boots without a snapshot", async () => {
@@ -169,4 +178,56 @@ test("the root file system can be written to, or not", async () => {
   assert.equal((await sh("echo x >/new && cat /new")).stdout, "x\n");
   const result = await sh("echo x >/new", { spec: { root: { path: "rootfs", readonly: true } } });
   assert.match(result.stderr, /Read-only file system/);
+});
+
+/** In the machine's own process namespace, with all that root may do. */
+const UNCONFINED = { spec: { linux: { namespaces: [{ type: "mount" }] } } };
+
+test("a kernel panic ends the machine with the kernel's words", async () => {
+  // Init runs into zeros in the place of its code, and a kernel cannot do without it.
+  const script =
+    "start=$(head -1 /proc/1/maps | busybox cut -d- -f1); busybox grep r-x /proc/1/maps | " +
+    "busybox sed 's/[- ].*//' | while read a; do busybox dd if=/dev/zero of=/proc/1/mem bs=4096 " +
+    "count=16 seek=$((0x$a / 4096)) conv=notrunc; done; sleep 60";
+  const { error } = await sh(script, UNCONFINED);
+  assert.equal(error.stage, "machine");
+  assert.equal(error.code, 125);
+  assert.match(error.message, /^Kernel panic - not syncing: Attempted to kill init!/);
+});
+
+for (const how of ["halt", "reboot"])
+  test(`a machine that its container makes ${how} is reported`, async () => {
+    const { error } = await sh(`busybox ${how} -f; sleep 60`, UNCONFINED);
+    assert.equal(error.stage, "machine");
+    assert.match(error.message, /the machine (halted|was reset)/);
+  });
+
+test("output waits for a receiver that is slow, and none of it is lost", async () => {
+  const size = 4 << 20;
+  let received = 0;
+  let acknowledged = 0;
+  let most = 0;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  let timer;
+  const result = await sh(`busybox yes ${"x".repeat(63)} | head -c ${size}`, {
+    started: (machine) => {
+      machine.acknowledge(0);
+      // Nothing is dealt with for a while, and then a little at a time.
+      let waits = 40;
+      timer = setInterval(() => {
+        if (received < 512 * 1024 || waits-- > 0) return;
+        const bytes = Math.min(256 * 1024, received - acknowledged);
+        acknowledged += bytes;
+        machine.acknowledge(bytes);
+      }, 50);
+    },
+    output: (text) => {
+      received = text.length;
+      most = Math.max(most, received - acknowledged);
+    },
+  });
+  clearInterval(timer);
+  assert.equal(result.stdout.length, size);
+  assert.ok(result.stdout === `${"x".repeat(63)}\n`.repeat(size / 64));
+  assert.ok(most >= 512 * 1024 && most < 1024 * 1024, `${most} bytes waited`);
 });

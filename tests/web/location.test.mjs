@@ -3,12 +3,12 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { imageOf, mirrorOf } from "../../web/location.js";
+import { imageOf, parameterOf } from "../../web/location.js";
 
 /** @param {string} address */
 function read(address) {
   const url = new URL(address, "https://page.example/index.html");
-  return { image: imageOf(url), mirror: mirrorOf(url) };
+  return { image: imageOf(url), mirror: parameterOf(url, "mirror") };
 }
 
 const CASES = [

@@ -35,6 +35,7 @@ IMAGE = HERE.parents[1] / "web" / "images" / "default"
 TOOLS = {
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
+    "ldconfig": "libc-bin",
     "mmdebstrap": "mmdebstrap",
     "skopeo": "skopeo",
     "tar": "tar",
@@ -93,9 +94,11 @@ def build(output: Path, mirror: str | None = None) -> None:
         archives = download(recipe, work, mirror)
         tars: list[Path] = []
         packages: list[dict[str, str]] = []
-        for layer in recipe["layers"]:
-            tree = work / "layers" / layer["name"]
+        trees = [work / "layers" / layer["name"] for layer in recipe["layers"]]
+        for tree, layer in zip(trees, recipe["layers"], strict=True):
             packages += fill(tree, layer, recipe["drop"], archives)
+        list_libraries(trees, work / "libraries")
+        for tree in trees:
             # The first layer has all directories. Where a later one repeats
             # a directory, it would replace the attributes.
             for place, attributes in recipe["directories"].items():
@@ -103,7 +106,7 @@ def build(output: Path, mirror: str | None = None) -> None:
                     (tree / place).mkdir(parents=True, exist_ok=True)
                 if (tree / place).is_dir():
                     set_attributes(tree / place, attributes)
-            tars.append(pack(tree, work / f"{layer['name']}.tar", recipe["epoch"]))
+            tars.append(pack(tree, work / f"{tree.name}.tar", recipe["epoch"]))
         layout = assemble(recipe, tars, work)
         publish(layout, output)
     record(recipe, packages, output)
@@ -239,6 +242,26 @@ def link_applets(tree: Path, program: str) -> None:
         if "/" in line and not link.exists() and not link.is_symlink():
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(os.path.relpath(tree / program, link.parent))
+
+
+def list_libraries(trees: Sequence[Path], work: Path) -> None:
+    """Put ld.so.cache into the last layer: without it, every start of a program searches."""
+    for tree in trees:
+        for path in walk(tree / "usr" / "lib"):
+            if ".so" in path.name:
+                copy = work / path.relative_to(tree)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy, follow_symlinks=False)
+    directories = sorted({path.parent for path in walk(work) if not path.is_dir()})
+    (work / "etc").mkdir()
+    (work / "etc" / "ld.so.conf").write_text(
+        "".join(f"/{directory.relative_to(work)}\n" for directory in directories)
+    )
+    # Any Linux' ldconfig knows the libraries of all kinds of x86.
+    run(["ldconfig", "-r", str(work), "-X"])
+    target = trees[-1] / "etc" / "ld.so.cache"
+    target.parent.mkdir(exist_ok=True)
+    shutil.copyfile(work / "etc" / "ld.so.cache", target)
 
 
 def pack(tree: Path, archive: Path, epoch: int) -> Path:

@@ -34,8 +34,9 @@ native = (
 for module in pkgutil.walk_packages(browsermount.__path__, "browsermount."):
     if not module.name.startswith(native):
         importlib.import_module(module.name)
-# What the standard library imports only when it comes to it.
-for name in ("encodings.ascii", "encodings.idna", "encodings.latin_1", "linecache", "traceback"):
+# What is imported only when it comes to it, by us or by the standard library.
+names = ("ctypes", "ctypes._layout", "encodings.ascii", "encodings.idna", "encodings.latin_1")
+for name in (*names, "linecache", "traceback"):
     importlib.import_module(name)
 
 import gc

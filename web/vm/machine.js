@@ -15,6 +15,9 @@ export const COMMAND_LINE =
 /** The ports of the virtio console, as tools/vm/init/control.h has them. */
 const PORT = { terminal: 0, control: 1, stdout: 2, stderr: 3 };
 
+/** Where a PC's first MiB, and with it the ROMs, ends. */
+export const ROM_END = 1024 * 1024;
+
 /** How long a resumed machine may take to say that it is alive. */
 const RESUME_TIMEOUT_MS = 5000;
 
@@ -175,6 +178,24 @@ function messageOf(error) {
   return error instanceof Error ? error.message : String(error);
 }
 
+/**
+ * v86 zeroes all of the machine's memory before it puts the state there, which
+ * takes long and makes the browser provide all of it. The memory of a machine
+ * that has not run is zero anyway, but for what v86 puts where a PC has its ROMs.
+ * @param {any} emulator
+ * @param {ArrayBuffer} state
+ */
+async function restoreState(emulator, state) {
+  const { cpu } = emulator.v86;
+  const zero = cpu.zero_memory;
+  cpu.zero_memory = () => zero(0, ROM_END);
+  try {
+    await emulator.restore_state(state);
+  } finally {
+    cpu.zero_memory = zero;
+  }
+}
+
 /** Use createMachine() to get one. */
 export class Machine {
   #options;
@@ -300,7 +321,7 @@ export class Machine {
   /** @param {ArrayBuffer} state */
   async _resume(state) {
     await this.#createEmulator({});
-    await this.#emulator.restore_state(state);
+    await restoreState(this.#emulator, state);
     const answer = this.#exchange({ type: "hello" }, "ready", RESUME_TIMEOUT_MS);
     this.#emulator.run();
     await answer;

@@ -2,7 +2,7 @@
  * The worker of the virtual machine: machine.js, driven by the messages that
  * messages.d.ts lists.
  */
-import { FetchError, Fetcher } from "./assets.js";
+import { FetchError, Fetcher } from "../assets.js";
 import { createMachine, MachineError } from "./machine.js";
 
 /** @import { Machine, Handle9P, SnapshotInfo } from "./machine.js" */

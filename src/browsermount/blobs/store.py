@@ -8,7 +8,6 @@ A catalog says which bytes of which blob are there and when each was last used.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from browsermount.blobs.files import File, Files, MemoryFile, MemoryFiles, NoRoo
 from browsermount.blobs.ranges import RangeSet
 
 CATALOG = "catalog.json"
-COMMIT_SECONDS = 1.0
+COMMIT_SECONDS = 0.5
 """How long changes of the catalog are gathered before it is written."""
 
 DEFAULT_LIMIT = 4 << 30
@@ -40,9 +39,32 @@ class _Record:
 
     ranges: RangeSet = field(default_factory=RangeSet)
     used: float = 0.0
+    whole: bool = False
     added: RangeSet = field(default_factory=RangeSet)
     dropped: RangeSet = field(default_factory=RangeSet)
     changed: bool = False
+
+    def take(self) -> _Record:
+        """Return what is not in the catalog yet, and count it as being there."""
+        change = _Record(RangeSet(), self.used, self.whole, self.added, self.dropped)
+        self.added, self.dropped, self.changed = RangeSet(), RangeSet(), False
+        return change
+
+    def put_back(self, change: _Record) -> None:
+        """Take note that what was taken did not come into the catalog."""
+        for start, end in change.added:
+            if not self.dropped.covers(start, end):
+                self.added.add(start, end)
+        self.dropped.update(change.dropped)
+        self.changed = True
+
+    def apply(self, change: _Record) -> None:
+        """Bring a change, possibly of somebody else's, into this record of the catalog."""
+        for start, end in change.dropped:
+            self.ranges.discard(start, end)
+        self.ranges.update(change.added)
+        self.used = max(self.used, change.used)
+        self.whole = change.whole
 
 
 class StoredBlob:
@@ -174,6 +196,7 @@ class Store:
         record.dropped = RangeSet(record.ranges)
         record.ranges = RangeSet([(0, len(data))])
         record.added = RangeSet([(0, len(data))])
+        record.whole = True
         self._use(record)
         self.note(record, record.ranges.total - before)
         return True
@@ -280,9 +303,12 @@ class Store:
         return self._records
 
     async def _evict(self, limit: int) -> None:
-        """Let the least recently used objects go that are not open, down to ``limit`` bytes."""
+        """Let the least recently used objects go that are not open, down to ``limit`` bytes.
+
+        Blobs go before whole objects, which are small and of use without the blobs.
+        """
         records = self._records or {}
-        for key in sorted(records, key=lambda key: records[key].used):
+        for key in sorted(records, key=lambda key: (records[key].whole, records[key].used)):
             if self._size <= limit:
                 return
             if key not in self._open:
@@ -291,28 +317,30 @@ class Store:
     async def _merge(self, removed: set[str] | frozenset[str] = frozenset()) -> None:
         """Bring what is new here into the catalog that all share."""
         records = self._records or {}
-        changed = {key: record for key, record in records.items() if record.changed}
-        if not changed and not removed:
+        # Taken out before anything is awaited: what is written meanwhile is for the next time.
+        changes = {key: record.take() for key, record in records.items() if record.changed}
+        if not changes and not removed:
             return
-        with contextlib.suppress(NoRoom):  # then it is tried again with the next change
+        try:
             async with self._files.lock():
                 catalog = _parse(await self._files.read(CATALOG))
                 for key in removed:
                     catalog.pop(key, None)
-                for key, record in changed.items():
-                    shared = catalog.setdefault(key, _Record())
-                    for start, end in record.dropped:
-                        shared.ranges.discard(start, end)
-                    shared.ranges.update(record.added)
-                    shared.used = max(shared.used, record.used)
+                for key, change in changes.items():
+                    catalog.setdefault(key, _Record()).apply(change)
                 await self._files.replace(CATALOG, _serialise(catalog))
-            for record in changed.values():
-                record.added, record.dropped, record.changed = RangeSet(), RangeSet(), False
+        except NoRoom:
+            for key, change in changes.items():  # then it is tried again with the next change
+                records[key].put_back(change)
 
 
 def _serialise(records: dict[str, _Record]) -> bytes:
     objects = {
-        key: {"used": round(record.used, 3), "ranges": list(record.ranges)}
+        key: {
+            "used": round(record.used, 3),
+            "whole": record.whole,
+            "ranges": list(record.ranges),
+        }
         for key, record in records.items()
     }
     return json.dumps({"version": 1, "objects": objects}).encode()
@@ -328,6 +356,7 @@ def _parse(data: bytes | None) -> dict[str, _Record]:
             str(key): _Record(
                 RangeSet((int(start), int(end)) for start, end in entry["ranges"]),
                 float(entry["used"]),
+                bool(entry["whole"]),
             )
             for key, entry in document["objects"].items()
         }

@@ -25,9 +25,11 @@ _COMMANDS = {
     "cat": "cat",
     "export": "export",
     "pull": "pull",
+    "convert": "convert",
     "serve": "serve",
     "build-site": "build_site",
     "9p": "ninep",
+    "cache": "cache",
 }
 
 

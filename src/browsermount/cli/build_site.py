@@ -28,10 +28,10 @@ _DEFAULT = "default"
 @click.option("--force", is_flag=True, help="Replace what is in OUT.")
 @opening_options
 def command(opening: Opening, out: Path, image: str | None, force: bool) -> None:
-    """Make a static folder with the page, ready for any web server.
+    """Make a folder with the page, to publish.
 
-    It needs no headers and works under any path, on GitHub Pages for example. With --image, the
-    page runs that image:
+    It is ready for any static web server: it needs no headers and works under any path, on GitHub
+    Pages for example. With --image, the page runs that image:
 
     \b
       browsermount build-site --image ./my-image.tar public

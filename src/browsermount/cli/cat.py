@@ -11,7 +11,6 @@ from browsermount.cli.images import (
     Opening,
     image_argument,
     mounted,
-    opened,
     opening_options,
     run_async,
     write_all,
@@ -30,8 +29,7 @@ def command(opening: Opening, image: str, paths: tuple[str, ...]) -> None:
 
 
 async def _cat(opening: Opening, image: str, paths: list[bytes]) -> None:
-    async with opened(image) as (source, fetcher):
-        mount = await mounted(source, fetcher, opening)
+    async with mounted(image, opening) as mount:
         for path in paths:
             inode = find(mount.rootfs, path)
             if inode.is_directory:

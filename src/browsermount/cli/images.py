@@ -13,9 +13,11 @@ from typing import Any, TypeVar
 
 import click
 
+from browsermount.blobs.store import Store
 from browsermount.cli.progress import progress
 from browsermount.fetch import Fetcher
-from browsermount.mount import Mount, mount
+from browsermount.mount import Mount
+from browsermount.mount import mount as make_mount
 from browsermount.oci.image import Source
 from browsermount.oci.platform import RUNNABLE, Platform
 from browsermount.runtime.spec import ProcessOptions
@@ -43,6 +45,7 @@ class Opening:
     """How images are opened: what the options that all commands have in common say."""
 
     quiet: bool = False
+    cache: bool = True
     platform: Platform | None = None
 
     def platforms(self, default: Sequence[Platform] = ANY) -> Sequence[Platform]:
@@ -58,8 +61,8 @@ def image_argument(function: Callable[..., Any]) -> Callable[..., Any]:
 def opening_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of :class:`Opening`, as its argument ``opening``."""
 
-    def with_opening(quiet: bool, platform: Platform | None, **rest: Any) -> Any:
-        return function(opening=Opening(quiet, platform), **rest)
+    def with_opening(quiet: bool, no_cache: bool, platform: Platform | None, **rest: Any) -> Any:
+        return function(opening=Opening(quiet, not no_cache, platform), **rest)
 
     with_opening.__doc__ = function.__doc__
     with_opening.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
@@ -71,6 +74,7 @@ def opening_options(function: Callable[..., Any]) -> Callable[..., Any]:
             metavar="OS/ARCH",
             help="Which of an image's platforms, such as linux/386.",
         ),
+        click.option("--no-cache", is_flag=True, help="Keep nothing of what is fetched."),
         click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
     ):
         option(with_opening)
@@ -155,30 +159,48 @@ def _split(text: str, separator: str) -> tuple[Path, str | None]:
     return Path(path), name or None
 
 
+@asynccontextmanager
 async def mounted(
-    source: Source,
-    fetcher: Fetcher,
+    image: str,
     opening: Opening,
     *,
     default: Sequence[Platform] = ANY,
     options: ProcessOptions | None = None,
-) -> Mount:
-    """Mount an image, with progress bars where there is a terminal to show them.
+) -> AsyncIterator[Mount]:
+    """Mount an image, for as long as the context lasts.
+
+    Until it is mounted there are progress bars, where there is a terminal to show them.
+
+    Args:
+        image: What the person gave.
+        opening: How it is opened.
+        default: The platforms that are looked for where the person has named none.
+        options: How it is started; where nothing is going to be started, None.
 
     Raises:
         BrowsermountError: The image cannot be used.
     """
+    from browsermount.cli.cache import open_cache
+
     if options is None:
-        # Nothing is going to be started, so it does not matter what the image would start.
+        # So it does not matter whether the image says what to start.
         options = ProcessOptions(args=("sh",), user="0")
-    with progress(quiet=opening.quiet) as on_event:
-        return await mount(
-            source,
-            fetcher=fetcher,
-            platforms=opening.platforms(default),
-            options=options,
-            on_event=on_event,
-        )
+    store = open_cache() if opening.cache else Store()
+    async with opened(image) as (source, fetcher):
+        with progress(quiet=opening.quiet) as on_event:
+            mount = await make_mount(
+                source,
+                fetcher=fetcher,
+                store=store,
+                platforms=opening.platforms(default),
+                options=options,
+                on_event=on_event,
+            )
+        try:
+            yield mount
+        finally:
+            await mount.close()
+            await store.close()
 
 
 def run_async(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -8,9 +8,15 @@ from typing import Any
 import click
 
 from browsermount.cli.images import Opening, image_argument, opened, opening_options, run_async
+from browsermount.cli.sizes import human_size
+from browsermount.errors import BrowsermountError
+from browsermount.fetch import read_all
+from browsermount.layers.lazy import open_index
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.image import ResolvedImage, Source, available, resolve
 from browsermount.oci.platform import RUNNABLE
+
+_PARTIAL_CONTENT = 206
 
 
 @click.command("inspect")
@@ -20,7 +26,7 @@ from browsermount.oci.platform import RUNNABLE
 def command(opening: Opening, image: str, as_json: bool) -> None:
     """Show an image's manifest, platforms, layers and config.
 
-    Only the documents are read, of layers that can be read lazily also their table of contents.
+    Only the documents are read, and the tables of contents of layers that can be read lazily.
     """
     description = run_async(_describe(opening, image))
     click.echo(json.dumps(description, indent=2) if as_json else _text(description))
@@ -45,27 +51,44 @@ async def _describe(opening: Opening, image: str) -> dict[str, Any]:
 
 
 async def _layer(source: Source, layer: Descriptor) -> dict[str, Any]:
-    kind, lazy = layer_kind(layer)
-    return {
+    async def read(offset: int, size: int) -> bytes:
+        headers = {"Range": f"bytes={offset}-{offset + size - 1}"}
+        response = await source.get_blob(layer, headers=headers)
+        if response.status != _PARTIAL_CONTENT:
+            await response.aclose()
+            raise _NoRanges
+        return await read_all(response, size)
+
+    try:
+        index = await open_index(layer, read)
+        problem = None
+    except _NoRanges:
+        index, problem = None, "the server does not answer Range requests"
+    except BrowsermountError as error:
+        index, problem = None, error.message
+    document: dict[str, Any] = {
         "digest": str(layer.digest),
         "size": layer.size,
         "mediaType": layer.media_type,
-        "kind": kind,
-        "lazy": lazy,
+        "kind": _kind(layer) if index is None else index.kind.name.lower().replace("_", ":"),
+        "lazy": index is not None,
         "annotations": layer.annotations,
     }
+    if problem:
+        document["problem"] = problem
+    return document
 
 
-def layer_kind(layer: Descriptor) -> tuple[str, bool]:
-    """Return how a layer is packed, and whether its files can be read before it is there."""
-    if "containerd.io/snapshot/stargz/toc.digest" in layer.annotations:
-        return "estargz", True
-    if "io.github.containers.zstd-chunked.manifest-checksum" in layer.annotations:
-        return "zstd:chunked", True
-    for suffix, kind in (("gzip", "gzip"), ("zstd", "zstd"), ("tar", "tar")):
+class _NoRanges(Exception):
+    """The server sends blobs only as a whole."""
+
+
+def _kind(layer: Descriptor) -> str:
+    """Return how a layer without a table of contents is packed."""
+    for suffix in ("gzip", "zstd", "tar"):
         if layer.media_type.endswith(suffix):
-            return kind, False
-    return "unknown", False
+            return suffix
+    return "unknown"
 
 
 def _config(image: ResolvedImage) -> dict[str, Any]:
@@ -98,6 +121,8 @@ def _text(description: dict[str, Any]) -> str:
     text += ["", f"Layers, {human_size(sum(layer['size'] for layer in layers))} in all:"]
     for layer in layers:
         kind = f"{layer['kind']}, lazy" if layer["lazy"] else layer["kind"]
+        if "problem" in layer:
+            kind += f" ({layer['problem']})"
         text.append(f"  {layer['digest']} {human_size(layer['size']):>10}  {kind}")
     return "\n".join(text)
 
@@ -109,13 +134,3 @@ def _platform(description: dict[str, Any]) -> str:
 
 def _arguments(arguments: Any) -> str:
     return json.dumps(arguments, ensure_ascii=False) if arguments else ""
-
-
-def human_size(size: int) -> str:
-    """Return a number of bytes as a person reads it, such as ``45.9 MiB``."""
-    amount = float(size)
-    for unit in ("B", "KiB", "MiB"):
-        if amount < 1024:
-            return f"{size} B" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} GiB"

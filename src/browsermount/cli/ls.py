@@ -12,7 +12,6 @@ from browsermount.cli.images import (
     Opening,
     image_argument,
     mounted,
-    opened,
     opening_options,
     run_async,
     write_all,
@@ -42,11 +41,11 @@ def command(
 async def _ls(
     opening: Opening, image: str, paths: list[bytes], long: bool, recursive: bool
 ) -> None:
-    async with opened(image) as (source, fetcher):
-        mount = await mounted(source, fetcher, opening)
+    async with mounted(image, opening) as mount:
+        rootfs = mount.rootfs
     terminal = sys.stdout.isatty()
     for number, path in enumerate(paths):
-        inode = find(mount.rootfs, path, follow=not long)
+        inode = find(rootfs, path, follow=not long)
         if not inode.is_directory:
             write_all(_line(path, inode, long, terminal))
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import click
 
@@ -13,10 +13,11 @@ from browsermount.cli.images import (
     Opening,
     image_argument,
     mounted,
-    opened,
     opening_options,
     run_async,
 )
+from browsermount.errors import InvalidProcess
+from browsermount.runtime.spec import ProcessOptions
 from browsermount.sockets import serve
 
 _MAX_PORT = 65535
@@ -32,10 +33,11 @@ _MAX_PORT = 65535
 )
 @opening_options
 def command(opening: Opening, image: str, listen: str) -> None:
-    """Serve an image's tree by the protocol 9P2000.L, read only.
+    """Serve an image's tree over 9P2000.L.
 
-    The tree has the directories rootfs, the merged layers, and config, how the image would be
-    started. A client that attaches with the name (aname) rootfs gets the merged layers alone.
+    The tree is read only. It has the directories rootfs, the merged layers, and config, how the
+    image would be started. A client that attaches with the name (aname) rootfs gets the merged
+    layers alone.
 
     There are no passwords: whoever reaches the address can read the image. A Linux client:
 
@@ -53,8 +55,13 @@ async def _serve(opening: Opening, image: str, listen: str) -> None:
         raise click.UsageError(f"{listen!r} is neither unix:PATH nor tcp:HOST:PORT")
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    async with opened(image) as (source, fetcher):
-        mount = await mounted(source, fetcher, opening)
+    async with AsyncExitStack() as stack:
+        try:
+            mounting = mounted(image, opening, options=ProcessOptions())
+            mount = await stack.enter_async_context(mounting)
+        except InvalidProcess:
+            # It does not say what to start, which does not matter to who reads its files.
+            mount = await stack.enter_async_context(mounted(image, opening))
 
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with suppress(asyncio.CancelledError):

@@ -12,9 +12,9 @@ from browsermount.events import (
     EventSink,
     LayerProgress,
     LayerState,
+    Notice,
     Resolved,
     Resolving,
-    ignore,
 )
 
 if TYPE_CHECKING:
@@ -28,10 +28,22 @@ _ID_LENGTH = 12
 def progress(*, quiet: bool = False) -> Iterator[EventSink]:
     """Show the events that are given to the result, until the context ends."""
     if quiet or not sys.stderr.isatty():
-        yield ignore
+        yield _notices
         return
     with bars() as display:
-        yield _Layers(display)
+        layers = _Layers(display)
+
+        def show(event: Event) -> None:
+            _notices(event)
+            layers(event)
+
+        yield show
+
+
+def _notices(event: Event) -> None:
+    """Write what a person has to know however quiet it is."""
+    if isinstance(event, Notice):
+        print(f"browsermount: {event.message}.", file=sys.stderr)
 
 
 @contextmanager

@@ -34,11 +34,11 @@ from browsermount.oci.platform import Platform
 @click.option("--name", help="What the image is called in the layout; default: its tag, or latest.")
 @opening_options
 def command(opening: Opening, image: str, directory: Path, name: str | None) -> None:
-    """Copy an image into the OCI image layout in DIR, which is made where it is missing.
+    """Copy an image into an OCI image layout.
 
-    Every blob is verified. A pull that was broken off goes on where it was when it is started
-    again. Other images that are in DIR stay. The manifest's digest is written to standard
-    output.
+    DIR is the layout's directory, which is made where it is missing. Every blob is verified. A pull
+    that was broken off goes on where it was when it is started again. Other images that are in DIR
+    stay. The manifest's digest is written to standard output.
     """
     click.echo(run_async(pull(opening, image, directory, name)))
 

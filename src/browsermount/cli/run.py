@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,11 +16,11 @@ from browsermount.cli.images import (
     Opening,
     image_argument,
     mounted,
-    opened,
     opening_options,
     run_async,
 )
 from browsermount.cli.machine import Machine
+from browsermount.cli.sizes import read_size
 from browsermount.cli.terminal import raw, window_size
 from browsermount.errors import BrowsermountError
 from browsermount.oci.platform import RUNNABLE, choose_platforms
@@ -29,7 +28,6 @@ from browsermount.runtime.spec import ProcessOptions
 
 _MIN_MEMORY_MIB = 128
 _MAX_MEMORY_MIB = 2047
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 _FORWARDED = (
     signal.SIGINT,
@@ -70,10 +68,10 @@ class _Streams:
 def _read_memory(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     if value is None:
         return None
-    match = re.fullmatch(r"(\d+)([bkmg]?)(?:i?b)?", value.lower())
-    if match is None:
-        raise click.BadParameter(f"{value!r} is not a size such as 512m or 1g", ctx, param)
-    mib = int(match[1]) * _UNITS[match[2]] >> 20
+    try:
+        mib = read_size(value) >> 20
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
     if not _MIN_MEMORY_MIB <= mib <= _MAX_MEMORY_MIB:
         raise click.BadParameter(
             f"{value} is not between {_MIN_MEMORY_MIB}m and {_MAX_MEMORY_MIB}m", ctx, param
@@ -81,9 +79,7 @@ def _read_memory(ctx: click.Context, param: click.Parameter, value: str | None) 
     return mib
 
 
-@click.command(
-    "run", context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False}
-)
+@click.command("run", context_settings={"allow_interspersed_args": False})
 @click.option("-i", "--interactive", is_flag=True, help="Pass on what is typed.")
 @click.option("-t", "--tty", is_flag=True, help="Give the process a terminal.")
 @click.option(
@@ -121,11 +117,12 @@ def command(
     hostname: str | None,
     memory: int | None,
 ) -> int:
-    """Run a program in an image, in a virtual machine with an emulated CPU.
+    """Run a program in an image.
 
-    ARG... is what to run in the place of the image's own command. Options for us stand before
-    IMAGE. For a shell, give -it. Without -t, standard output and error are separate, and
-    standard input is passed on where it is a pipe or a file.
+    It runs in a virtual machine with an emulated CPU. ARG... is what to run in the place of the
+    image's own command. Options for us stand before IMAGE. For a shell, give -it. Without -t,
+    standard output and error are separate, and standard input is passed on where it is a pipe or a
+    file.
 
     The exit code is the process's, or 128 and the number of the signal that ended it; 125 where
     we have failed, 126 and 127 where the program cannot be run or is not there.
@@ -169,8 +166,7 @@ async def _run(
     with signals.caught():
         machine = await Machine.create(memory)
         try:
-            async with opened(image) as (source, fetcher):
-                mount = await mounted(source, fetcher, opening, default=RUNNABLE, options=options)
+            async with mounted(image, opening, default=RUNNABLE, options=options) as mount:
                 size = window_size() if streams.terminal else None
                 await machine.start(mount, takes_input=streams.input, size=size)
                 return await _follow(machine, signals, streams)

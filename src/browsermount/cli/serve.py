@@ -21,7 +21,7 @@ from browsermount.cli.site import site_directory
 @click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
 @click.option("--no-cors", is_flag=True, help="Let no pages of other origins read the images.")
 def command(paths: tuple[str, ...], host: str, port: int, opens: bool, no_cors: bool) -> None:
-    """Serve the page, and images of this machine, at one address.
+    """Serve the page and images at one address.
 
     Each PATH is a layout directory, or an OCI or "docker save" archive, which is copied into a
     temporary layout. NAME=PATH gives it another name than the file's in the image's address.

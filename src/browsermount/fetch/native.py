@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
+from typing import Any
 
 import httpx
 
@@ -56,20 +57,23 @@ class HttpxFetcher:
 
     async def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> HttpxResponse:
         """Send a GET request; see :meth:`browsermount.fetch.Fetcher.get`."""
-        request = self._client.build_request("GET", url, headers=headers)
-        return await self._send(request, redirects=True)
+        return await self._send("GET", url, redirects=True, headers=headers)
 
     async def post(self, url: str, *, form: Mapping[str, str]) -> HttpxResponse:
         """Send a form; see :meth:`browsermount.fetch.Fetcher.post`."""
-        request = self._client.build_request("POST", url, data=dict(form))
-        return await self._send(request, redirects=False)
+        return await self._send("POST", url, redirects=False, data=dict(form))
 
-    async def _send(self, request: httpx.Request, *, redirects: bool) -> HttpxResponse:
+    async def _send(
+        self, method: str, url: str, *, redirects: bool, **content: Any
+    ) -> HttpxResponse:
         try:
+            request = self._client.build_request(method, url, **content)
             response = await self._client.send(request, stream=True, follow_redirects=redirects)
             return HttpxResponse(response)
         except (httpx.TransportError, httpx.TooManyRedirects) as error:
-            raise NetworkError(f"cannot reach {request.url}: {error}", hint=_HINT) from error
+            raise NetworkError(f"cannot reach {url}: {error}", hint=_HINT) from error
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise NetworkError(f"{url} is no address of a server: {error}", hint=_HINT) from error
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -9,6 +9,7 @@ own interface does it, which ``ctypes`` reaches natively and in Pyodide alike.
 
 from __future__ import annotations
 
+import sys
 import weakref
 import zlib
 from collections.abc import Generator, Iterator
@@ -143,6 +144,8 @@ class Inflater:
         if code != _Z_OK:
             raise MemoryError(f"zlib could not be set up: {code}")
         weakref.finalize(self, library.inflateEnd, self._reference)
+        self._input = b""
+        self._input_address = 0
         self.filled = 0
         self.consumed = 0
         self.at_border = False
@@ -172,8 +175,12 @@ class Inflater:
         stream = self._stream
         given = len(data) - start
         room = limit - self.filled
-        # The address of the bytes themselves; `data` keeps them alive.
-        stream.next_in = (ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0) + start
+        if data is not self._input:
+            self._input = data
+            # The address of the bytes themselves.
+            pointer = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p)
+            self._input_address = pointer.value or 0
+        stream.next_in = self._input_address + start
         stream.avail_in = given
         stream.next_out = self._base + self.filled
         stream.avail_out = room
@@ -225,6 +232,12 @@ def _stream_type() -> Any:
     return Stream
 
 
+def _library_name() -> str | None:
+    from ctypes.util import find_library  # noqa: PLC0415
+
+    return find_library("z")
+
+
 @cache
 def _library() -> Any:
     """Return zlib with its functions' types.
@@ -238,12 +251,9 @@ def _library() -> Any:
     """
     try:
         import ctypes  # noqa: PLC0415
-        import ctypes.util  # noqa: PLC0415
-        import sys  # noqa: PLC0415
 
         # Pyodide has it in the program itself.
-        name = None if sys.platform == "emscripten" else ctypes.util.find_library("z")
-        library = ctypes.CDLL(name)
+        library = ctypes.CDLL(None if sys.platform == "emscripten" else _library_name())
         pointer = ctypes.POINTER(_stream_type())
         library.zlibVersion.restype = ctypes.c_char_p
         library.zlibVersion.argtypes = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from browsermount.errors import InvalidLayer
 from browsermount.layers.deflate import inflate_members
+from browsermount.layers.garbage import uncollected
 from browsermount.layers.index import LayerIndex, LayerKind
 from browsermount.layers.span import Codec
 from browsermount.layers.tar import TarParser
@@ -15,6 +16,7 @@ from browsermount.layers.toc import MAX_TOC_SIZE, place, read_toc
 TOC_NAME = b"stargz.index.json"
 PREFETCH_LANDMARK = b".prefetch.landmark"
 NO_PREFETCH_LANDMARK = b".no.prefetch.landmark"
+_METADATA = (TOC_NAME, PREFETCH_LANDMARK, NO_PREFETCH_LANDMARK)
 
 DIGEST_ANNOTATION = "containerd.io/snapshot/stargz/toc.digest"
 """The annotation of a layer in the manifest that has the digest of the table of contents."""
@@ -55,7 +57,7 @@ def parse_footer(tail: bytes) -> tuple[int, int] | None:
 
 def is_metadata(name: bytes) -> bool:
     """Tell whether a member belongs to the format and not to the file system."""
-    return _path(name) in (TOC_NAME, PREFETCH_LANDMARK, NO_PREFETCH_LANDMARK)
+    return name.endswith(_METADATA) and _path(name) in _METADATA
 
 
 def _path(name: bytes) -> bytes:
@@ -97,11 +99,13 @@ def index_from_toc(toc: bytes, end: int) -> LayerIndex:
     Raises:
         InvalidLayer: The table is malformed.
     """
-    files = read_toc(toc)
-    entries, spans = place(files, Codec.GZIP, end, is_metadata)
+    with uncollected():
+        files = read_toc(toc)
+        entries, spans = place(files, Codec.GZIP, end, is_metadata)
     prefetch = 0
     for file in files:
-        if _path(file.entry.name) == PREFETCH_LANDMARK and file.chunks:
+        name = file.entry.name
+        if name.endswith(PREFETCH_LANDMARK) and _path(name) == PREFETCH_LANDMARK and file.chunks:
             # What is before the landmark is what its maker put there.
             prefetch = file.chunks[0].offset
     return LayerIndex(LayerKind.ESTARGZ, entries, spans, from_toc=True, prefetch=min(prefetch, end))

@@ -13,6 +13,7 @@ from itertools import accumulate, pairwise
 from typing import Literal
 
 from browsermount.layers.entry import Entry, FileType, Segment
+from browsermount.layers.garbage import uncollected
 from browsermount.layers.span import OWN_ALGORITHM, Codec, Over, Span
 from browsermount.oci.digest import Digest
 
@@ -94,14 +95,9 @@ class LayerIndex:
             raise UnusableIndex("the index is damaged")
         reader = _Reader(body, start)
         kind, stored, from_toc, prefetch = reader.numbers()
-        return cls(
-            LayerKind(kind),
-            _read_entries(reader),
-            _read_spans(reader),
-            _STORED[stored],
-            bool(from_toc),
-            prefetch,
-        )
+        with uncollected():
+            entries, spans = _read_entries(reader), _read_spans(reader)
+        return cls(LayerKind(kind), entries, spans, _STORED[stored], bool(from_toc), prefetch)
 
 
 def _write_entries(writer: _Writer, entries: Sequence[Entry]) -> None:

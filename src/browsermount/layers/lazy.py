@@ -19,6 +19,15 @@ _MAX_TAIL = 1 << 20
 _TAIL_PART = 64
 
 
+def vouched_for(descriptor: Descriptor) -> bool:
+    """Tell whether the manifest has the digest of a layer's table of contents."""
+    annotations = descriptor.annotations
+    return (
+        estargz.DIGEST_ANNOTATION in annotations
+        or zstd_chunked.annotations_of(annotations) is not None
+    )
+
+
 async def open_index(
     descriptor: Descriptor, read: Read, *, allow_unverified: bool = False
 ) -> LayerIndex | None:

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import zlib
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from browsermount.errors import InvalidLayer
@@ -26,6 +28,8 @@ MAX_META_SIZE = 8 << 20
 """Bytes that a pax header, a long name or a sparse map may have."""
 
 _ZERO_BLOCK = bytes(BLOCK)
+_ENDS = b"\0 "
+_ADLER_MODULUS = 65521
 _TYPES = {
     b"0": FileType.REGULAR,
     b"\0": FileType.REGULAR,
@@ -141,6 +145,7 @@ class TarParser:
     def _run(self) -> Generator[int, bytes, None]:
         """Yield how many bytes are wanted next, and get them sent."""
         pending = _Pending({})
+        described = False
         while True:
             self._at_header = True
             header = yield BLOCK
@@ -159,6 +164,7 @@ class TarParser:
                     raise _Malformed(f"a header of {size} bytes is too long")
                 body = (yield _padded(size))[:size] if size else b""
                 _note(pending, kind, body)
+                described = True
                 continue
             entry, stored = _entry(header, size, pending)
             if entry.type is FileType.REGULAR:
@@ -166,7 +172,9 @@ class TarParser:
             else:
                 # Whatever their size says, nothing follows these (as in Go's archive/tar).
                 entry.size = 0
-            pending = _Pending({})
+            if described:
+                pending = _Pending({})
+                described = False
             self._found.append(entry)
 
     def _place(
@@ -207,11 +215,18 @@ def _padded(size: int) -> int:
 
 
 def _text(raw: bytes) -> bytes:
-    return raw.split(b"\0", 1)[0]
+    return raw.partition(b"\0")[0]
 
 
+# Most fields of a header are those of the header before it.
+@lru_cache(maxsize=4096)
 def _number(raw: bytes) -> int:
     """Read a number field: octal digits, or GNU's base 256."""
+    if raw[-1] in _ENDS:
+        try:
+            return int(raw[:-1], 8)  # what nearly all are
+        except ValueError:
+            pass
     if raw[0] & 0x80:
         value = int.from_bytes(raw, "big")
         bits = 8 * len(raw)
@@ -234,14 +249,18 @@ def _decimal(text: bytes) -> int:
 
 
 def _check_and_size(header: bytes) -> int:
+    field = header[148:156]
     try:
-        expected = _number(header[148:156])
+        expected = _number(field)
     except _Malformed:
         expected = -1
-    unsigned = sum(header) - sum(header[148:156]) + 8 * 0x20
-    if unsigned != expected:
+    # The field itself counts as blanks. Half of Adler-32 is just this sum, modulo a number that
+    # only a header of unlikely bytes comes to, and much faster than sum().
+    counted = expected + sum(field) - 8 * 0x20
+    if zlib.adler32(header) & 0xFFFF != (counted + 1) % _ADLER_MODULUS:
+        unsigned = sum(header) - sum(field) + 8 * 0x20
         # Some old tars summed signed characters.
-        high = sum(byte > 127 for byte in header) - sum(byte > 127 for byte in header[148:156])
+        high = sum(byte > 127 for byte in header) - sum(byte > 127 for byte in field)
         if unsigned - 256 * high != expected:
             raise _Malformed("a header's checksum is wrong")
     return _checked_size(_number(header[124:136]))
@@ -303,43 +322,55 @@ def _entry(header: bytes, size: int, pending: _Pending) -> tuple[Entry, int]:
         raise _Malformed(f"a member has the unknown type {kind!r}") from None
     name = _text(header[:100])
     # In the old GNU format this field holds something else.
-    if header[257:263] == b"ustar\0" and (prefix := _text(header[345:500])):
-        name = prefix + b"/" + name
-    name = pax.get(b"path", pending.name if pending.name is not None else name)
-    name = pax.get(b"GNU.sparse.name", name)
+    if header[345] and header[257:263] == b"ustar\0":
+        name = _text(header[345:500]) + b"/" + name
+    if pending.name is not None:
+        name = pending.name
+    link = pending.link
+    uid = gid = mtime = None
+    if pax:
+        name = pax.get(b"GNU.sparse.name", pax.get(b"path", name))
+        link = pax.get(b"linkpath", link)
+        uid, gid, mtime = pax.get(b"uid"), pax.get(b"gid"), pax.get(b"mtime")
+        if b"size" in pax:
+            size = _file_size(pax[b"size"])
     if not name or b"\0" in name:
         raise _Malformed("a member has no valid name")
     if file_type is FileType.REGULAR and name.endswith(b"/") and kind in (b"0", b"\0"):
         file_type = FileType.DIRECTORY  # how tars before POSIX wrote directories
-    link = pax.get(b"linkpath", pending.link)
     if link is None:
         link = _text(header[157:257])
-    if b"size" in pax:
-        size = _file_size(pax[b"size"])
     rdev = (0, 0)
     if file_type in (FileType.CHARACTER, FileType.BLOCK):
         rdev = (_number(header[329:337]), _number(header[337:345]))
         if not (0 <= rdev[0] < MAJORS and 0 <= rdev[1] < MINORS):
             raise _Malformed(f"a device has the number {rdev[0]}:{rdev[1]}")
-    mtime_ns = (
-        _nanoseconds(pax[b"mtime"]) if b"mtime" in pax else _number(header[136:148]) * 1_000_000_000
-    )
     entry = Entry(
-        name=name,
-        type=file_type,
-        mode=_number(header[100:108]) & 0o7777,
-        uid=_owner(pax.get(b"uid"), header[108:116]),
-        gid=_owner(pax.get(b"gid"), header[116:124]),
-        mtime_ns=min(max(mtime_ns, _FIRST_TIME), _LAST_TIME),
-        size=size,
-        link=link,
-        rdev=rdev,
+        name,
+        file_type,
+        _number(header[100:108]) & 0o7777,
+        _owner(uid, header[108:116]),
+        _owner(gid, header[116:124]),
+        _time(header[136:148]) if mtime is None else _clamped(_nanoseconds(mtime)),
+        size,
+        link,
+        rdev,
     )
     if pax:
         entry.xattrs = _xattrs(pax)
     return entry, size
 
 
+@lru_cache(maxsize=1024)
+def _time(field: bytes) -> int:
+    return _clamped(_number(field) * 1_000_000_000)
+
+
+def _clamped(time: int) -> int:
+    return min(max(time, _FIRST_TIME), _LAST_TIME)
+
+
+@lru_cache(maxsize=1024)
 def _owner(pax: bytes | None, field: bytes) -> int:
     value = _decimal(pax) if pax is not None else _number(field)
     if not 0 <= value < 1 << 32:

@@ -240,12 +240,12 @@ def _digest(entry: Entry, part: dict[str, Any], *, whole: bool) -> Digest:
 
 
 def _number(row: dict[str, Any], key: str, limit: int) -> int:
-    value = row.get(key)
-    if value is None:
-        return 0
-    if type(value) is not int or not 0 <= value < limit:
+    value = row.get(key, 0)
+    if type(value) is int and 0 <= value < limit:
+        return value
+    if value is not None:
         raise InvalidLayer(f"the table of contents has the {key} {str(value)[:30]}")
-    return value
+    return 0
 
 
 def _text(row: dict[str, Any], key: str) -> bytes:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from browsermount.errors import InvalidLayer
 from browsermount.layers.compression import Zstd
+from browsermount.layers.garbage import uncollected
 from browsermount.layers.index import LayerIndex, LayerKind
 from browsermount.layers.span import Codec
 from browsermount.layers.toc import place, read_toc
@@ -107,5 +108,6 @@ def index_from_toc(toc: bytes, end: int) -> LayerIndex:
     Raises:
         InvalidLayer: The table is malformed.
     """
-    entries, spans = place(read_toc(toc), Codec.ZSTD, end, lambda name: False)
+    with uncollected():
+        entries, spans = place(read_toc(toc), Codec.ZSTD, end, lambda name: False)
     return LayerIndex(LayerKind.ZSTD_CHUNKED, entries, spans, from_toc=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
-from browsermount.errors import AuthError, CorsError, InvalidImage
+from browsermount.errors import AuthError, CorsError, InvalidImage, NetworkError
 from browsermount.fetch import Fetcher, FormFetcher, Response, read_all
 from browsermount.oci.challenge import parse_challenges
 from browsermount.oci.credentials import CredentialProvider, CredentialRequest, Credentials
@@ -118,21 +118,16 @@ class Authorizer:
 
         Raises:
             AuthError: There is nothing more that could be tried.
-            FetchError: The token server gives no usable answer.
+            FetchError: The token server cannot be reached, or is in trouble.
         """
         async with self._lock:
             if self._failure is not None:
                 raise self._failure
             if self._authorization != authorization:
                 return  # another request has got a new one in the meantime
-            try:
-                if authorization is None:
-                    self._read_challenge(response)
-                await self._identify(asking=authorization is not None and not self._worked)
-            except AuthError as error:
-                # What could not be had for one request cannot be had for the others.
-                self._failure = error
-                raise
+            if authorization is None:
+                self._read_challenge(response)
+            await self._identify(asking=authorization is not None and not self._worked)
 
     def _read_challenge(self, response: Response) -> None:
         registry = self._route.registry
@@ -176,7 +171,12 @@ class Authorizer:
         """
         while True:
             if asking or (self._server is None and self._credentials is None):
-                self._credentials = await self._ask()
+                try:
+                    self._credentials = await self._ask()
+                except AuthError as error:
+                    # Who has nothing to say to one request is not asked for the others.
+                    self._failure = error
+                    raise
             if self._server is None:
                 assert self._credentials is not None
                 self._check_secure(self._route.through(self._route.base))
@@ -240,13 +240,13 @@ class Authorizer:
         place = urlsplit(server.realm).netloc
         if response.status != _OK:
             await response.aclose()
-            raise AuthError(
+            said = (
                 f"{place}, which gives the tokens for {self._route.registry}, "
-                f"answered {response.status}",
-                hint="Try again later."
-                if response.status >= 500 or response.status == 429
-                else "Check the registry's configuration.",
+                f"answered {response.status}"
             )
+            if response.status >= 500 or response.status == 429:
+                raise NetworkError(said, hint="Try again later.")
+            raise AuthError(said, hint="Check the registry's configuration.")
         what = f"the answer of the token server {place}"
         try:
             document = parse_object(await read_all(response, _MAX_TOKEN_DOCUMENT), what)

@@ -76,7 +76,8 @@ def parse_manifest(data: bytes, what: str, media_type: str = "") -> Index | Mani
     for given in filter(None, (declared, media_type)):
         if (given in INDEX_TYPES and not is_index) or (given in MANIFEST_TYPES and not is_manifest):
             raise InvalidImage(f"{what} is not the {given} that it is said to be")
-    if declared and media_type and declared != media_type:
+    # Docker's and OCI's documents have the same properties, so they may stand for each other.
+    if declared and media_type and declared != media_type and not _same_kind(declared, media_type):
         raise InvalidImage(f"{what} says that it is {declared}, its descriptor says {media_type}")
     if is_index:
         entries = get(document, "manifests", list, what) or []
@@ -90,3 +91,7 @@ def parse_manifest(data: bytes, what: str, media_type: str = "") -> Index | Mani
         )
     layers = get(document, "layers", list, what) or []
     return Manifest(config, tuple(Descriptor.from_document(layer, what) for layer in layers))
+
+
+def _same_kind(one: str, other: str) -> bool:
+    return any({one, other} <= kinds for kinds in (INDEX_TYPES, MANIFEST_TYPES))

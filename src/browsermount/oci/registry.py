@@ -17,6 +17,7 @@ from browsermount.errors import (
     HttpStatusError,
     ImageNotFound,
     InvalidImage,
+    NetworkError,
 )
 from browsermount.fetch import Fetcher, Response, read_all
 from browsermount.oci.auth import Authorizer
@@ -163,6 +164,8 @@ class RegistrySource:
     async def _get_manifest(self, url: str) -> Response:
         try:
             return await self._get(url, {"Accept": _ACCEPT})
+        except NetworkError as error:
+            raise self._with_advice(error) from error
         except CorsError as refused:
             if refused.missing == "Access-Control-Allow-Origin":
                 raise
@@ -198,6 +201,28 @@ class RegistrySource:
             hint="Look into the registry's log.",
         )
 
+    def _with_advice(self, error: NetworkError) -> NetworkError:
+        registry = self._reference.registry
+        hint = error.hint + self._folder_hint()
+        if self._route.base == self._reference.url and ":" in registry:
+            scheme, other = ("http", "https") if self._is_plain else ("https", "http")
+            hint += (
+                f" The registry was asked over {scheme}; if it is reached over {other}, name that "
+                f"as its mirror: {registry}={other}://{registry}"
+            )
+        return NetworkError(error.message, hint=hint)
+
+    @property
+    def _is_plain(self) -> bool:
+        return self._route.base.startswith("http://")
+
+    def _folder_hint(self) -> str:
+        """Return what to do where a folder beside the page was meant."""
+        if self._reference.registry != DOCKER_HUB:
+            return ""
+        name = self._reference.repository.removeprefix("library/")
+        return f" If you meant the folder {name} beside this page, write ./{name} instead."
+
     def _with_remedy(self, error: CorsError) -> CorsError:
         if error.missing == "redirect":
             return CorsError(
@@ -207,11 +232,9 @@ class RegistrySource:
             "If the server is yours, configure it as shown below. If not, name a mirror or proxy "
             "that lets pages read from it (docs/images.md), or copy the image to a web server of "
             "yours, for example with: "
-            f"skopeo copy docker://{self._reference} oci:folder:latest"
+            f"skopeo copy docker://{self._reference} oci:folder:latest."
+            f"{self._folder_hint()}"
         )
-        if self._reference.registry == DOCKER_HUB:
-            name = self._reference.repository.removeprefix("library/")
-            hint += f". If you meant the folder {name} beside this page, write ./{name} instead."
         preflight = error.missing == "preflight"
         return CorsError(
             error.message,

@@ -78,7 +78,9 @@ class BrowserFetcher:
 
     async def _send(self, url: str, options: dict[str, Any]) -> BrowserResponse:
         controller = js.AbortController.new()
-        request = options | {"signal": controller.signal}
+        # What is worth keeping is kept by digest: the browser's own cache would keep it once
+        # more, and would give a name's old meaning.
+        request = options | {"signal": controller.signal, "cache": "no-store"}
         try:
             response = await asyncio.wait_for(js.fetch(url, _to_object(request)), STALL_SECONDS)
         except TimeoutError:

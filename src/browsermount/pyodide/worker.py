@@ -74,6 +74,8 @@ class Worker:
                 - ``mirror``: where registries are reached instead of at their own address; may
                   be empty;
                 - ``platform``: the one that is asked for, such as ``linux/amd64``; may be empty;
+                - ``allowUnverified``: whether tables of contents are believed that the manifest
+                  has no digest of;
                 - ``interpreters``: the URL of the site's directory of interpreters.
 
             emit: Takes progress events as JSON.
@@ -111,6 +113,7 @@ class Worker:
                 store=store,
                 cache=BufferCache(CACHE_SIZE, JsBuffer),
                 platforms=choose_platforms(wanted["platform"]),
+                allow_unverified=wanted["allowUnverified"],
                 on_event=on_event,
             )
             await translation.install(mounted.tree, mounted.image.platform)
@@ -133,8 +136,8 @@ class Worker:
         self._session = self._mount.session()
         return True
 
-    def running(self) -> None:
-        """Take note that the container runs: what it has not read yet may be fetched."""
+    def fill(self) -> None:
+        """Begin to fetch what has not been read yet, whenever the guest is idle."""
         if self._mount is not None:
             self._mount.start_fill()
 

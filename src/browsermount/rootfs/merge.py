@@ -28,6 +28,14 @@ MAX_PATH = 4095
 """Bytes that a path or a symlink's target may have in Linux (PATH_MAX without the final NUL)."""
 
 
+MAX_DEPTH = MAX_PATH // 2
+"""How many directories there may be below each other: as many as a path can name.
+
+A path of a layer cannot name more either, but may start from a symlink. To let go of a much
+deeper tree would overflow the stack of a browser, which Python cannot catch.
+"""
+
+
 class Merger:
     """Applies layers, the lowest first, to a directory of a tree.
 
@@ -92,6 +100,8 @@ class Merger:
     def _replace(self, directory: Inode, name: bytes, inode: Inode) -> None:
         if name in directory.children:
             directory.unlink(name)
+        if inode.is_directory and _depth(directory) >= MAX_DEPTH:
+            raise InvalidLayer(f"more than {MAX_DEPTH} directories are below each other")
         directory.link(name, inode)
 
     def _inode(self, entry: Entry, stream: Stream) -> Inode:
@@ -193,6 +203,15 @@ def clean(path: bytes) -> list[bytes]:
         elif result:
             result.pop()
     return result
+
+
+def _depth(directory: Inode) -> int:
+    """Count the directories above one."""
+    depth = 0
+    while directory.parent is not directory:
+        directory = directory.parent
+        depth += 1
+    return depth
 
 
 def _update(inode: Inode, entry: Entry) -> None:

@@ -16,7 +16,7 @@ from browsermount.errors import DigestMismatch, InvalidLayer, SizeMismatch, Stor
 from browsermount.events import EventSink, LayerProgress, LayerState, Notice
 from browsermount.layers.index import LayerIndex, LayerKind, UnusableIndex
 from browsermount.layers.indexer import LayerIndexer
-from browsermount.layers.lazy import open_index
+from browsermount.layers.lazy import open_index, vouched_for
 from browsermount.layers.span import Span
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.image import Source
@@ -80,6 +80,8 @@ class LayerOpener:
         self._allow_unverified = allow_unverified
         self._sleep = sleep
         self._slots = asyncio.Semaphore(PARALLEL_LAYERS)
+        # Spans in the cache are this opener's own: they are as good as its indexes.
+        self._token = object()
 
     async def open(self, number: int, descriptor: Descriptor) -> LayerStream:
         """Open a layer.
@@ -141,7 +143,7 @@ class LayerOpener:
                 self._report(number, descriptor, LayerState.LAZY, held.ranges.total)
 
         return LayerStream(
-            str(descriptor.digest),
+            (self._token, descriptor.digest),
             index,
             held,
             remote if index.stored == "blob" else None,
@@ -177,14 +179,14 @@ class LayerOpener:
         except (InvalidLayer, DigestMismatch) as error:
             self._say(number, descriptor, f"its table of contents is of no use: {error.message}")
             return None
-        if index is not None:
+        if index is not None and vouched_for(descriptor):
+            # Others are believed only as long as that is allowed.
             await self._store.save(_key(descriptor, "index"), index.to_bytes())
         return index
 
-    def _say(self, number: int, descriptor: Descriptor, why: str) -> None:
-        self._on_event(
-            Notice(f"layer {number + 1} ({str(descriptor.digest)[:19]}) is fetched whole: {why}")
-        )
+    def _say(self, number: int, descriptor: Descriptor, why: str, hint: str = "") -> None:
+        where = f"layer {number + 1} ({str(descriptor.digest)[:19]})"
+        self._on_event(Notice(f"{where} is fetched whole: {why}", hint))
 
     async def _read_whole(
         self, number: int, descriptor: Descriptor, remote: RemoteBlob
@@ -227,7 +229,6 @@ class LayerOpener:
         held: StoredBlob | None,
     ) -> tuple[LayerIndex, dict[int, Buffer]]:
         """Index a blob that comes in chunks; keep it in ``held`` unless it is there already."""
-        digest = str(descriptor.digest)
         plain = await self._store.open(_key(descriptor, "plain"))
         kept = _Kept({})
         taken = 0
@@ -237,7 +238,7 @@ class LayerOpener:
             if indexer.stored == "plain" and not plain.write(span.blob_offset, data):
                 self._keep(kept, taken, data)
             else:
-                self._cache.put((digest, taken), data)
+                self._cache.put(((self._token, descriptor.digest), taken), data)
             taken += 1
 
         indexer = LayerIndexer(take)
@@ -271,7 +272,9 @@ class LayerOpener:
         await self._store.save(_key(descriptor, "index"), index.to_bytes())
         if index.kind in (LayerKind.ESTARGZ, LayerKind.ZSTD_CHUNKED):
             why = "the manifest has no digest of its table of contents"
-            self._say(number, descriptor, why)
+            self._say(
+                number, descriptor, why, "It can be read lazily all the same if you allow it."
+            )
         self._report(number, descriptor, LayerState.READY, descriptor.size)
         return index, kept.buffers
 

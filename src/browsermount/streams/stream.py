@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from bisect import bisect_right
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -47,7 +47,7 @@ class LayerStream:
 
     def __init__(
         self,
-        key: str,
+        key: Hashable,
         index: LayerIndex,
         stored: StoredBlob,
         remote: RemoteBlob | None,

@@ -1,0 +1,88 @@
+"""What is fetched, and what is kept for the next visit, as a person meets it in Chromium."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from browsermount.blobs.store import COMMIT_SECONDS
+from tests.e2e.browser import Page
+from tests.fixtures import fixture
+from tests.servers.nginx import Nginx, nginx
+
+PROMPT = "~ #"
+LAST_WORDS = "29999: all work and no play"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    with nginx(tmp_path_factory.mktemp("nginx"), fixture("lazy")) as running:
+        yield running
+
+
+def start(page: Page, url: str) -> None:
+    page.open(url)
+    page.wait_state("running", 90)
+    page.wait_text(PROMPT, 60)
+
+
+def fetched(server: Nginx, since: int) -> int:
+    """Return how many bytes of blobs have come since an earlier number of answers."""
+    return sum(size for path, _, size in server.answers[since:] if "/blobs/" in path)
+
+
+def wait_visible(page: Page, text: str, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while text not in page.visible:
+        assert time.monotonic() < end, page.visible
+        time.sleep(0.1)
+
+
+def test_files_are_fetched_when_they_are_read(page: Page, site: str, server: Nginx) -> None:
+    page.forget(site)
+    url = f"{site}?fetch=read&image={server.url}/estargz"
+    start(page, url)
+    before = len(server.answers)
+    assert "the rest is fetched when it is read" in page.visible
+    page.type("tail -n 1 /data/linked-words\r")
+    page.wait_text(LAST_WORDS)
+    assert fetched(server, before) > 0
+    page.type("wc -c < /data/noise; echo done\r")
+    page.wait_text("300000")
+    # Another visit has what this one has read, once that is in the catalog.
+    time.sleep(2 * COMMIT_SECONDS)
+    page.driver.get("about:blank")
+    before = len(server.answers)
+    start(page, url)
+    page.type("tail -n 1 /data/linked-words; wc -c < /data/noise\r")
+    page.wait_text("300000")
+    assert fetched(server, before) < 10_000
+
+
+def test_the_rest_comes_while_the_container_is_idle(page: Page, site: str, server: Nginx) -> None:
+    page.forget(site)
+    start(page, f"{site}?image={server.url}/zstd-chunked")
+    wait_visible(page, "all here")
+    wait_visible(page, "Kept in this browser")
+    # Without the network everything is still there, on another visit too.
+    server.kill()
+    try:
+        start(page, f"{site}?image={server.url}/zstd-chunked")
+        page.type("tail -n 1 /data/linked-words\r")
+        page.wait_text(LAST_WORDS)
+    finally:
+        server.start()
+    page.script("document.querySelector('.bm-kept button').click()")
+    wait_visible(page, "Kept in this browser")
+
+
+def test_a_table_of_contents_that_nobody_vouches_for(page: Page, site: str, server: Nginx) -> None:
+    page.forget(site)
+    image = f"{server.url}/estargz-unverified"
+    start(page, f"{site}?toc=unverified&fetch=read&image={image}")
+    assert "the rest is fetched when it is read" in page.visible
+    page.forget(site)
+    start(page, f"{site}?fetch=read&image={image}")
+    assert "all here" in page.visible
