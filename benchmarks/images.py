@@ -150,7 +150,7 @@ def large_image() -> Path:
 def memory_of(site: str, image: str, then: Callable[[Page], None] = lambda page: None) -> int:
     with tempfile.TemporaryDirectory() as profile, chromium(profile) as page:
         page.open(f"{site}{image}")
-        page.wait_text("# ", 600)
+        page.wait_text("#", 600)
         then(page)
         return renderer_memory()
 
@@ -163,7 +163,7 @@ def print_memory(site: str, server: Nginx) -> None:
 
     base = memory_of(site, "")
     large = memory_of(site, f"?image={server.url}/layout", fill)
-    print(f"page with the default image: {base >> 20} MiB")
+    print(f"page with the default image: {base >> 20} MiB", flush=True)
     print(f"page with 1 GB:              {large >> 20} MiB, {(large - base) >> 20} MiB more")
 
 

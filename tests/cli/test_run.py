@@ -21,7 +21,7 @@ from tests.servers.registry import NO_CORS, registry
 
 IMAGE = Path(__file__).resolve().parents[2] / "web" / "images" / "default"
 COMMAND = [sys.executable, "-m", "browsermount"]
-TIMEOUT = 120
+TIMEOUT = 180
 
 
 def run(
@@ -152,6 +152,7 @@ def test_what_cannot_be_meant(capsys: pytest.CaptureFixture[str]) -> None:
         (["--memory", "much", IMAGE], "such as 512m"),
         (["-e", "=x", IMAGE], "no name"),
         (["--frob", IMAGE], "--frob"),
+        (["--platform", "linux/s390x", IMAGE], "cannot be run"),
         ([], "IMAGE"),
     ):
         assert main(["run", *map(str, arguments)]) == 125

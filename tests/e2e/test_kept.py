@@ -86,3 +86,38 @@ def test_a_table_of_contents_that_nobody_vouches_for(page: Page, site: str, serv
     page.forget(site)
     start(page, f"{site}?fetch=read&image={image}")
     assert "all here" in page.visible
+
+
+def test_two_tabs_share_what_is_kept(page: Page, site: str, server: Nginx) -> None:
+    page.forget(site)
+    url = f"{site}?image={server.url}/original"
+    start(page, url)
+    first = page.driver.current_window_handle
+    page.driver.switch_to.new_window("tab")
+    try:
+        before = len(server.answers)
+        start(page, url)
+        page.type("tail -n 1 /data/linked-words\r")
+        page.wait_text(LAST_WORDS)
+        assert fetched(server, before) < 1000
+    finally:
+        page.driver.close()
+        page.driver.switch_to.window(first)
+    page.type("tail -n 1 /data/linked-words\r")
+    page.wait_text(LAST_WORDS)
+
+
+def test_a_browser_that_leaves_little_room(page: Page, site: str, server: Nginx) -> None:
+    page.forget(site)
+    quota = "Storage.overrideQuotaForOrigin"
+    origin = {"origin": site.rstrip("/")}
+    page.driver.execute_cdp_cmd(quota, {**origin, "quotaSize": 600_000})
+    try:
+        start(page, f"{site}?image={server.url}/original")
+        page.type("tail -n 1 /data/linked-words; wc -c < /data/noise\r")
+        page.wait_text("300000")
+        assert LAST_WORDS in page.text
+        kept = page.script("return document.querySelector('.bm-kept').innerText")
+        assert "kB" in kept
+    finally:
+        page.driver.execute_cdp_cmd(quota, origin)

@@ -39,6 +39,13 @@ def run(page: Page, command: str, seconds: float = 30) -> str:
 
 
 class TestShell:
+    def test_nothing_special_is_needed_from_the_server(self, shell: Page, site: str) -> None:
+        assert shell.script("return crossOriginIsolated") is False
+        assert shell.script("return typeof SharedArrayBuffer") == "undefined"
+        names = shell.script("return performance.getEntriesByType('resource').map((e) => e.name)")
+        assert names
+        assert all(name.startswith(site) for name in names), names
+
     def test_a_command(self, shell: Page) -> None:
         assert "hello 42" in run(shell, "echo hello $((6 * 7))")
         assert "/dev/pts/0" in run(shell, "tty")

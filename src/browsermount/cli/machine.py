@@ -6,12 +6,9 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 from browsermount.cli.site import find_node, machine_files
-from browsermount.interpreters import Interpreters
-from browsermount.local.files import FileFetcher
 from browsermount.mount import Mount
 from browsermount.ninep.server import MSIZE
 from browsermount.sockets import serve
@@ -32,10 +29,8 @@ class Machine:
         frames: socket.socket,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        interpreters: Path,
     ) -> None:
         self._process = process
-        self._interpreters = interpreters
         self._frames = frames
         self._reader = reader
         self._writer = writer
@@ -64,8 +59,7 @@ class Machine:
             process = await asyncio.create_subprocess_exec(
                 node, files.runner, *map(str, arguments), pass_fds=descriptors
             )
-        reader, writer = await asyncio.open_connection(sock=control)
-        return cls(process, frames, reader, writer, files.interpreters)
+        return cls(process, frames, *await asyncio.open_connection(sock=control))
 
     async def start(self, mount: Mount, *, takes_input: bool, size: tuple[int, int] | None) -> None:
         """Serve an image to the machine, and start the process that its config describes.
@@ -75,8 +69,6 @@ class Machine:
             takes_input: Whether our standard input is passed on; else it ends at once.
             size: Columns and rows of the terminal.
         """
-        interpreters = Interpreters(FileFetcher(), f"{self._interpreters.as_uri()}/")
-        await interpreters.install(mount.tree, mount.image.platform)
         reader, writer = await asyncio.open_connection(sock=self._frames, limit=2 * MSIZE)
         self._server = asyncio.create_task(serve(mount.session(), reader, writer))
         cols, rows = size or (None, None)

@@ -33,7 +33,7 @@ class MachineFiles:
         image: The directory of the kernel and all that.
         v86: The emulator's module.
         snapshot: The directory of the snapshot.
-        interpreters: The directory of the interpreters of other processors' programs.
+        interpreters: The directory of what images of other platforms need.
     """
 
     runner: Path

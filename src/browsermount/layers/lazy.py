@@ -19,13 +19,16 @@ _MAX_TAIL = 1 << 20
 _TAIL_PART = 64
 
 
-def vouched_for(descriptor: Descriptor) -> bool:
-    """Tell whether the manifest has the digest of a layer's table of contents."""
-    annotations = descriptor.annotations
-    return (
-        estargz.DIGEST_ANNOTATION in annotations
-        or zstd_chunked.annotations_of(annotations) is not None
-    )
+def toc_digest(descriptor: Descriptor) -> str | None:
+    """Return what the manifest says is the digest of a layer's table of contents, if anything.
+
+    An index that was made from the table counts only for manifests that say the same: whoever
+    made the layer's blob has not vouched for the table.
+    """
+    chunked = zstd_chunked.annotations_of(descriptor.annotations)
+    if chunked is not None:
+        return chunked[1]
+    return descriptor.annotations.get(estargz.DIGEST_ANNOTATION)
 
 
 async def open_index(

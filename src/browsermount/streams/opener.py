@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from browsermount.errors import DigestMismatch, InvalidLayer, SizeMismatch, Stor
 from browsermount.events import EventSink, LayerProgress, LayerState, Notice
 from browsermount.layers.index import LayerIndex, LayerKind, UnusableIndex
 from browsermount.layers.indexer import LayerIndexer
-from browsermount.layers.lazy import open_index, vouched_for
+from browsermount.layers.lazy import open_index, toc_digest
 from browsermount.layers.span import Span
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.image import Source
@@ -155,15 +156,14 @@ class LayerOpener:
 
     async def _known_index(self, descriptor: Descriptor) -> LayerIndex | None:
         """Return the index that an earlier visit has made, if it is held."""
-        key = _key(descriptor, "index")
-        data = await self._store.load(key)
-        if data is None:
-            return None
-        try:
-            return LayerIndex.from_bytes(data)
-        except UnusableIndex:
-            await self._store.remove(key)
-            return None
+        for key in (_toc_key(descriptor), _key(descriptor, "index")):
+            if key is None or (data := await self._store.load(key)) is None:
+                continue
+            try:
+                return LayerIndex.from_bytes(data)
+            except UnusableIndex:
+                await self._store.remove(key)
+        return None
 
     async def _index_from_toc(
         self, number: int, descriptor: Descriptor, remote: RemoteBlob
@@ -179,9 +179,10 @@ class LayerOpener:
         except (InvalidLayer, DigestMismatch) as error:
             self._say(number, descriptor, f"its table of contents is of no use: {error.message}")
             return None
-        if index is not None and vouched_for(descriptor):
+        key = _toc_key(descriptor)
+        if index is not None and key is not None:
             # Others are believed only as long as that is allowed.
-            await self._store.save(_key(descriptor, "index"), index.to_bytes())
+            await self._store.save(key, index.to_bytes())
         return index
 
     def _say(self, number: int, descriptor: Descriptor, why: str, hint: str = "") -> None:
@@ -293,6 +294,20 @@ class LayerOpener:
 def _key(descriptor: Descriptor, what: str) -> str:
     """Name an object of the store: a blob, its plain stream, or its index."""
     return f"{descriptor.digest.algorithm}-{descriptor.digest.encoded}.{what}"
+
+
+def _toc_key(descriptor: Descriptor) -> str | None:
+    """Name the index from a layer's own table, as far as this manifest vouches for it.
+
+    Another manifest may name the same layer with a table of its own making.
+    """
+    try:
+        digest = toc_digest(descriptor)
+    except InvalidLayer:
+        return None
+    if digest is None:
+        return None
+    return _key(descriptor, f"toc-{hashlib.sha256(digest.encode()).hexdigest()[:32]}")
 
 
 async def _pieces(held: StoredBlob, size: int) -> AsyncIterator[bytes]:
