@@ -263,6 +263,28 @@ class TestAddress:
         assert "\n12." in page.text
 
 
+class TestPlatforms:
+    def test_an_amd64_image(self, page: Page, site: str, images: str) -> None:
+        page.open(f"{site}?platform=linux/amd64&image={images}foreign/amd64")
+        page.wait_state("running", 120)
+        assert "This image is for linux/amd64" in page.wait_text("translated", 60)
+        page.wait_text("#", 120)
+        page.type("uname -m; seq 3 | sort -r | head -n 1; exit 5\r")
+        page.wait_state("exited", 180)
+        assert "\nx86_64\n3\n" in page.text
+        assert "exit code 5." in page.visible
+
+    def test_another_platform_than_the_image_has(self, page: Page, site: str, images: str) -> None:
+        image = quote(f"{images}foreign/amd64", safe="")
+        text = page.failure(f"{site}?image={image}&platform=linux/arm64")
+        assert "linux/amd64" in text
+        assert "linux/arm64" in text
+
+    def test_a_platform_that_cannot_be_run(self, page: Page, site: str, images: str) -> None:
+        text = page.failure(f"{site}?platform=linux/s390x&image={images}foreign/amd64")
+        assert "linux/s390x cannot be run here" in text
+
+
 class TestErrors:
     def test_not_found(self, page: Page, site: str) -> None:
         text = page.failure(f"{site}?image=images/nothing/")
