@@ -30,4 +30,8 @@ export default [
     languageOptions: { globals: { ...globals.browser, ...globals.worker } },
   },
   { files: ["**/*.mjs", "*.js"], languageOptions: { globals: globals.node } },
+  {
+    files: ["**/*.cjs"],
+    languageOptions: { sourceType: "commonjs", globals: globals.node },
+  },
 ];

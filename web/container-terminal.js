@@ -206,6 +206,7 @@ export class ContainerTerminal extends HTMLElement {
     this.#console?.dispose();
     this.#console = undefined;
     this.screen?.replaceChildren();
+    this.querySelector(".bm-credentials")?.remove();
   }
 
   #showProgress() {

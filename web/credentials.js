@@ -9,6 +9,12 @@
 /** What was entered, by the host that it is for. @type {Map<string, Credentials>} */
 const remembered = new Map();
 
+/**
+ * The forms that have not been answered, by the host that they are for.
+ * @type {Map<string, { form: HTMLFormElement, answer: Promise<Credentials | null> }>}
+ */
+const open = new Map();
+
 let forms = 0;
 
 /** @param {string} realm @returns {string} the host of a token server's URL, or "" */
@@ -45,11 +51,16 @@ export function askCredentials(parent, request) {
   const known = remembered.get(key);
   if (known && !request.refused) return Promise.resolve(known);
   remembered.delete(key);
-  return new Promise((resolve) => {
-    const { form, username, secret, cancel } = makeForm(request, known);
+  // Whoever asked first may have given up; one answer is enough for all.
+  const asked = open.get(key);
+  if (asked?.form.isConnected) return asked.answer;
+  const { form, username, secret, cancel } = makeForm(request, known);
+  /** @type {Promise<Credentials | null>} */
+  const answer = new Promise((resolve) => {
     /** @param {Credentials | null} answer */
     const finish = (answer) => {
       form.remove();
+      open.delete(key);
       if (answer) remembered.set(key, answer);
       resolve(answer);
     };
@@ -61,10 +72,12 @@ export function askCredentials(parent, request) {
     form.addEventListener("keydown", (event) => {
       if (event.key === "Escape") finish(null);
     });
-    parent.prepend(form);
-    form.scrollIntoView({ block: "nearest" });
-    (username.value ? secret : username).focus();
   });
+  open.set(key, { form, answer });
+  parent.prepend(form);
+  form.scrollIntoView({ block: "nearest" });
+  (username.value ? secret : username).focus();
+  return answer;
 }
 
 /** @param {CredentialRequest} request @param {Credentials | undefined} before */

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
+import threading
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +80,6 @@ class Breaking(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def breaking(layout: Path) -> Iterator[tuple[str, list[str]]]:
-    import functools
-    import threading
-    from http.server import ThreadingHTTPServer
-
     Breaking.ranges = []
     handler = functools.partial(Breaking, directory=str(layout))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -216,3 +214,26 @@ def test_certificates_of_the_environment(
         assert main(["inspect", "http://127.0.0.1:9/image"]) == 125
         assert name in capsys.readouterr().err
         monkeypatch.delenv(name)
+
+
+def test_proxies_of_the_environment(layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Proxy(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.path = self.path.removeprefix("http://images.example")
+            super().do_GET()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    handler = functools.partial(Proxy, directory=str(layout))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{server.server_port}")
+        assert main(["inspect", "http://images.example/"]) == 0
+        server.shutdown()
+        thread.join()
+    assert "http://images.example/index.json" in asked

@@ -163,6 +163,7 @@ class TestEntries:
             {"type": "dir", "modtime": "yesterday"},
             {"type": "dir", "modtime": "2023-13-14T22:13:20Z"},
             {"type": "dir", "modtime": 5},
+            {"type": "dir", "modtime": ["2023-11-14T22:13:20Z"]},
             {"type": "symlink"},
             {"type": "symlink", "linkName": 5},
             {"type": "char", "devMajor": 4096},
@@ -470,11 +471,14 @@ class TestTables:
 
     @forms
     @given(data=st.data())
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=60, deadline=None)
     def test_nothing_but_errors_of_ours(self, form: str, data: st.DataObject) -> None:
         new, finish = FORMS[form]
         blob = new()
-        blob.file("a", text(1000), 300, xattrs={"user.a": encoded(b"b")})
+        more: dict[str, Any] = {"xattrs": {"user.a": encoded(b"b")}, "uid": 0, "gid": 0}
+        more |= {"modtime": "2023-11-14T22:13:20Z", "linkName": "", "devMajor": 0, "endOffset": 0}
+        more |= {"chunkType": "", "digest": "", "innerOffset": 0}
+        blob.file("a", text(1000), 300, **more)
         row = data.draw(st.sampled_from(blob.rows))
         values = st.one_of(
             st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.integers())

@@ -24,7 +24,7 @@ def site() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def images() -> Iterator[str]:
     """The address of a server of fixture images, of another origin than the page."""
-    names = ("debian", "configs", "platforms", "broken")
+    names = ("debian", "configs", "foreign", "platforms", "broken")
     folders = {name: fixture(name) for name in names}
     with served(ROOT / "tests", **folders) as url:
         yield f"{url}images/"

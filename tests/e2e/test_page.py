@@ -39,6 +39,13 @@ def run(page: Page, command: str, seconds: float = 30) -> str:
 
 
 class TestShell:
+    def test_nothing_special_is_needed_from_the_server(self, shell: Page, site: str) -> None:
+        assert shell.script("return crossOriginIsolated") is False
+        assert shell.script("return typeof SharedArrayBuffer") == "undefined"
+        names = shell.script("return performance.getEntriesByType('resource').map((e) => e.name)")
+        assert names
+        assert all(name.startswith(site) for name in names), names
+
     def test_a_command(self, shell: Page) -> None:
         assert "hello 42" in run(shell, "echo hello $((6 * 7))")
         assert "/dev/pts/0" in run(shell, "tty")
@@ -254,6 +261,28 @@ class TestAddress:
         page.type("cat /etc/debian_version; dpkg -l | grep -c ^ii; perl -e 'print 6*7,qq(\\n)'\r")
         page.wait_text("42\n", 60)
         assert "\n12." in page.text
+
+
+class TestPlatforms:
+    def test_an_amd64_image(self, page: Page, site: str, images: str) -> None:
+        page.open(f"{site}?platform=linux/amd64&image={images}foreign/amd64")
+        page.wait_state("running", 120)
+        assert "This image is for linux/amd64" in page.wait_text("translated", 60)
+        page.wait_text("#", 120)
+        page.type("uname -m; seq 3 | sort -r | head -n 1; exit 5\r")
+        page.wait_state("exited", 180)
+        assert "\nx86_64\n3\n" in page.text
+        assert "exit code 5." in page.visible
+
+    def test_another_platform_than_the_image_has(self, page: Page, site: str, images: str) -> None:
+        image = quote(f"{images}foreign/amd64", safe="")
+        text = page.failure(f"{site}?image={image}&platform=linux/arm64")
+        assert "linux/amd64" in text
+        assert "linux/arm64" in text
+
+    def test_a_platform_that_cannot_be_run(self, page: Page, site: str, images: str) -> None:
+        text = page.failure(f"{site}?platform=linux/s390x&image={images}foreign/amd64")
+        assert "linux/s390x cannot be run here" in text
 
 
 class TestErrors:

@@ -81,7 +81,7 @@ def failed(page: Page) -> None:
 
 class TestRegistry:
     def test_with_the_fewest_headers(self, page: Page, site: str, opened: Registry) -> None:
-        runs(page, f"{site}?image={opened.host}/team/app:v1")
+        # As a whole percent-encoded, too.
         runs(page, f"{site}?image={opened.host.replace(':', '%3A')}%2Fteam%2Fapp%3Av1")
 
     def test_a_mirror(self, page: Page, site: str, opened: Registry) -> None:
@@ -138,6 +138,9 @@ class TestBasic:
             ran(page)
             page.open(f"{site}?image={front.host}/team/app")
             wait_form(page)
+            page.script("document.querySelector('container-terminal').open()")
+            wait_form(page)
+            assert page.script("return document.querySelectorAll('.bm-credentials').length") == 1
             page.script(f"{FORM}.querySelector('button[type=button]').click()")
             failed(page)
             assert "no credentials were given" in page.visible

@@ -164,7 +164,7 @@ async def mounted(
     image: str,
     opening: Opening,
     *,
-    default: Sequence[Platform] = ANY,
+    platforms: Sequence[Platform] | None = None,
     options: ProcessOptions | None = None,
 ) -> AsyncIterator[Mount]:
     """Mount an image, for as long as the context lasts.
@@ -174,7 +174,7 @@ async def mounted(
     Args:
         image: What the person gave.
         opening: How it is opened.
-        default: The platforms that are looked for where the person has named none.
+        platforms: What is looked for, the best first; by default what ``opening`` says.
         options: How it is started; where nothing is going to be started, None.
 
     Raises:
@@ -192,7 +192,7 @@ async def mounted(
                 source,
                 fetcher=fetcher,
                 store=store,
-                platforms=opening.platforms(default),
+                platforms=platforms or opening.platforms(),
                 options=options,
                 on_event=on_event,
             )

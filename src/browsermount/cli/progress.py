@@ -15,6 +15,7 @@ from browsermount.events import (
     Notice,
     Resolved,
     Resolving,
+    Trouble,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +44,15 @@ def progress(*, quiet: bool = False) -> Iterator[EventSink]:
 def _notices(event: Event) -> None:
     """Write what a person has to know however quiet it is."""
     if isinstance(event, Notice):
-        print(f"browsermount: {event.message}.", file=sys.stderr)
+        _say(event.message)
+    elif isinstance(event, Trouble):
+        _say(event.message if event.lost else f"{event.message}; trying again")
+
+
+def _say(message: str) -> None:
+    # A raw terminal needs to be told to return to the start of the line.
+    end, start = ("\r\n", "\r") if sys.stderr.isatty() else ("\n", "")
+    print(f"{start}browsermount: {message}.", end=end, file=sys.stderr, flush=True)
 
 
 @contextmanager

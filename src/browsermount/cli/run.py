@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,10 +20,14 @@ from browsermount.cli.images import (
     run_async,
 )
 from browsermount.cli.machine import Machine
+from browsermount.cli.site import machine_files
 from browsermount.cli.sizes import read_size
 from browsermount.cli.terminal import raw, window_size
 from browsermount.errors import BrowsermountError
-from browsermount.oci.platform import RUNNABLE
+from browsermount.interpreters import Interpreters
+from browsermount.local.files import FileFetcher
+from browsermount.mount import Mount
+from browsermount.oci.platform import Platform, choose_platforms
 from browsermount.runtime.spec import ProcessOptions
 
 _MIN_MEMORY_MIB = 128
@@ -128,6 +132,7 @@ def command(
     we have failed, 126 and 127 where the program cannot be run or is not there.
     """
     streams = _streams(interactive, tty)
+    platforms = choose_platforms(None if opening.platform is None else str(opening.platform))
     options = ProcessOptions(
         entrypoint=None if entrypoint is None else tuple(filter(None, (entrypoint,))),
         args=arguments or None,
@@ -137,7 +142,7 @@ def command(
         terminal=tty,
         **({} if hostname is None else {"hostname": hostname}),
     )
-    return run_async(_run(opening, image, options, streams, memory))
+    return run_async(_run(opening, image, platforms, options, streams, memory))
 
 
 def _streams(interactive: bool, tty: bool) -> _Streams:
@@ -158,13 +163,19 @@ def _environment(given: tuple[str, ...]) -> Iterator[str]:
 
 
 async def _run(
-    opening: Opening, image: str, options: ProcessOptions, streams: _Streams, memory: int | None
+    opening: Opening,
+    image: str,
+    platforms: Sequence[Platform],
+    options: ProcessOptions,
+    streams: _Streams,
+    memory: int | None,
 ) -> int:
     signals = _Signals()
     with signals.caught():
         machine = await Machine.create(memory)
         try:
-            async with mounted(image, opening, default=RUNNABLE, options=options) as mount:
+            async with mounted(image, opening, platforms=platforms, options=options) as mount:
+                await _add_interpreter(mount)
                 size = window_size() if streams.terminal else None
                 await machine.start(mount, takes_input=streams.input, size=size)
                 return await _follow(machine, signals, streams)
@@ -174,6 +185,12 @@ async def _run(
             return 128 + signals.ended_by
         finally:
             await machine.close()
+
+
+async def _add_interpreter(mount: Mount) -> None:
+    """Add to the tree what the machine needs for an image of another platform than its own."""
+    base = machine_files().interpreters.as_uri() + "/"
+    await Interpreters(FileFetcher(), base).install(mount.tree, mount.image.platform)
 
 
 async def _follow(machine: Machine, signals: _Signals, streams: _Streams) -> int:

@@ -33,12 +33,14 @@ class MachineFiles:
         image: The directory of the kernel and all that.
         v86: The emulator's module.
         snapshot: The directory of the snapshot.
+        interpreters: The directory of what images of other platforms need.
     """
 
     runner: Path
     image: Path
     v86: Path
     snapshot: Path
+    interpreters: Path
 
 
 def machine_files() -> MachineFiles:
@@ -55,6 +57,7 @@ def machine_files() -> MachineFiles:
             image=vm / "image",
             v86=site / "vendor" / "v86.mjs",
             snapshot=vm,
+            interpreters=vm / "interpreters",
         )
     builder = _builder()
     vm = _CHECKOUT / "web" / "vm"
@@ -63,6 +66,7 @@ def machine_files() -> MachineFiles:
         image=vm / "image",
         v86=_CHECKOUT / "node_modules" / "v86" / "build" / "libv86.mjs",
         snapshot=builder.machine_snapshot(),
+        interpreters=vm / "interpreters",
     )
 
 
@@ -93,7 +97,13 @@ def _builder() -> ModuleType:
     find_node()
     if str(_CHECKOUT) not in sys.path:
         sys.path.insert(0, str(_CHECKOUT))
-    return importlib.import_module("tools.build_site")
+    try:
+        return importlib.import_module("tools.build_site")
+    except ImportError as error:
+        raise NotInstalled(
+            f"building the page needs the package {error.name}",
+            hint="Install what the checkout needs: pip install --editable . --group dev",
+        ) from error
 
 
 @cache

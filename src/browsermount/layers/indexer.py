@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -40,6 +41,7 @@ MAX_FRAME_SIZE = 16 << 20
 
 Sink = Callable[[Span, bytes], None]
 
+_ZEROS = re.compile(rb"\0*")
 _TAIL_SIZE = max(estargz.FOOTER_SIZE, zstd_chunked.FOOTER_SIZE)
 
 
@@ -301,12 +303,13 @@ class _GzipCutter:
 
     def _start_member(self, data: bytes, start: int) -> int:
         """Begin with the next member, if there is one, and return how much padding is before."""
-        rest = len(data[start:].lstrip(b"\0"))
-        padding = len(data) - start - rest
-        if padding and self._pending is not None and self._inflater.filled:
-            self._cut(self._pending)
+        zeros = _ZEROS.match(data, start)
+        assert zeros is not None
+        padding = zeros.end() - start
+        if padding and self._pending is not None:
+            self._pending.update(zeros[0])
         self._position += padding
-        if rest:
+        if zeros.end() < len(data):
             self._in_member = True
             if self._pending is None or not self._inflater.filled:
                 self._pending = _Pending(self._stream_offset, self._position, Codec.GZIP)

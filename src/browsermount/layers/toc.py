@@ -218,7 +218,7 @@ def _entry(row: dict[str, Any]) -> Entry:
         mode=_number(row, "mode", 1 << 32) & 0o7777,
         uid=_number(row, "uid", 1 << 32),
         gid=_number(row, "gid", 1 << 32),
-        mtime_ns=_time(row.get("modtime") or _GO_ZERO),
+        mtime_ns=_time(_optional_text(row, "modtime") or _GO_ZERO),
     )
     if kind in ("symlink", "hardlink"):
         entry.link = _text(row, "linkName")
@@ -249,10 +249,17 @@ def _number(row: dict[str, Any], key: str, limit: int) -> int:
 
 
 def _text(row: dict[str, Any], key: str) -> bytes:
-    value = row.get(key)
-    if not isinstance(value, str):
+    value = _optional_text(row, key)
+    if value is None:
         raise InvalidLayer(f"the table of contents has an entry without a {key}")
     return value.encode("utf-8", "surrogatepass")
+
+
+def _optional_text(row: dict[str, Any], key: str) -> str | None:
+    value = row.get(key)
+    if value is not None and not isinstance(value, str):
+        raise InvalidLayer(f"the table of contents has the {key} {str(value)[:30]}")
+    return value
 
 
 def _xattrs(entry: Entry, values: Any) -> dict[bytes, bytes]:
@@ -271,13 +278,13 @@ def _xattrs(entry: Entry, values: Any) -> dict[bytes, bytes]:
 
 
 @lru_cache(maxsize=1024)
-def _time(text: object) -> int:
+def _time(text: str) -> int:
     """Read an RFC 3339 time, as Go writes it; its zero time stands for an unknown one."""
     if text == _GO_ZERO:
         return 0
-    match = _TIME.fullmatch(text) if isinstance(text, str) else None
+    match = _TIME.fullmatch(text)
     if match is None:
-        raise InvalidLayer(f"the table of contents has the time {str(text)[:40]!r}")
+        raise InvalidLayer(f"the table of contents has the time {text[:40]!r}")
     *fields, fraction, sign, hours, minutes = match.groups()
     try:
         moment = datetime(*map(int, fields), tzinfo=UTC)  # type: ignore[misc,arg-type]

@@ -1,0 +1,70 @@
+"""Programs that people run, in images of each platform: takes most of an hour.
+
+    BROWSERMOUNT_LARGE=1 .venv/bin/python -m pytest tests/platforms/test_programs.py
+
+What is known to fail is listed with its evidence in docs/platforms.md.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.fixtures import fixture
+from tests.fixtures.foreign import PLATFORMS
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("BROWSERMOUNT_LARGE"), reason="takes most of an hour: BROWSERMOUNT_LARGE=1"
+)
+
+DIRECTORY = "/opt/programs"
+SECONDS = 5
+"""How long each part of the stress tests runs."""
+
+PROGRAMS = {
+    "pipeline": (
+        "seq 100 | sort -r | head -n 3 | paste -sd,; echo a:b | sed s/:/-/ | tr a-z A-Z;"
+        "find /etc -name 'debian_*' | wc -l; awk 'BEGIN { print 2 ^ 40, 1 / 3 }';"
+        "echo x | grep -c x",
+        "99,98,97\nA-B\n1\n1099511627776 0.333333\n1\n",
+    ),
+    "apt": ("apt-get --version | grep -c '^apt '", "1\n"),
+    "perl": (
+        'perl -e \'$h{$_ % 7} += $_ for 1 .. 5000; print join(",", map {$h{$_}} sort keys %h), '
+        '"\\n"; $p = fork; exit 3 if !$p; waitpid $p, 0; print $? >> 8, " ", 2 ** 40 + 1, " ", '
+        '1 / 3, "\\n"\'',
+        "1786785,1787500,1788215,1783929,1784643,1785357,1786071\n"
+        "3 1099511627777 0.333333333333333\n",
+    ),
+    "python": (
+        f"python3 {DIRECTORY}/threads.py",
+        "[(0, 'e3b0c442'), (1, '6e340b9c'), (2, '96a296d2'), (3, '709e80c8')]\n[0, 1, 4]\n52\n",
+    ),
+    "sqlite": (f"bash {DIRECTORY}/two-writers.sh", "a|5|15\nb|5|15\nok\n"),
+    "node": (
+        f"node {DIRECTORY}/workers.cjs",
+        "[ 1, 4, 9 ] 9007199254740992 0.3333333333333333 from a shell\n",
+    ),
+    "go": (
+        f"{DIRECTORY}/threads-go {SECONDS} 2>/dev/null",
+        "pipeline 333833500\nadd true\ncompare-and-swap true\nmutex true\nstore torn 0\n",
+    ),
+    "c++": (
+        f"{DIRECTORY}/threads-cpp {SECONDS} 2>/dev/null",
+        "queue 2001000\nadd true\ncompare-and-swap true\nexceptions true\nstore torn 0\n"
+        "relaxed store torn 0\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("architecture", PLATFORMS)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_program(name: str, architecture: str) -> None:
+    script, output = PROGRAMS[name]
+    layout = str(fixture("foreign-large") / architecture)
+    command = [sys.executable, "-m", "browsermount", "run", layout, "bash", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == (output, "", 0)

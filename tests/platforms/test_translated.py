@@ -1,0 +1,74 @@
+"""A small Debian of each platform: the machine in Node, the native Python 9P server."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.compare.guest import change_spec, run_in_guest
+from tests.compare.readers import mount_layout
+from tests.fixtures import fixture
+
+MACHINES = {"386": "i686", "amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64"}
+TRANSLATED = [architecture for architecture in MACHINES if architecture != "386"]
+TIMEOUT = 600
+
+SCRIPT = r"""
+uname -m
+printf 'b\nc\na\n' | sort | head -n 2 | tr a-z A-Z
+(exec -a other-name bash -c 'echo $0')
+cp /usr/bin/id /tmp/id && chmod 4755 /tmp/id
+perl -e '$( = $) = 1000; $< = $> = 1000; exec "/tmp/id", "-u"'
+chmod 4711 /tmp/id
+perl -e '$( = $) = 1000; $< = $> = 1000; exec "/tmp/id", "-u"'
+(bash -c 'kill -SEGV $$'; echo $?) 2>/dev/null
+exit 7
+"""
+OUTPUT = "A\nB\nother-name\n0\n0\n139\n"
+
+
+def run(layout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "browsermount", "run", str(layout), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+
+
+@pytest.mark.parametrize("architecture", TRANSLATED)
+def test_programs(architecture: str) -> None:
+    done = run(fixture("foreign") / architecture, "bash", "-c", SCRIPT)
+    assert done.stdout == f"{MACHINES[architecture]}\n{OUTPUT}"
+    assert (done.stderr, done.returncode) == ("", 7)
+
+
+def test_a_missing_program() -> None:
+    done = run(fixture("foreign") / "amd64", "/bin/nothing")
+    assert done.returncode == 127
+    assert "no such file or directory" in done.stderr
+
+
+def test_a_platform_that_cannot_be_run() -> None:
+    layout = fixture("foreign") / "amd64"
+    done = run(Path("--platform"), "linux/s390x", str(layout))
+    assert done.returncode == 125
+    assert "linux/s390x cannot be run here" in done.stderr
+
+
+def test_without_an_interpreter() -> None:
+    """What the person sees when a program cannot be translated: never a hanging terminal."""
+
+    async def run_untranslated() -> tuple[bytes, bytes, int]:
+        mounted = await mount_layout(fixture("foreign") / "riscv64")
+
+        def change(spec: dict[str, Any]) -> None:
+            spec["process"]["terminal"] = False
+
+        change_spec(mounted, change)
+        return await run_in_guest(mounted)
+
+    output, errors, code = asyncio.run(run_untranslated())
+    assert (output, code) == (b"", 126)
+    assert b"exec format error: a program for linux/riscv64" in errors
