@@ -95,6 +95,10 @@ async function startPython() {
   return { python, worker };
 }
 
+// The browser takes its time with the first use of these files: it need not begin when Python
+// wants them.
+navigator.storage?.getDirectory?.().catch(() => {});
+
 const runtime = startPython();
 runtime.catch((error) => {
   post({

@@ -279,7 +279,8 @@ class LayerOpener:
         else:
             await self._store.discard(_key(descriptor, "plain"))
         await self._store.save(_key(descriptor, "index"), index.to_bytes())
-        if index.kind in (LayerKind.ESTARGZ, LayerKind.ZSTD_CHUNKED):
+        has_toc = index.kind in (LayerKind.ESTARGZ, LayerKind.ZSTD_CHUNKED)
+        if has_toc and _toc_key(descriptor) is None:
             why = "the manifest has no digest of its table of contents"
             self._say(
                 number, descriptor, why, "It can be read lazily all the same if you allow it."
