@@ -76,6 +76,8 @@ def visit(page: Page, server: Nginx, url: str) -> Visit:
 
 
 def forget_blobs(page: Page, site: str) -> None:
+    page.driver.get("about:blank")
+    time.sleep(1)  # until the last visit's worker has let its files go
     page.driver.get(f"{site}LICENSE.txt")
     error = page.driver.execute_async_script(_FORGET_BLOBS)
     assert error is None, error

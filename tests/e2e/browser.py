@@ -44,6 +44,7 @@ class Page:
 
     def forget(self, site: str) -> None:
         """Remove what the site has kept in this browser."""
+        self.driver.get("about:blank")  # ends the workers of the page before
         self.driver.get(f"{site}LICENSE.txt")  # of the same origin, and with nothing open
         end = time.monotonic() + 10
         # The workers of the page before may still have files open for a moment.
