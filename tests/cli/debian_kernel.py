@@ -3,7 +3,7 @@
     python -m tests.cli.debian_kernel [IMAGE-FIXTURE]
 
 Compares what the kernel's client shows with what umoci unpacks. Not part of the test suite, for
-the kernel's package has 70 MB. Needs qemu-system-x86 and apt-get.
+the kernel's package has 70 MB. Needs qemu-system-x86, cpio and apt-get.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -121,6 +123,17 @@ def test_errors_are_one_line(layout: Path, capsysbinary: Capture) -> None:
     assert "--help" in failure(capsysbinary, "ls", "--frob", layout)
     assert "not a platform" in failure(capsysbinary, "ls", layout, "--platform", "i386")
     assert "No such command" in failure(capsysbinary, "frob")
+
+
+def test_a_reader_that_goes_away(layout: Path) -> None:
+    command = [sys.executable, "-m", "browsermount", "cat", f"{layout}#one", "/bin/sh"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(30) == 128 + signal.SIGPIPE
 
 
 def test_debug_shows_where_an_error_comes_from(capsysbinary: Capture) -> None:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from pathlib import Path
 
 import pytest
 
-from browsermount.layers.index import LayerKind
+from browsermount.layers.index import LayerIndex, LayerKind
+from browsermount.layers.indexer import LayerIndexer
 from browsermount.layers.lazy import open_index
+from browsermount.layers.span import decode
 from browsermount.oci.descriptor import Descriptor
+from browsermount.rootfs.merge import Merger
+from browsermount.rootfs.tree import Tree
 from tests.compare.readers import (
     mount_layout,
     read_mount,
+    read_tree,
     unpack_with_umoci,
     work_directory,
 )
 from tests.compare.records import Records, differences
 from tests.fixtures import fixture
-from tests.fixtures.layout import Json, manifest_layers
+from tests.fixtures.layout import Json, manifest_layers, read_layers
 from tests.fixtures.lazy import CHUNK, ZSTD_CHUNKED
 from tests.fixtures.tools import run, umoci_add, umoci_new
 
@@ -27,9 +33,9 @@ TAG = "lazy"
 ADDED = (b"stargz.index.json", b".prefetch.landmark", b".no.prefetch.landmark")
 
 
-def ours(layout: Path) -> Records:
+def ours(layout: Path, tag: str = TAG) -> Records:
     async def read() -> Records:
-        mounted = await mount_layout(layout, TAG)
+        mounted = await mount_layout(layout, tag)
         try:
             return await read_mount(mounted)
         finally:
@@ -124,3 +130,55 @@ def test_tables_of_contents(name: str, kind: LayerKind | None) -> None:
     if name == "committed zstd-chunked":
         # Runs of zeros are left out.
         assert len(entries[b"data/holes"].segments) > 1
+
+
+class SpanStream:
+    """A layer's plain stream, all of which is decoded from the blob span by span."""
+
+    def __init__(self, index: LayerIndex, blob: bytes) -> None:
+        self._spans = index.spans
+        self._starts = [span.stream_offset for span in index.spans]
+        self._blob = blob
+        self._decoded: dict[int, bytes] = {}
+
+    def read_now(self, offset: int, size: int) -> bytes:
+        result = b""
+        number = bisect_right(self._starts, offset) - 1
+        while len(result) < size:
+            span = self._spans[number]
+            if number not in self._decoded:
+                stored = self._blob[span.blob_offset : span.blob_end]
+                self._decoded[number] = decode(span, stored)
+            start = offset + len(result) - span.stream_offset
+            result += self._decoded[number][start : start + size - len(result)]
+            number += 1
+        return result
+
+    async def read(self, offset: int, size: int) -> bytes:
+        return self.read_now(offset, size)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "tag"),
+    [
+        ("features", "layout", "features"),
+        ("features", "layout-zstd", "features"),
+        ("lazy", "original", "lazy"),
+        ("lazy", "estargz", "lazy"),
+        ("lazy", "zstd-chunked", "lazy"),
+        ("debian", "layout", "latest"),
+    ],
+)
+def test_same_tree_through_what_the_first_pass_recorded(name: str, folder: str, tag: str) -> None:
+    """What a later visit reads, with nothing of the first one but the index."""
+    layout = fixture(name) / folder
+    tree = Tree()
+    merger = Merger(tree, tree.root)
+    for layer in read_layers(layout, tag):
+        indexer = LayerIndexer(lambda span, plain: None)
+        indexer.feed(layer.content)
+        index = LayerIndex.from_bytes(indexer.close().to_bytes())
+        assert index.stored == "blob"
+        merger.apply(index.entries, SpanStream(index, layer.content))
+    text = differences(ours(layout, tag), asyncio.run(read_tree(tree.root)))
+    assert not text, f"\n{text}"

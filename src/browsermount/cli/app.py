@@ -70,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = command.main(args=list(arguments), prog_name="browsermount", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):
+        # The latter is what click makes of the former.
         # Python flushes standard output once more at its end, and must not fail then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE

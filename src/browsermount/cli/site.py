@@ -97,7 +97,13 @@ def _builder() -> ModuleType:
     find_node()
     if str(_CHECKOUT) not in sys.path:
         sys.path.insert(0, str(_CHECKOUT))
-    return importlib.import_module("tools.build_site")
+    try:
+        return importlib.import_module("tools.build_site")
+    except ImportError as error:
+        raise NotInstalled(
+            f"building the page needs the package {error.name}",
+            hint="Install what the checkout needs: pip install --editable . --group dev",
+        ) from error
 
 
 @cache

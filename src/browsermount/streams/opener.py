@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from time import monotonic
 
 from browsermount.blobs.buffers import Buffer, BufferCache
 from browsermount.blobs.remote import RangesIgnored, RemoteBlob
@@ -83,6 +82,8 @@ class LayerOpener:
         self._slots = asyncio.Semaphore(PARALLEL_LAYERS)
         # Spans in the cache are this opener's own: they are as good as its indexes.
         self._token = object()
+        # The numbers of layers that were said to be here as a whole.
+        self._whole: set[int] = set()
 
     async def open(self, number: int, descriptor: Descriptor) -> LayerStream:
         """Open a layer.
@@ -118,6 +119,7 @@ class LayerOpener:
     def report_held(self, number: int, descriptor: Descriptor, stream: LayerStream) -> None:
         """Say how much of an open layer is held."""
         if stream.complete:
+            self._whole.add(number)
             self._report(number, descriptor, LayerState.EXISTS, descriptor.size)
         else:
             self._report(number, descriptor, LayerState.LAZY, stream.held)
@@ -135,13 +137,19 @@ class LayerOpener:
         kept: dict[int, Buffer],
     ) -> LayerStream:
         held = await self._store.open(_key(descriptor, index.stored))
-        reported = monotonic()
+        timer: asyncio.TimerHandle | None = None
+
+        def report() -> None:
+            nonlocal timer
+            timer = None
+            if number not in self._whole:
+                self._report(number, descriptor, LayerState.LAZY, held.ranges.total)
 
         def on_held() -> None:
-            nonlocal reported
-            if monotonic() - reported >= _REPORT_SECONDS:
-                reported = monotonic()
-                self._report(number, descriptor, LayerState.LAZY, held.ranges.total)
+            nonlocal timer
+            if timer is None:
+                loop = asyncio.get_running_loop()
+                timer = loop.call_later(_REPORT_SECONDS, report)
 
         return LayerStream(
             (self._token, descriptor.digest),
