@@ -45,6 +45,10 @@ PROGRAMS = {
     ),
     "sqlite": (f"bash {DIRECTORY}/two-writers.sh", "a|5|15\nb|5|15\nok\n"),
     "node": (
+        "node -e 'console.log([1, 2].map((x) => x * 2), 2 ** 53)'",
+        "[ 2, 4 ] 9007199254740992\n",
+    ),
+    "node-workers": (
         f"node {DIRECTORY}/workers.cjs",
         "[ 1, 4, 9 ] 9007199254740992 0.3333333333333333 from a shell\n",
     ),
@@ -59,10 +63,14 @@ PROGRAMS = {
     ),
 }
 
+FAILING = {("node-workers", "amd64"): "QEMU 7.2 for 32-bit hosts ends it with signal 11"}
+
 
 @pytest.mark.parametrize("architecture", PLATFORMS)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_program(name: str, architecture: str) -> None:
+    if (name, architecture) in FAILING:
+        pytest.xfail(FAILING[name, architecture])
     script, output = PROGRAMS[name]
     layout = str(fixture("foreign-large") / architecture)
     command = [sys.executable, "-m", "browsermount", "run", layout, "bash", "-c", script]
