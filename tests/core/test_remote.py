@@ -173,6 +173,13 @@ def test_a_blob_that_is_too_short() -> None:
         Blob(data=DATA[:100]).read(200, 10)
 
 
+def test_a_blob_that_is_too_short_where_ranges_are_ignored() -> None:
+    blob = Blob(lambda url, span, body: FakeResponse(url, 200, body), DATA[:100])
+    with pytest.raises(SizeMismatch):
+        blob.read(0, len(DATA))
+    assert len(blob.fetcher.ranges) == 3
+
+
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_what_may_pass_is_tried_again(status: int) -> None:
     blob = Blob(answers(FakeResponse(BASE, status), FakeResponse(BASE, status)))

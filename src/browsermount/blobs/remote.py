@@ -93,6 +93,7 @@ class RemoteBlob:
         """
         whole = (offset, size) == (0, self.descriptor.size)
         failures = 0
+        ended = -1
         while size > 0:
             try:
                 async with aclosing(self._request(offset, size)) as chunks:
@@ -111,7 +112,11 @@ class RemoteBlob:
                         failures = 0
                         self._on_bytes(len(part))
                         yield part
+                if size and offset == ended:
+                    # Broken off by chance, it would have been somewhere else this time.
+                    raise self._too_short()
                 if size:
+                    ended = offset
                     raise NetworkError(
                         f"the server ended its answer for blob {self.descriptor.digest} too early",
                         hint="Check the network connection and try again.",
@@ -132,6 +137,13 @@ class RemoteBlob:
                     delay = FIRST_DELAY * 2 ** (failures - 1) * random.uniform(0.8, 1.2)
                 await self._sleep(min(delay, MAX_DELAY))
 
+    def _too_short(self) -> SizeMismatch:
+        return SizeMismatch(
+            f"blob {self.descriptor.digest} is shorter on the server than the "
+            f"{self.descriptor.size} bytes that its descriptor says",
+            hint="Copy the image to the server once more: it is not complete there.",
+        )
+
     async def _request(self, offset: int, size: int) -> AsyncGenerator[bytes, None]:
         # A single range is the one form that needs no CORS preflight (Fetch standard,
         # "CORS-safelisted request-header").
@@ -149,11 +161,7 @@ class RemoteBlob:
                 async for chunk in _skip(unstalled(response), offset):
                     yield chunk
             elif response.status == _UNSATISFIABLE:
-                raise SizeMismatch(
-                    f"blob {self.descriptor.digest} is shorter on the server than the "
-                    f"{self.descriptor.size} bytes that its descriptor says",
-                    hint="Copy the image to the server once more: it is not complete there.",
-                )
+                raise self._too_short()
             else:
                 error = self._source.failure(self.descriptor, response)
                 if response.status in _PASSING and isinstance(error, FetchError):
