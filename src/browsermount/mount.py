@@ -174,17 +174,8 @@ async def mount(
             Notice(f"{error.message}: the image is the one that was seen the last time")
         ),
     )
-    on_event(Resolving(str(source)))
-    resolved = await resolve(source, str(source), platforms)
+    resolved = await find_image(source, platforms, on_event)
     layers = resolved.manifest.layers
-    on_event(
-        Resolved(
-            reference=resolved.reference,
-            digest=str(resolved.digest),
-            platform=str(resolved.platform),
-            layers=tuple(LayerSummary(str(d.digest), d.size, d.media_type) for d in layers),
-        )
-    )
     traffic = Traffic(
         lambda error, lost: on_event(Trouble(error.message, error.hint, lost)),
         lambda: on_event(Recovered()),
@@ -219,6 +210,28 @@ async def mount(
     await store.commit()
     on_event(TreeReady(inodes=tree.inodes, size=content_size(inode for _, inode in rootfs.walk())))
     return mounted
+
+
+async def find_image(
+    source: Source, platforms: Sequence[Platform], on_event: EventSink = ignore
+) -> ResolvedImage:
+    """Find the image for the first of ``platforms`` that there is one for, and say so.
+
+    Raises:
+        BrowsermountError: See :func:`browsermount.oci.image.resolve`.
+    """
+    on_event(Resolving(str(source)))
+    resolved = await resolve(source, str(source), platforms)
+    layers = resolved.manifest.layers
+    on_event(
+        Resolved(
+            reference=resolved.reference,
+            digest=str(resolved.digest),
+            platform=str(resolved.platform),
+            layers=tuple(LayerSummary(str(d.digest), d.size, d.media_type) for d in layers),
+        )
+    )
+    return resolved
 
 
 @contextmanager

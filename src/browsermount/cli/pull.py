@@ -22,9 +22,10 @@ from browsermount.cli.images import (
 from browsermount.cli.layouts import LayoutWriter, copy_layers
 from browsermount.cli.progress import progress
 from browsermount.errors import ImageNotFound
-from browsermount.events import EventSink, LayerSummary, Resolved, Resolving
+from browsermount.events import EventSink
+from browsermount.mount import find_image
 from browsermount.oci.descriptor import Descriptor
-from browsermount.oci.image import ResolvedImage, Source, available, read_document, resolve
+from browsermount.oci.image import ResolvedImage, Source, available, read_document
 from browsermount.oci.platform import Platform
 
 
@@ -97,17 +98,7 @@ async def find(
     Raises:
         BrowsermountError: There is none.
     """
-    on_event(Resolving(str(source)))
-    resolved = await resolve(source, str(source), opening.platforms(default))
-    layers = resolved.manifest.layers
-    on_event(
-        Resolved(
-            reference=resolved.reference,
-            digest=str(resolved.digest),
-            platform=str(resolved.platform),
-            layers=tuple(LayerSummary(str(d.digest), d.size, d.media_type) for d in layers),
-        )
-    )
+    resolved = await find_image(source, opening.platforms(default), on_event)
     found = {found.digest: found for _, _, found in await available(source)}
     return resolved, found[resolved.digest]
 

@@ -14,24 +14,31 @@ NOT_FOUND = (404, 410)
 _SUCCESS = (200, 206)
 
 
-async def get_elsewhere(
-    fetcher: Fetcher, descriptor: Descriptor, headers: Mapping[str, str] | None
-) -> Response | None:
-    """Ask the addresses that a descriptor names for its blob, one after the other.
+async def or_elsewhere(
+    response: Response,
+    fetcher: Fetcher,
+    descriptor: Descriptor,
+    headers: Mapping[str, str] | None,
+) -> Response:
+    """Return a response, or a better one from an address that the blob's descriptor names.
 
-    Whoever wrote the manifest chose these addresses, so no credentials may be in ``headers``.
+    The addresses are asked one after the other where the response says that there is no such
+    blob.  Whoever wrote the manifest chose them, so no credentials may be in ``headers``.
 
     Returns:
-        The first successful response, or None where there is none.
+        The first successful response, or the one that was given where there is none.
     """
+    if response.status not in NOT_FOUND:
+        return response
     for url in descriptor.urls:
         if not url.startswith(("https://", "http://")):
             continue
         try:
-            response = await fetcher.get(url, headers=headers)
+            elsewhere = await fetcher.get(url, headers=headers)
         except FetchError:
             continue
-        if response.status in _SUCCESS:
-            return response
-        await response.aclose()
-    return None
+        if elsewhere.status in _SUCCESS:
+            await response.aclose()
+            return elsewhere
+        await elsewhere.aclose()
+    return response

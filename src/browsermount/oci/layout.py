@@ -14,7 +14,7 @@ from browsermount.errors import (
 from browsermount.fetch import Fetcher, Response, read_all
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.document import get, parse_object
-from browsermount.oci.elsewhere import NOT_FOUND, get_elsewhere
+from browsermount.oci.elsewhere import NOT_FOUND, or_elsewhere
 from browsermount.oci.manifest import MAX_DOCUMENT_SIZE, Index, parse_manifest
 from browsermount.reference import LayoutReference
 
@@ -72,12 +72,7 @@ class LayoutSource:
     ) -> Response:
         """Send one request; see :meth:`browsermount.oci.image.Source.get_blob`."""
         response = await self._fetcher.get(self._blob_url(descriptor), headers=headers)
-        if response.status in NOT_FOUND and descriptor.urls:
-            elsewhere = await get_elsewhere(self._fetcher, descriptor, headers)
-            if elsewhere is not None:
-                await response.aclose()
-                return elsewhere
-        return response
+        return await or_elsewhere(response, self._fetcher, descriptor, headers)
 
     def failure(self, descriptor: Descriptor, response: Response) -> BrowsermountError:
         """Return the error for a status; see :meth:`browsermount.oci.image.Source.failure`."""

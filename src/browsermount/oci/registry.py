@@ -25,7 +25,7 @@ from browsermount.oci.credentials import CredentialProvider
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
 from browsermount.oci.document import get, parse_object, strings
-from browsermount.oci.elsewhere import NOT_FOUND, get_elsewhere
+from browsermount.oci.elsewhere import NOT_FOUND, or_elsewhere
 from browsermount.oci.manifest import (
     DOCKER_TYPES,
     INDEX_TYPES,
@@ -141,12 +141,7 @@ class RegistrySource:
         if descriptor.media_type in INDEX_TYPES | MANIFEST_TYPES:
             return await self._get_manifest(self._url(f"manifests/{descriptor.digest}"))
         response = await self._get(self._url(f"blobs/{descriptor.digest}"), dict(headers or {}))
-        if response.status in NOT_FOUND and descriptor.urls:
-            elsewhere = await get_elsewhere(self._fetcher, descriptor, headers)
-            if elsewhere is not None:
-                await response.aclose()
-                return elsewhere
-        return response
+        return await or_elsewhere(response, self._fetcher, descriptor, headers)
 
     def failure(self, descriptor: Descriptor, response: Response) -> BrowsermountError:
         """Return the error for a status; see :meth:`browsermount.oci.image.Source.failure`."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import js
 from pyodide.ffi import to_js
 
 
@@ -25,8 +24,3 @@ class JsBuffer:
         """Return up to ``size`` bytes from ``offset``; fewer only at the end."""
         result: bytes = self._array.subarray(offset, offset + size).to_bytes()
         return result
-
-
-def new_array(size: int) -> Any:
-    """Return a ``Uint8Array`` of ``size`` zeros."""
-    return js.Uint8Array.new(size)

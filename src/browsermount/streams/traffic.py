@@ -28,8 +28,6 @@ class Traffic:
         on_trouble: Callable[[BrowsermountError, bool], None] = lambda error, lost: None,
         on_recovery: Callable[[], None] = lambda: None,
     ) -> None:
-        self.fetched = 0
-        """Bytes of blobs that came over the network."""
         self._on_trouble = on_trouble
         self._on_recovery = on_recovery
         self._troubled = False
@@ -38,9 +36,8 @@ class Traffic:
         self._last = float("-inf")
         self._yielding: set[asyncio.Task[None]] = set()
 
-    def received(self, count: int) -> None:
-        """Take note of bytes that came."""
-        self.fetched += count
+    def received(self, _count: int) -> None:
+        """Take note that bytes came."""
         if self._troubled:
             self._troubled = False
             self._on_recovery()
