@@ -5,6 +5,7 @@
  * in, so the same code runs in a browser's worker and on the command line.
  */
 import { InputWindow, LineReader, OutputBatch } from "./console.js";
+import { withThreshold } from "./threshold.js";
 
 /** Bytes of memory are mostly taken by what the container writes to files. */
 export const DEFAULT_MEMORY_MIB = 512;
@@ -103,7 +104,7 @@ export class MachineError extends Error {
  */
 export async function createMachine(options) {
   const stage = options.on?.stage ?? (() => {});
-  const module = await WebAssembly.compile(options.wasm);
+  const module = await WebAssembly.compile(withThreshold(options.wasm));
   const { snapshot } = options;
   const memoryMiB = options.memoryMiB ?? snapshot?.info.memoryMiB ?? DEFAULT_MEMORY_MIB;
 
