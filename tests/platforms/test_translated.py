@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,23 @@ def test_programs(architecture: str) -> None:
     done = run(fixture("foreign") / architecture, "bash", "-c", SCRIPT)
     assert done.stdout == f"{MACHINES[architecture]}\n{OUTPUT}"
     assert (done.stderr, done.returncode) == ("", 7)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments", "code"),
+    [
+        ("amd64", ["bash", "-c", "kill -TERM $$; echo still here"], 128 + signal.SIGTERM),
+        ("arm64", ["perl", "-e", 'unpack "p", pack "J", 8'], 128 + signal.SIGSEGV),
+        ("riscv64", ["bash", "-c", "kill -ABRT $$; echo still here"], 128 + signal.SIGABRT),
+    ],
+)
+def test_a_signal_ends_the_first_program(
+    architecture: str, arguments: list[str], code: int
+) -> None:
+    """The kernel would not let the first process of a container do this to itself."""
+    done = run(fixture("foreign") / architecture, *arguments)
+    assert (done.stdout, done.returncode) == ("", code)
+    assert ("uncaught target signal" in done.stderr) is (code != 128 + signal.SIGTERM)
 
 
 def test_a_missing_program() -> None:

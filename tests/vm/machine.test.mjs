@@ -141,6 +141,12 @@ test("signals, and kill -9 of the first process", async () => {
   assert.deepEqual(stopped.exit, { code: 8 });
 });
 
+test("what the first process sends to itself does not end it, as in any container", async () => {
+  const result = await sh("kill -TERM $$; kill -SEGV $$; kill -STOP $$; echo still here");
+  assert.equal(result.stdout, "still here\n");
+  assert.deepEqual(result.exit, { code: 0 });
+});
+
 test("the process is what the specification says", async () => {
   const script =
     "id; umask; pwd; echo $HOME; hostname; grep -E 'CapBnd|NoNew|Max open' /proc/self/status /proc/self/limits";
@@ -159,6 +165,26 @@ test("the process is what the specification says", async () => {
   assert.match(status.join(" "), /CapBnd:\t0000000000000021/);
   assert.match(status.join(" "), /NoNewPrivs:\t1/);
   assert.match(status.join(" "), /Max open files +100 +200/);
+});
+
+test("namespaces are new where the specification wants them", async () => {
+  const script =
+    "for name in net ipc uts; do [ $(readlink /proc/1/ns/$name) = " +
+    "$(readlink /proc/self/ns/$name) ] && echo old || echo new; done; " +
+    "busybox ifconfig lo | grep -o 'UP LOOPBACK RUNNING'";
+  /** @param {string[]} types */
+  const within = (...types) =>
+    sh(script, { spec: { linux: { namespaces: ["mount", ...types].map((type) => ({ type })) } } });
+  assert.equal((await within()).stdout, "old\nold\nold\nUP LOOPBACK RUNNING\n");
+  assert.equal((await within("network")).stdout, "new\nold\nold\nUP LOOPBACK RUNNING\n");
+  assert.equal((await within("ipc", "uts")).stdout, "old\nnew\nnew\nUP LOOPBACK RUNNING\n");
+});
+
+test("a file of the bundle that is bound into the container can be written to", async () => {
+  const result = await sh(
+    "echo more >>/etc/hosts; cat /etc/hosts; echo new >/etc/hosts; cat /etc/hosts",
+  );
+  assert.equal(result.stdout, "127.0.0.1 localhost\nmore\nnew\n");
 });
 
 test("links of the image do not lead mounts astray", async () => {

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Builds the files of the virtual machine in web/vm/image from Debian's packages.
 
-Needs, as Debian packages: gcc-multilib libc6-dev-i386 make flex bison bc
-libelf-dev cpio zstd xz-utils.  Takes 5 to 15 minutes, mostly for the kernel,
-which is built again only when its source or its configuration have changed.
+Needs, as Debian packages: gcc gcc-12-multilib libc6-dev-i386 make flex bison bc
+libelf-dev cpio zstd xz-utils patch.  Takes 5 to 15 minutes, mostly for the
+kernel, which is built again only when its source, its configuration or our
+patches have changed.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ COMPILE = [
     "-Werror",
     "-ffunction-sections",
     "-fdata-sections",
+    # The package gcc-multilib has a link to this in a better place, but does not go
+    # together with the cross compilers that the tests of other platforms need.
+    "-idirafter",
+    "/usr/include/x86_64-linux-gnu",
     "-static",
     "-s",
     "-Wl,--gc-sections",
@@ -64,7 +69,9 @@ def run(*command: str | Path, cwd: Path | None = None) -> None:
 def build_kernel(source_deb: Path, work: Path, jobs: int) -> Path:
     """Compile the kernel and return the path of its bzImage."""
     config = recipe.RECIPE_DIR / "kernel.config"
-    key = hashlib.sha256(source_deb.name.encode() + config.read_bytes()).hexdigest()
+    patches = recipe.patches()
+    parts = [path.read_bytes() for path in (config, *patches)]
+    key = hashlib.sha256(b"\0".join([source_deb.name.encode(), *parts])).hexdigest()
     tree = work / f"linux-{key[:16]}"
     image = tree / "arch/x86/boot/bzImage"
     if image.exists():
@@ -75,6 +82,8 @@ def build_kernel(source_deb: Path, work: Path, jobs: int) -> Path:
     tarball = work / "kernel-package/usr/src" / f"{KERNEL_SOURCE}.tar.xz"
     tree.mkdir(parents=True)
     run("tar", "-xJf", tarball, "--strip-components=1", "-C", tree)
+    for path in patches:
+        run("patch", "-s", "-p1", "--fuzz=0", "-i", path, cwd=tree)
     make = ["make", "ARCH=i386", "-s"]
     run(*make, "tinyconfig", cwd=tree)
     run("scripts/kconfig/merge_config.sh", "-m", ".config", config, cwd=tree)

@@ -26,7 +26,12 @@ def inputs() -> list[Path]:
     """The files of this repository that determine what is built."""
     names = ["build.py", "debian.py", "kernel.config"]
     sources = sorted((RECIPE_DIR / "init").glob("*.[ch]"))
-    return [*(RECIPE_DIR / name for name in names), *sources]
+    return [*(RECIPE_DIR / name for name in names), *patches(), *sources]
+
+
+def patches() -> list[Path]:
+    """What is changed in Debian's source of the kernel."""
+    return sorted((RECIPE_DIR / "patches").glob("*.patch"))
 
 
 def digest() -> str:

@@ -24,6 +24,21 @@
 
 #define CGROUPS "/run/cgroup"
 
+/* Namespaces that are ready for a container, in the place of new ones. */
+static struct {
+	int type;
+	const char *name;
+	int fd;
+} prepared[] = {
+	{CLONE_NEWNET, "net", -1},
+	{CLONE_NEWIPC, "ipc", -1},
+};
+
+enum { PREPARED = CLONE_NEWNET | CLONE_NEWIPC };
+
+#define EACH_PREPARED(i) \
+	size_t i = 0; i < sizeof prepared / sizeof *prepared; i++
+
 /*
  * What the container's process tells init while it is being set up.  When the
  * image's program is executed, the socket closes: that is success.
@@ -191,6 +206,15 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+static void enter_prepared_namespaces(int wanted)
+{
+	for (EACH_PREPARED(i))
+		if (wanted & prepared[i].type &&
+		    setns(prepared[i].fd, prepared[i].type) < 0)
+			fail_errno(CODE_ENGINE, "enter a new %s namespace",
+				   prepared[i].name);
+}
+
 static _Noreturn void run_container(const struct spec *spec)
 {
 	const char *score = spec->process.oom_score_adj;
@@ -205,9 +229,8 @@ static _Noreturn void run_container(const struct spec *spec)
 		    unshare(CLONE_NEWCGROUP) < 0)
 			fail_errno(CODE_ENGINE, "make a cgroup namespace");
 	}
+	enter_prepared_namespaces(spec->namespaces);
 	set_propagation(MS_PRIVATE | MS_REC);
-	if (spec->namespaces & CLONE_NEWNET)
-		machine_loopback_up();
 	set_names(spec);
 	prepare_root(spec);
 	reset_signals();
@@ -241,10 +264,37 @@ static int receive_report(int socket, struct report *report, int *descriptor)
 
 static void prepare_cgroups(void)
 {
-	if ((mkdir(CGROUPS, 0755) < 0 && errno != EEXIST) ||
+	if (mkdir(CGROUPS, 0755) < 0 ||
 	    mount("cgroup2", CGROUPS, "cgroup2", 0, NULL) < 0 ||
 	    mkdir(CGROUPS "/container", 0755) < 0)
 		fail_errno(CODE_ENGINE, "make a cgroup");
+}
+
+static int open_namespace(const char *name)
+{
+	char *path = format_string("/proc/self/ns/%s", name);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	free(path);
+	return fd;
+}
+
+void container_prepare(void)
+{
+	prepare_cgroups();
+	for (EACH_PREPARED(i)) {
+		int own = open_namespace(prepared[i].name);
+		if (own < 0 || unshare(prepared[i].type) < 0)
+			fail_errno(CODE_ENGINE, "make a %s namespace",
+				   prepared[i].name);
+		if (prepared[i].type == CLONE_NEWNET)
+			machine_loopback_up();
+		prepared[i].fd = open_namespace(prepared[i].name);
+		if (prepared[i].fd < 0 || setns(own, prepared[i].type) < 0)
+			fail_errno(CODE_ENGINE, "leave the %s namespace",
+				   prepared[i].name);
+		close(own);
+	}
 }
 
 /*
@@ -266,15 +316,13 @@ void container_start(struct container *container, const struct spec *spec)
 
 	*container = (struct container){
 		.terminal = -1, .input = -1, .output = -1, .error = -1};
-	if (spec->namespaces & CLONE_NEWCGROUP)
-		prepare_cgroups();
 	for (int i = 0; !terminal && i < 3; i++)
 		make_pipe(pipes[i], spec->process.uid);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
 		fail_errno(CODE_ENGINE, "socketpair");
 
-	/* fork(), into new namespaces; that of cgroups is for later. */
-	int flags = spec->namespaces & ~CLONE_NEWCGROUP;
+	/* fork(), into new namespaces; others are for later. */
+	int flags = spec->namespaces & ~(CLONE_NEWCGROUP | PREPARED);
 	container->pid = (pid_t)syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0);
 	if (container->pid < 0)
 		fail_errno(CODE_ENGINE, "make the namespaces");

@@ -14,6 +14,12 @@ struct container {
 	int input, output, error;
 };
 
+/*
+ * Makes what no spec changes and takes long, before "ready": it is in the
+ * snapshot then.
+ */
+void container_prepare(void);
+
 /* Returns once the image's program is being executed; else fails. */
 void container_start(struct container *container, const struct spec *spec);
 

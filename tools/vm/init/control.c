@@ -1,9 +1,11 @@
 #include "control.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "failure.h"
@@ -19,10 +21,28 @@ static struct {
 	size_t used;
 } channel = {.fd = -1};
 
+/*
+ * The kernel learns of the ports in messages of the device, which it may not
+ * have read yet when init begins: the node is missing then, or has no device.
+ */
+static int open_when_there(const char *path)
+{
+	enum { INTERVAL_MS = 5, ATTEMPTS = 6000 };
+	const struct timespec interval = {.tv_nsec = INTERVAL_MS * 1000000};
+
+	for (int i = 0;; i++) {
+		int fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+		if (fd >= 0 || (errno != ENOENT && errno != ENODEV) ||
+		    i == ATTEMPTS)
+			return fd;
+		nanosleep(&interval, NULL);
+	}
+}
+
 int port_open(const char *path)
 {
 	struct termios settings;
-	int fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	int fd = open_when_there(path);
 
 	if (fd < 0 || tcgetattr(fd, &settings) < 0)
 		fail_errno(CODE_ENGINE, "%s", path);

@@ -15,7 +15,7 @@
 #define PORT_STDOUT "/dev/hvc2"
 #define PORT_STDERR "/dev/hvc3"
 
-/* Opens a port as a plain pipe of bytes: no echo, no translation. */
+/* Opens a port, once it is there, as a plain pipe of bytes: no echo, no translation. */
 int port_open(const char *path);
 
 void control_open(void);

@@ -98,6 +98,8 @@ int main(void)
 	write_string("/proc/self/oom_score_adj", "-1000");
 
 	relay_prepare();
+	storage_prepare();
+	container_prepare();
 	json_t *start = wait_for_start();
 	failure_set_stage("mount");
 	machine_wake(start);

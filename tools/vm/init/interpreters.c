@@ -64,6 +64,8 @@ void interpreters_register(const char *directory)
 {
 	bool mounted = false;
 
+	if (access(directory, F_OK) < 0)
+		return;
 	for (size_t i = 0; i < PROCESSORS; i++) {
 		char *path =
 			format_string("%s/%s", directory, processors[i].name);

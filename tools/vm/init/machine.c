@@ -5,7 +5,6 @@
 #include <linux/random.h>
 #include <net/if.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -88,6 +87,11 @@ static void set_clock(json_int_t milliseconds)
 		fail_errno(CODE_ENGINE, "setting the clock");
 }
 
+static unsigned int hex_digit(char digit)
+{
+	return (unsigned int)(digit <= '9' ? digit - '0' : digit - 'a' + 10) & 15;
+}
+
 static void reseed_random(const char *hex)
 {
 	enum { MAX_SEED = 512 };
@@ -97,12 +101,9 @@ static void reseed_random(const char *hex)
 	} seed;
 	size_t size = 0;
 
-	for (; size < MAX_SEED && hex[2 * size] && hex[2 * size + 1]; size++) {
-		unsigned int byte;
-		if (sscanf(hex + 2 * size, "%2x", &byte) != 1)
-			break;
-		seed.bytes[size] = (uint8_t)byte;
-	}
+	for (; size < MAX_SEED && hex[2 * size] && hex[2 * size + 1]; size++)
+		seed.bytes[size] = (uint8_t)(hex_digit(hex[2 * size]) << 4 |
+					     hex_digit(hex[2 * size + 1]));
 	seed.info.entropy_count = (int)size * 8;
 	seed.info.buf_size = (int)size;
 

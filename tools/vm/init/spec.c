@@ -1,5 +1,6 @@
 #include "spec.h"
 
+#include <fcntl.h>
 #include <jansson.h>
 #include <linux/capability.h>
 #include <sched.h>
@@ -452,9 +453,15 @@ void spec_load(struct spec *spec, const char *path)
 {
 	json_error_t error;
 	/* The values are used until the container runs: never given back. */
-	json_t *config = json_load_file(
-		path, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
+	size_t size;
+	char *data = read_whole_file(AT_FDCWD, path, &size);
 
+	if (!data)
+		fail_errno(CODE_ENGINE, "config.json");
+	json_t *config = json_loadb(
+		data, size, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL,
+		&error);
+	free(data);
 	if (!config)
 		fail(CODE_ENGINE, "config.json: line %d: %s", error.line,
 		     error.text);

@@ -6,13 +6,17 @@
 #define BUNDLE "/run/bundle"
 #define BUNDLE_ROOTFS BUNDLE "/rootfs"
 
-/* Mounts the host's tree, and an overlay that makes its rootfs writable. */
+/* Makes a file system in memory and what is needed of it, before "ready". */
+void storage_prepare(void);
+
+/* Mounts the host's tree. */
 void storage_mount(void);
 
 /*
- * Copies the files of the tree's "config" directory into the bundle.  The
- * runtime spec bind-mounts some of them (hosts, resolv.conf) into the
- * container, which may write to them; the tree is read-only.
+ * Makes the bundle: an overlay that makes the tree's "config" writable, and in
+ * it one that makes its "rootfs" writable.  The runtime spec bind-mounts some
+ * files of the bundle (hosts, resolv.conf) into the container, which may write
+ * to them; what is not looked at is not fetched.
  */
 void storage_make_bundle(void);
 
