@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "failure.h"
@@ -62,6 +63,9 @@ void storage_prepare(void)
 	for (size_t i = 0; i < sizeof directories / sizeof *directories; i++)
 		if (mkdir(directories[i], 0755) < 0)
 			fail_errno(CODE_ENGINE, "mkdir %s", directories[i]);
+	/* The host need not be asked whether it has this one, too. */
+	if (setxattr(UPPER CONFIG ROOTFS, "trusted.overlay.opaque", "y", 1, 0) < 0)
+		fail_errno(CODE_ENGINE, "prepare the bundle");
 }
 
 void storage_mount(void)
