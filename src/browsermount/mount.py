@@ -94,12 +94,13 @@ class Mount:
         self._start(self._fill())
 
     async def close(self) -> None:
-        """Give up all requests."""
+        """Give up all requests, and let what was fetched be kept."""
         for task in self._tasks:
             task.cancel()
         for stream in self._distinct():
             await stream.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._store.commit()
 
     def _distinct(self) -> list[LayerStream]:
         """Return the streams, each once: an image may have a layer more than once."""
@@ -207,7 +208,6 @@ async def mount(
     except BaseException:
         await mounted.close()
         raise
-    await store.commit()
     on_event(TreeReady(inodes=tree.inodes, size=content_size(inode for _, inode in rootfs.walk())))
     return mounted
 
