@@ -4,6 +4,7 @@
  */
 
 import { startRuntime } from "./runtime.js";
+import { openStorage } from "./storage.js";
 
 /** @import { PyodideAPI } from "pyodide" */
 /** @import { PageMessage, WorkerMessage } from "./messages.js" */
@@ -88,6 +89,7 @@ async function startPython() {
   const worker = glue.Worker(
     (/** @type {Uint8Array<ArrayBuffer>} */ reply) => session?.send(reply),
     FRAME_SIZE,
+    storage,
   );
   glue.destroy();
   const milliseconds = Math.round(performance.now() - started);
@@ -95,9 +97,7 @@ async function startPython() {
   return { python, worker };
 }
 
-// The browser takes its time with the first use of these files: it need not begin when Python
-// wants them.
-navigator.storage?.getDirectory?.().catch(() => {});
+const storage = openStorage();
 
 const runtime = startPython();
 runtime.catch((error) => {

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from browsermount.blobs.buffers import BufferCache
 from browsermount.blobs.caching import CachingSource
@@ -69,6 +68,7 @@ class Mount:
         store: Store,
         opener: LayerOpener,
         streams: Sequence[LayerStream],
+        tasks: Iterable[asyncio.Task[None]] = (),
     ) -> None:
         self.image = image
         self.tree = tree
@@ -78,35 +78,31 @@ class Mount:
         self._opener = opener
         self._streams = streams
         self._tasks: set[asyncio.Task[None]] = set()
+        for task in tasks:
+            self._keep(task)
 
     def session(self) -> Server:
         """Return a new 9P server of the tree, for one client."""
         return Server(self.tree.root)
 
-    def start_prefetch(self) -> None:
-        """Begin to fetch what the image's maker thought to be needed first."""
-        for stream in self._distinct():
-            if stream.index.prefetch:
-                self._start(stream.prefetch(stream.index.prefetch))
-
     def start_fill(self) -> None:
         """Begin to fetch all that is not held yet, whenever nobody reads."""
-        self._start(self._fill())
+        self._keep(asyncio.ensure_future(self._fill()))
 
     async def close(self) -> None:
-        """Give up all requests."""
+        """Give up all requests, and let what was fetched be kept."""
         for task in self._tasks:
             task.cancel()
         for stream in self._distinct():
             await stream.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._store.commit()
 
     def _distinct(self) -> list[LayerStream]:
         """Return the streams, each once: an image may have a layer more than once."""
         return list(dict.fromkeys(self._streams))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -188,26 +184,44 @@ async def mount(
         on_event,
         allow_unverified=allow_unverified,
     )
-    streams = await _open_layers(opener, layers)
+    prefetches: list[asyncio.Task[None]] = []
+
+    def prefetch(stream: LayerStream) -> None:
+        """Fetch what the image's maker thought to be needed first, while others are opened."""
+        if stream.index.prefetch:
+            prefetches.append(asyncio.ensure_future(stream.prefetch(stream.index.prefetch)))
+
     tree = Tree()
     rootfs = tree.new_directory()
     tree.root.link(b"rootfs", rootfs)
-    merger = Merger(tree, rootfs)
-    for index, (descriptor, stream) in enumerate(zip(layers, streams, strict=True)):
-        with _naming_layer(index, descriptor):
-            merger.apply(stream.index.entries, stream)
+    try:
+        streams = await _open_layers(opener, layers, prefetch)
+        merger = Merger(tree, rootfs)
+        for index, (descriptor, stream) in enumerate(zip(layers, streams, strict=True)):
+            with _naming_layer(index, descriptor):
+                merger.apply(stream.index.entries, stream)
+    except BaseException:
+        for task in prefetches:
+            task.cancel()
+        await asyncio.gather(*prefetches, return_exceptions=True)
+        raise
     for stream in streams:
         stream.index.entries.clear()
     mounted = Mount(
-        resolved, tree, rootfs, traffic=traffic, store=store, opener=opener, streams=streams
+        resolved,
+        tree,
+        rootfs,
+        traffic=traffic,
+        store=store,
+        opener=opener,
+        streams=streams,
+        tasks=prefetches,
     )
-    mounted.start_prefetch()
     try:
         await _add_config(tree, rootfs, resolved.config, options or ProcessOptions())
     except BaseException:
         await mounted.close()
         raise
-    await store.commit()
     on_event(TreeReady(inodes=tree.inodes, size=content_size(inode for _, inode in rootfs.walk())))
     return mounted
 
@@ -244,15 +258,25 @@ def _naming_layer(index: int, descriptor: Descriptor) -> Iterator[None]:
         raise InvalidLayer(f"{where}: {error.message}", hint=error.hint) from error
 
 
-async def _open_layers(opener: LayerOpener, layers: Sequence[Descriptor]) -> list[LayerStream]:
-    """Open all layers at once and return them in their order."""
+async def _open_layers(
+    opener: LayerOpener,
+    layers: Sequence[Descriptor],
+    on_open: Callable[[LayerStream], None],
+) -> list[LayerStream]:
+    """Open all layers at once and return them in their order.
+
+    Args:
+        on_open: Is called with each stream as soon as it is open, once where a layer comes twice.
+    """
     first: dict[Digest, int] = {}
     for index, descriptor in enumerate(layers):
         first.setdefault(descriptor.digest, index)
 
     async def open_layer(index: int) -> LayerStream:
         with _naming_layer(index, layers[index]):
-            return await opener.open(index, layers[index])
+            stream = await opener.open(index, layers[index])
+        on_open(stream)
+        return stream
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -271,11 +295,10 @@ async def _add_config(
     tree: Tree, rootfs: Inode, config: ImageConfig, options: ProcessOptions
 ) -> None:
     """Add ``/config``, which says how the container is started."""
-    user = resolve_user(
-        config.user if options.user is None else options.user,
-        await read_file(rootfs, b"etc/passwd"),
-        await read_file(rootfs, b"etc/group"),
+    passwd, group = await asyncio.gather(
+        read_file(rootfs, b"etc/passwd"), read_file(rootfs, b"etc/group")
     )
+    user = resolve_user(config.user if options.user is None else options.user, passwd, group)
     spec = runtime_spec(config, options, user)
     directory = tree.new_directory()
     tree.root.link(b"config", directory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import subprocess
 from pathlib import Path
@@ -18,6 +19,8 @@ from tests.core.images import Layout, member, tar
 from tests.fixtures import fixture
 
 from .test_reading import write
+
+LANDMARK = ".prefetch.landmark"
 
 
 def converted(source: object, target: Path, *options: str) -> dict[str, Any]:
@@ -89,6 +92,40 @@ def rows(layer: Path) -> list[dict[str, Any]]:
     toc = gzip.decompress(stored[int(stored[-51:][16:32], 16) : -51])
     found: list[dict[str, Any]] = json.loads(toc[512:].rstrip(b"\0"))["entries"]
     return found
+
+
+def test_what_is_needed_first_is_at_the_start_of_its_layer(tmp_path: Path) -> None:
+    source, target = fixture("lazy") / "original", tmp_path / "out"
+    options = ["-c", "estargz", "--prefetch", "/bin/sh", "--prefetch", "bin/busybox"]
+    manifest = converted(source, target, *options)
+    found = [rows(target / blob(layer)) for layer in manifest["layers"]]
+    names = [[row["name"].removeprefix("./").rstrip("/") for row in layer] for layer in found]
+    (busybox,) = [layer for layer in names if "bin/busybox" in layer]
+    assert busybox[: busybox.index(LANDMARK)][-2:] == ["bin/sh", "bin/busybox"]
+    for layer in manifest["layers"]:
+        digest = layer["annotations"]["containerd.io/snapshot/stargz/toc.digest"]
+        command = [fixture("estargz-verify") / "estargz-verify", target / blob(layer), digest]
+        subprocess.run(command, capture_output=True, check=True)
+    check_same_tree(source, target)
+
+
+def test_what_is_needed_first_has_to_be_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = str(fixture("lazy") / "original"), str(tmp_path / "out")
+    assert main(["convert", "-c", "estargz", "--prefetch", "/bin/nothing", source, target]) == 125
+    assert "no layer has /bin/nothing" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "index.json").exists()
+    assert main(["convert", "-c", "gzip", "--prefetch", "/bin/busybox", source, target]) == 125
+    assert "--compression estargz" in capsys.readouterr().err
+
+
+def test_small_documents_stand_in_their_descriptors(tmp_path: Path) -> None:
+    source, target = fixture("lazy") / "original", tmp_path / "out"
+    manifest = converted(source, target, "-c", "estargz")
+    (top,) = json.loads((target / "index.json").read_bytes())["manifests"]
+    for descriptor in (top, manifest["config"]):
+        assert base64.b64decode(descriptor["data"]) == (target / blob(descriptor)).read_bytes()
 
 
 def test_estargz_of_estargz(tmp_path: Path) -> None:

@@ -3,9 +3,10 @@
 
 The image is put together from Debian's packages by Debian's tools: mmdebstrap
 downloads and verifies the packages, dpkg-deb opens them, GNU tar packs the
-layers, umoci makes the image and skopeo compresses it as well as gzip can.
+layers and umoci makes the image. browsermount's own convert packs the layers as
+eStargz, with what the shell needs first at their start.
 
-    sudo tools/default_image/build_image.py
+    sudo .venv/bin/python tools/default_image/build_image.py
 
 recipe.json says what goes in. image.json, written next to it, says what came
 out: tests/test_default_image.py fails when the two no longer belong together.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -37,7 +39,6 @@ TOOLS = {
     "dpkg-deb": "dpkg",
     "ldconfig": "libc-bin",
     "mmdebstrap": "mmdebstrap",
-    "skopeo": "skopeo",
     "tar": "tar",
     "umoci": "umoci",
 }
@@ -81,6 +82,8 @@ def build(output: Path, mirror: str | None = None) -> None:
     missing = sorted({package for tool, package in TOOLS.items() if shutil.which(tool) is None})
     if missing:
         raise BuildError(f"tools are missing: apt-get install {' '.join(missing)}")
+    if importlib.util.find_spec("browsermount") is None:
+        raise BuildError("browsermount is missing: run this with the Python of its environment")
     if os.geteuid() != 0:
         raise BuildError("must run as root, since it makes files that belong to other users")
 
@@ -296,13 +299,11 @@ def assemble(recipe: Mapping[str, Any], tars: Sequence[Path], work: Path) -> Pat
     command += [f"--config.label={key}={value}" for key, value in config["labels"].items()]
     run(command)
 
-    # umoci compresses for speed. skopeo recompresses only what it finds
-    # uncompressed, hence the way through a directory.
-    plain, packed = work / "plain", work / "packed"
-    run(["skopeo", "copy", "--quiet", "--dest-decompress", f"oci:{image}", f"dir:{plain}"])
-    command = ["skopeo", "copy", "--quiet", "--dest-compress-format=gzip"]
-    command += ["--dest-compress-level=9", f"dir:{plain}"]
-    run([*command, f"oci:{packed}:{recipe['reference']}"])
+    packed = work / "packed"
+    command = [sys.executable, "-m", "browsermount", "convert", "--quiet", "--no-cache"]
+    command += ["--compression=estargz", "--level=9", f"--name={recipe['reference']}"]
+    command += [f"--prefetch={path}" for path in recipe["prefetch"]]
+    run([*command, f"{work}/image", str(packed)])
     return packed
 
 

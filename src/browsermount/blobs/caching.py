@@ -74,7 +74,7 @@ class CachingSource:
                 raise
             self._on_offline(error)
             return known
-        await self._store.save(key, json.dumps([d.to_document() for d in descriptors]).encode())
+        self._store.save_later(key, json.dumps([d.to_document() for d in descriptors]).encode())
         return descriptors
 
     async def get_blob(
@@ -91,7 +91,7 @@ class CachingSource:
             except (DigestMismatch, SizeMismatch):
                 await self._store.remove(key)
         data = await read_document(self._source, descriptor)
-        await self._store.save(key, data)
+        self._store.save_later(key, data)
         return _HeldResponse(key, data)
 
     def failure(self, descriptor: Descriptor, response: Response) -> BrowsermountError:

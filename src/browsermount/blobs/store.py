@@ -149,6 +149,13 @@ class Store:
         self._open: dict[str, StoredBlob] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._commits: set[asyncio.Task[None]] = set()
+        self._unsaved: dict[str, bytes] = {}
+        self._saving: asyncio.Task[None] | None = None
+
+    async def covers(self, key: str, size: int) -> bool:
+        """Tell whether all of a blob of ``size`` bytes is held, without opening it."""
+        record = (await self._load()).get(key)
+        return record is not None and record.ranges.covers(0, size)
 
     async def open(self, key: str) -> StoredBlob:
         """Open a blob for reading and writing.
@@ -171,6 +178,8 @@ class Store:
 
     async def load(self, key: str) -> bytes | None:
         """Return a whole object, or None where it is not held."""
+        if key in self._unsaved:
+            return self._unsaved[key]
         records = await self._load()
         if key not in records:
             return None
@@ -201,8 +210,37 @@ class Store:
         self.note(record, record.ranges.total - before)
         return True
 
+    def save_later(self, key: str, data: bytes) -> None:
+        """Keep a whole object as :meth:`save` does, but let the caller go on.
+
+        It can be loaded at once; :meth:`commit` waits until it is kept. Needs a running loop.
+        """
+        self._unsaved[key] = data
+        self._start_saving()
+
+    def _start_saving(self) -> asyncio.Task[None]:
+        saving = self._saving
+        # What one has not saved before its loop ended is left to the next.
+        if saving is None or saving.done() or saving.get_loop() is not asyncio.get_running_loop():
+            self._saving = saving = asyncio.ensure_future(self._save_all())
+        return saving
+
+    async def _save_all(self) -> None:
+        while self._unsaved:
+            key, data = next(iter(self._unsaved.items()))
+            await self.save(key, data)
+            if self._unsaved.get(key) is data:
+                del self._unsaved[key]
+
+    async def _settle(self) -> None:
+        """Wait until what was to be saved later is saved."""
+        if self._unsaved:
+            await asyncio.shield(self._start_saving())
+
     async def remove(self, key: str) -> bool:
         """Remove an object; False when it is in use elsewhere and stays."""
+        if key in self._unsaved:
+            await self._settle()
         records = await self._load()
         record = records.get(key)
         if record is None or not await self._files.remove(key):
@@ -238,6 +276,7 @@ class Store:
 
     async def clear(self) -> None:
         """Let everything go that is not in use, what no catalog knows of included."""
+        await self._settle()
         removed = set()
         for name in await self._files.names():
             if name not in self._open and name != CATALOG and await self._files.remove(name):
@@ -257,6 +296,7 @@ class Store:
 
     async def commit(self) -> None:
         """Write the catalog if it has changed."""
+        await self._settle()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

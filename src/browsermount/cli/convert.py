@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import sys
 import tempfile
 import zlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Protocol
 
 import click
 
 from browsermount.blobs.verify import Verifier, verified
-from browsermount.cli.estargz import write_estargz
+from browsermount.cli.estargz import layer_path, write_estargz
 from browsermount.cli.images import (
     Opening,
     image_argument,
@@ -25,9 +26,10 @@ from browsermount.cli.images import (
     opening_options,
     run_async,
 )
-from browsermount.cli.layouts import LayoutWriter, for_each_layer
+from browsermount.cli.layouts import LayoutWriter, embedding, for_each_layer
 from browsermount.cli.progress import progress
 from browsermount.cli.pull import document, find, pull
+from browsermount.errors import InvalidImage
 from browsermount.events import EventSink, LayerProgress, LayerState
 from browsermount.fetch import unstalled
 from browsermount.layers import estargz
@@ -58,6 +60,13 @@ _LEVELS = {"estargz": 6, "gzip": 6, "zstd": 3}
     help="How the layers are packed.",
 )
 @click.option("--level", type=click.IntRange(1, 22), help="How hard the compressor tries.")
+@click.option(
+    "--prefetch",
+    multiple=True,
+    metavar="PATH",
+    help="A file that is needed first; may be given more than once. Such files of estargz layers "
+    "are fetched with one request as soon as the image is open.",
+)
 @click.option("--name", help="What the image is called in the layout; default: its tag, or latest.")
 @opening_options
 def command(
@@ -66,6 +75,7 @@ def command(
     directory: Path,
     compression: str,
     level: int | None,
+    prefetch: tuple[str, ...],
     name: str | None,
 ) -> None:
     """Copy an image with its layers packed anew.
@@ -80,6 +90,8 @@ def command(
       browsermount convert my-image.tar my-image
       browsermount convert -c estargz docker.io/library/gcc:13 public/gcc
     """
+    if prefetch and compression != "estargz":
+        raise click.UsageError("--prefetch needs --compression estargz")
     if compression == "keep":
         if level is not None:
             raise click.UsageError("--level needs a --compression other than keep")
@@ -89,27 +101,41 @@ def command(
         level = _LEVELS[compression]
     elif compression != "zstd" and level > zlib.Z_BEST_COMPRESSION:
         raise click.UsageError(f"{compression} has the levels 1 to {zlib.Z_BEST_COMPRESSION}")
-    click.echo(run_async(_convert(opening, image, directory, compression, level, name)))
+    form = _Form(compression, level, tuple(layer_path(os.fsencode(path)) for path in prefetch))
+    click.echo(run_async(_convert(opening, image, directory, form, name)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How layers are packed: ``first`` are the names of what an eStargz layer begins with."""
+
+    compression: str
+    level: int
+    first: tuple[bytes, ...]
 
 
 async def _convert(
-    opening: Opening, image: str, directory: Path, compression: str, level: int, name: str | None
+    opening: Opening, image: str, directory: Path, form: _Form, name: str | None
 ) -> str:
     with progress(quiet=opening.quiet) as on_event:
         async with opened(image) as (source, _):
             resolved, original = await find(source, opening, on_event)
-            conversion = _Conversion(source, LayoutWriter(directory), compression, level, on_event)
+            conversion = _Conversion(source, LayoutWriter(directory), form, on_event)
             layers = await for_each_layer(resolved.manifest.layers, conversion.layer)
+            conversion.check_found()
             config = _config(resolved, [layer.diff_id for layer in layers])
             annotations = json.loads(await read_document(source, original)).get("annotations")
             manifest = {
                 "schemaVersion": 2,
                 "mediaType": _MANIFEST_TYPE,
-                "config": {
-                    "mediaType": _CONFIG_TYPE,
-                    "digest": str(conversion.writer.add(config)),
-                    "size": len(config),
-                },
+                "config": embedding(
+                    {
+                        "mediaType": _CONFIG_TYPE,
+                        "digest": str(conversion.writer.add(config)),
+                        "size": len(config),
+                    },
+                    config,
+                ),
                 "layers": [layer.document for layer in layers],
                 **({"annotations": annotations} if annotations else {}),
             }
@@ -141,16 +167,28 @@ class _Layer:
 class _Conversion:
     source: Source
     writer: LayoutWriter
-    compression: str
-    level: int
+    form: _Form
     on_event: EventSink
+    found: set[bytes] = field(default_factory=set)
+
+    def check_found(self) -> None:
+        """Raise an error when something is to come first that no layer has."""
+        for name in self.form.first:
+            if name not in self.found:
+                raise InvalidImage(
+                    f"no layer has /{os.fsdecode(name)}, which is to be fetched first",
+                    hint="Give the path of the file itself: symbolic links are not followed. "
+                    "`browsermount ls` shows what there is.",
+                )
 
     async def layer(self, index: int, layer: Descriptor) -> _Layer:
         """Fetch a layer and write it anew."""
         partial = self.writer.temporary(layer.digest.encoded)
         try:
             with partial.open("wb") as target:
-                convert = self._estargz if self.compression == "estargz" else self._recompressed
+                convert = (
+                    self._estargz if self.form.compression == "estargz" else self._recompressed
+                )
                 made = await convert(index, layer, target)
             digest = Digest.parse(made.document["digest"])
             self.writer.add_file(partial, digest)
@@ -160,7 +198,7 @@ class _Conversion:
         return made
 
     async def _recompressed(self, index: int, layer: Descriptor, target: BinaryIO) -> _Layer:
-        compressor = _compressor(self.compression, self.level)
+        compressor = _compressor(self.form.compression, self.form.level)
         plain, blob, size = hashlib.sha256(), hashlib.sha256(), 0
 
         def write(data: bytes) -> None:
@@ -174,7 +212,7 @@ class _Conversion:
             write(compressor.compress(data))
         write(compressor.flush())
         descriptor = {
-            "mediaType": f"{_LAYER_TYPE}+{self.compression}",
+            "mediaType": f"{_LAYER_TYPE}+{self.form.compression}",
             "digest": f"sha256:{blob.hexdigest()}",
             "size": size,
         }
@@ -192,7 +230,9 @@ class _Conversion:
             def read(entry: Entry, offset: int, size: int) -> bytes:
                 return _read(archive, entry, offset, size)
 
-            made = write_estargz(target, entries, read, level=self.level)
+            level, first = self.form.level, self.form.first
+            made = write_estargz(target, entries, read, level=level, first=first)
+            self.found.update({layer_path(entry.name) for entry in entries} & set(first))
         descriptor = {
             "mediaType": f"{_LAYER_TYPE}+gzip",
             "digest": made.digest,

@@ -16,7 +16,12 @@ from typing import Any, BinaryIO
 from browsermount.cli.archives import ending, header, padding
 from browsermount.errors import InvalidLayer
 from browsermount.layers.entry import Entry, FileType
-from browsermount.layers.estargz import NO_PREFETCH_LANDMARK, TOC_NAME, is_metadata
+from browsermount.layers.estargz import (
+    NO_PREFETCH_LANDMARK,
+    PREFETCH_LANDMARK,
+    TOC_NAME,
+    is_metadata,
+)
 
 CHUNK_SIZE = 4 << 20
 """Bytes of a file that are a chunk of their own, as the estargz library has it."""
@@ -89,10 +94,20 @@ class EstargzLayer:
         self.toc_digest = toc_digest
 
 
+def layer_path(name: bytes) -> bytes:
+    """Return the name of a member without what does not tell it from others, such as ``./``."""
+    return b"/".join(part for part in name.split(b"/") if part not in (b"", b"."))
+
+
 def write_estargz(
-    target: BinaryIO, entries: Sequence[Entry], read: Read, *, level: int
+    target: BinaryIO,
+    entries: Sequence[Entry],
+    read: Read,
+    *,
+    level: int,
+    first: Sequence[bytes] = (),
 ) -> EstargzLayer:
-    """Write a layer of ``entries``, with the landmark that says that none is to be prefetched.
+    """Write a layer of ``entries``, with the landmark that says how much is to be prefetched.
 
     Args:
         target: Gets the blob.
@@ -100,17 +115,23 @@ def write_estargz(
             come from are left out.
         read: Gives their contents.
         level: How hard zlib tries, 1 to 9.
+        first: The names, as by :func:`layer_path`, of what is needed first, in that order; those
+            that are not there do not matter.
 
     Raises:
         InvalidLayer: A name or time is none that a table of contents can hold.
     """
     members = _Members(target, level)
     rows: list[dict[str, Any]] = []
-    landmark = Entry(NO_PREFETCH_LANDMARK, FileType.REGULAR, mode=0o444, size=len(_LANDMARK))
+    entries = [entry for entry in entries if not is_metadata(entry.name)]
+    before, after = _split(entries, first)
+    name = PREFETCH_LANDMARK if before else NO_PREFETCH_LANDMARK
+    landmark = Entry(name, FileType.REGULAR, mode=0o444, size=len(_LANDMARK))
+    for entry in before:
+        _write(members, rows, entry, read)
     _write(members, rows, landmark, lambda entry, offset, size: _LANDMARK)
-    for entry in entries:
-        if not is_metadata(entry.name):
-            _write(members, rows, entry, read)
+    for entry in after:
+        _write(members, rows, entry, read)
     members.close()
     toc_offset = members.offset
     toc = json.dumps({"version": 1, "entries": rows}, separators=(",", ":")).encode()
@@ -119,6 +140,34 @@ def write_estargz(
     members.close()
     members.write_raw(_footer(toc_offset))
     return EstargzLayer(members, f"sha256:{hashlib.sha256(toc).hexdigest()}")
+
+
+def _split(entries: Sequence[Entry], first: Sequence[bytes]) -> tuple[list[Entry], Sequence[Entry]]:
+    """Return the members that come before the landmark, and those that come behind it.
+
+    The directories and the other name of a file come along, so that the archive can still be
+    unpacked from its start to its end.
+    """
+    places: dict[bytes, list[int]] = {}
+    for place, entry in enumerate(entries):
+        places.setdefault(layer_path(entry.name), []).append(place)
+    moved: dict[int, None] = {}
+
+    def move(name: bytes) -> None:
+        # Of several members of one name the last one counts: they stay in their order.
+        if len(found := places.get(name, [])) != 1 or found[0] in moved:
+            return
+        if b"/" in name:
+            move(name.rpartition(b"/")[0])
+        entry = entries[found[0]]
+        if entry.type is None:
+            move(layer_path(entry.link))
+        moved[found[0]] = None
+
+    for name in first:
+        move(name)
+    rest = [entry for place, entry in enumerate(entries) if place not in moved]
+    return [entries[place] for place in moved], rest
 
 
 def _write(members: _Members, rows: list[dict[str, Any]], entry: Entry, read: Read) -> None:

@@ -15,13 +15,9 @@ from typing import Any
 import js
 from pyodide.ffi import JsException, create_once_callable, to_js
 
-from browsermount.blobs.files import File, Files, NoRoom
+from browsermount.blobs.files import File, NoRoom
 
-_DIRECTORY = "browsermount"
 _LOCK = "browsermount-store"
-
-SHARE = 0.6
-"""How much of what the browser lets us use is used at most."""
 
 
 def _options(**values: Any) -> Any:
@@ -131,25 +127,3 @@ class OpfsFiles:
         finally:
             resolvers.resolve(None)
             await held
-
-
-async def open_files() -> tuple[Files, int] | None:
-    """Return the origin's private files and how many bytes may be kept in them.
-
-    None where the browser has none for us, as in some private windows.
-    """
-    try:
-        storage = js.navigator.storage
-        root = await storage.getDirectory()
-        directory = await root.getDirectoryHandle(_DIRECTORY, _options(create=True))
-        estimate = await storage.estimate()
-        files = OpfsFiles(directory)
-        # Made and removed once: some browsers have the directory, but not these handles.
-        probe = await files.open(f"probe-{js.crypto.randomUUID()}")
-        probe.close()
-    except (JsException, AttributeError, NoRoom):
-        return None
-    for name in await files.names():
-        if name.startswith("probe-"):
-            await files.remove(name)
-    return files, int(estimate.quota * SHARE)

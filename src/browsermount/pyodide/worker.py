@@ -30,12 +30,16 @@ from browsermount.oci.credentials import CredentialRequest, Credentials
 from browsermount.oci.platform import Platform, choose_platforms
 from browsermount.pyodide.buffers import JsBuffer
 from browsermount.pyodide.fetch import BrowserFetcher
-from browsermount.pyodide.opfs import open_files
+from browsermount.pyodide.opfs import OpfsFiles
 
 _log = logging.getLogger(__name__)
 
 MEMORY_LIMIT = 256 << 20
 """Bytes that are kept where the browser has no other place for them than memory."""
+
+
+SHARE = 0.6
+"""How much of what the browser lets us keep is used at most."""
 
 
 class Worker:
@@ -44,15 +48,20 @@ class Worker:
     Args:
         reply: Takes the replies that could not be given at once, each a ``Uint8Array``.
         size: How long a 9P frame may be.
+        storage: What ``web/storage.js`` finds out: an object with ``directory``, where files
+            can be kept, and ``quota``, in bytes; None where there is no place for them.
     """
 
-    def __init__(self, reply: Callable[[Any], None], size: int) -> None:
+    def __init__(
+        self, reply: Callable[[Any], None], size: int, storage: Awaitable[Any] | None = None
+    ) -> None:
         self.buffer = bytearray(size)
         self._view = memoryview(self.buffer)
         self._reply = reply
         self._mount: Mount | None = None
         self._session: Server | None = None
         self._pending: set[asyncio.Task[None]] = set()
+        self._storage = storage
         self._store: Store | None = None
         self._persistent = False
         # The snapshot's generator would give every visitor the same numbers.
@@ -153,12 +162,14 @@ class Worker:
 
     async def _open_store(self) -> Store:
         if self._store is None:
-            found = await open_files()
+            found = await self._storage if self._storage is not None else None
+            if self._store is not None:
+                return self._store  # somebody else was faster
             if found is None:
                 self._store = Store(MemoryFiles(JsBuffer), limit=MEMORY_LIMIT)
             else:
-                files, limit = found
-                self._store = Store(files, limit=min(limit, DEFAULT_LIMIT))
+                limit = min(int(found.quota * SHARE), DEFAULT_LIMIT)
+                self._store = Store(OpfsFiles(found.directory), limit=limit)
                 self._persistent = True
         return self._store
 

@@ -190,7 +190,7 @@ class LayerOpener:
         key = _toc_key(descriptor)
         if index is not None and key is not None:
             # Others are believed only as long as that is allowed.
-            await self._store.save(key, index.to_bytes())
+            self._store.save_later(key, index.to_bytes())
         return index
 
     def _say(self, number: int, descriptor: Descriptor, why: str, hint: str = "") -> None:
@@ -202,8 +202,8 @@ class LayerOpener:
     ) -> tuple[LayerIndex, dict[int, Buffer]]:
         """Read the whole blob once, verify it, and learn where everything is in it."""
         await self._store.reserve(descriptor.size)
-        held = await self._store.open(_key(descriptor, "blob"))
-        if held.covers(0, descriptor.size):
+        if await self._store.covers(_key(descriptor, "blob"), descriptor.size):
+            held = await self._store.open(_key(descriptor, "blob"))
             try:
                 return await self._index(number, descriptor, _pieces(held, descriptor.size), None)
             except (DigestMismatch, SizeMismatch, InvalidLayer):
@@ -219,13 +219,15 @@ class LayerOpener:
     async def _index_remote(
         self, number: int, descriptor: Descriptor, remote: RemoteBlob
     ) -> tuple[LayerIndex, dict[int, Buffer]]:
-        held = await self._store.open(_key(descriptor, "blob"))
         self._report(number, descriptor, LayerState.DOWNLOADING, 0)
+        # Both take their time: it is opened while the request is on its way.
+        opening = asyncio.ensure_future(self._store.open(_key(descriptor, "blob")))
         try:
             async with aclosing(remote.stream(0, descriptor.size)) as chunks:
-                return await self._index(number, descriptor, chunks, held)
+                return await self._index(number, descriptor, chunks, opening)
         except BaseException:
             # None of it was verified.
+            await asyncio.wait([opening])
             await self._store.discard(_key(descriptor, "blob"))
             await self._store.discard(_key(descriptor, "plain"))
             raise
@@ -235,21 +237,36 @@ class LayerOpener:
         number: int,
         descriptor: Descriptor,
         chunks: AsyncIterator[bytes],
-        held: StoredBlob | None,
+        opening: asyncio.Future[StoredBlob] | None,
     ) -> tuple[LayerIndex, dict[int, Buffer]]:
-        """Index a blob that comes in chunks; keep it in ``held`` unless it is there already."""
-        plain = await self._store.open(_key(descriptor, "plain"))
+        """Index a blob that comes in chunks; keep it in ``opening`` unless it is there already."""
+        held: StoredBlob | None = None
+        plain: StoredBlob | None = None
         kept = _Kept({})
         taken = 0
+        waiting: list[tuple[int, Span, bytes]] = []
 
         def take(span: Span, data: bytes) -> None:
             nonlocal taken
-            if indexer.stored == "plain" and not plain.write(span.blob_offset, data):
-                self._keep(kept, taken, data)
+            if indexer.stored == "plain":
+                waiting.append((taken, span, data))
             else:
-                self._cache.put(((self._token, descriptor.digest), taken), data)
+                self._cache.put((key, taken), data)
             taken += 1
 
+        async def write_plain() -> None:
+            """Write what ``take`` could not: few layers need this file, so it is opened late."""
+            nonlocal plain
+            if waiting and plain is None:
+                plain = await self._store.open(_key(descriptor, "plain"))
+            for span_number, span, data in waiting:
+                if plain is not None and plain.write(span.blob_offset, data):
+                    self._cache.put((key, span_number), data)
+                else:
+                    self._keep(kept, span_number, data)
+            waiting.clear()
+
+        key = (self._token, descriptor.digest)
         indexer = LayerIndexer(take)
         verifier = Verifier(descriptor)
         reported = 0
@@ -262,7 +279,10 @@ class LayerOpener:
                 except InvalidLayer as error:
                     # If it is not even the right blob, that is the better thing to say.
                     damage = error
-            if held is not None and indexer.stored != "plain":
+            if indexer.stored == "plain":
+                await write_plain()
+            elif opening is not None:
+                held = held or await opening
                 held.write(verifier.received - len(chunk), chunk)
             if verifier.received - reported >= _PROGRESS_STEP:
                 reported = verifier.received
@@ -275,10 +295,11 @@ class LayerOpener:
         self._report(number, descriptor, LayerState.VERIFYING, descriptor.size)
         index = indexer.close()
         if index.stored == "plain":
+            await write_plain()
+            if opening is not None:
+                await opening
             await self._store.discard(_key(descriptor, "blob"))
-        else:
-            await self._store.discard(_key(descriptor, "plain"))
-        await self._store.save(_key(descriptor, "index"), index.to_bytes())
+        self._store.save_later(_key(descriptor, "index"), index.to_bytes())
         has_toc = index.kind in (LayerKind.ESTARGZ, LayerKind.ZSTD_CHUNKED)
         if has_toc and _toc_key(descriptor) is None:
             why = "the manifest has no digest of its table of contents"
