@@ -146,6 +146,7 @@ const MOUNTS = [
  * @property {Record<string, unknown>} [spec]
  * @property {{ state: ArrayBuffer, info: any }} [withSnapshot]
  * @property {(machine: import("../../web/vm/machine.js").Machine) => void} [started]
+ * @property {(request: Uint8Array) => void} [request] of 9P
  * @property {(output: string, machine: import("../../web/vm/machine.js").Machine) => void} [output]
  */
 
@@ -206,7 +207,10 @@ export async function runContainer(args, how = {}) {
           })),
           ...(how.withSnapshot && { snapshot: how.withSnapshot }),
           memoryMiB: 256,
-          handle9p: (request, reply) => handle9p(adaptAttach(request, tree), reply),
+          handle9p: (request, reply) => {
+            how.request?.(request);
+            handle9p(adaptAttach(request, tree), reply);
+          },
           on: {
             stage: ({ stage }) => {
               result.stages.push(stage);

@@ -187,6 +187,19 @@ test("a file of the bundle that is bound into the container can be written to", 
   assert.equal(result.stdout, "127.0.0.1 localhost\nmore\nnew\n");
 });
 
+test("the host is not asked for what an overlay keeps for itself", async () => {
+  /** @type {string[]} */
+  const requests = [];
+  await sh("ls / /bin", {
+    request: (frame) => requests.push(Buffer.from(frame).toString("latin1")),
+  });
+  assert.ok(requests.some((request) => request.includes("busybox")));
+  assert.deepEqual(
+    requests.filter((request) => request.includes("trusted.overlay")),
+    [],
+  );
+});
+
 test("links of the image do not lead mounts astray", async () => {
   const mounts = [
     { destination: "/proc", type: "proc", source: "proc" },
