@@ -27,9 +27,9 @@ SECONDS = 5
 PROGRAMS = {
     "pipeline": (
         "seq 100 | sort -r | head -n 3 | paste -sd,; echo a:b | sed s/:/-/ | tr a-z A-Z;"
-        "find /etc -name 'debian_*' | wc -l; awk 'BEGIN { print 2 ^ 40, 1 / 3 }';"
+        "find /etc -name 'debian_*' | wc -l; mawk 'BEGIN { print 2 ^ 30, 1 / 3 }';"
         "echo x | grep -c x",
-        "99,98,97\nA-B\n1\n1099511627776 0.333333\n1\n",
+        "99,98,97\nA-B\n1\n1073741824 0.333333\n1\n",
     ),
     "apt": ("apt-get --version | grep -c '^apt '", "1\n"),
     "perl": (
@@ -48,9 +48,17 @@ PROGRAMS = {
         "node -e 'console.log([1, 2].map((x) => x * 2), 2 ** 53)'",
         "[ 2, 4 ] 9007199254740992\n",
     ),
+    "node-children": (
+        f"node {DIRECTORY}/children.cjs",
+        "from a shell\n[ 41, 42 ]\n",
+    ),
     "node-workers": (
         f"node {DIRECTORY}/workers.cjs",
-        "[ 1, 4, 9 ] 9007199254740992 0.3333333333333333 from a shell\n",
+        "[ 1, 4, 9 ] 9007199254740992 0.3333333333333333\n",
+    ),
+    "node-workers-limited": (
+        f"node {DIRECTORY}/workers.cjs 64",
+        "[ 1, 4, 9 ] 9007199254740992 0.3333333333333333\n",
     ),
     "go": (
         f"{DIRECTORY}/threads-go {SECONDS} 2>/dev/null",
@@ -63,16 +71,29 @@ PROGRAMS = {
     ),
 }
 
-FAILING = {("node-workers", "amd64"): "QEMU 7.2 for 32-bit hosts ends it with signal 11"}
+LIMITS = {
+    # QEMU 7.2 misaligns the stack of signal handlers on 32-bit hosts, here that of SIGCHLD.
+    ("node-children", "amd64"): (139, "uncaught target signal 11"),
+    # Each worker of Node 24 takes 256 MiB of addresses for code, if it is not told otherwise.
+    ("node-workers", "riscv64"): (133, "Failed to reserve virtual memory for CodeRange"),
+}
+"""What ends with an error: the exit code, and a part of the message."""
+
+
+def run(script: str, architecture: str) -> subprocess.CompletedProcess[str]:
+    layout = str(fixture("foreign-large") / architecture)
+    command = [sys.executable, "-m", "browsermount", "run", layout, "bash", "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
 
 
 @pytest.mark.parametrize("architecture", PLATFORMS)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_program(name: str, architecture: str) -> None:
-    if (name, architecture) in FAILING:
-        pytest.xfail(FAILING[name, architecture])
     script, output = PROGRAMS[name]
-    layout = str(fixture("foreign-large") / architecture)
-    command = [sys.executable, "-m", "browsermount", "run", layout, "bash", "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
-    assert (done.stdout, done.stderr, done.returncode) == (output, "", 0)
+    done = run(script, architecture)
+    if (name, architecture) in LIMITS:
+        code, message = LIMITS[name, architecture]
+        assert done.returncode == code
+        assert message in done.stderr
+    else:
+        assert (done.stdout, done.stderr, done.returncode) == (output, "", 0)
