@@ -13,7 +13,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-RUNNER = ("runner.mjs", "node.mjs", "machine.js", "console.js")
+RUNNER = ("runner.mjs", "node.mjs", "machine.js", "console.js", "jit.js")
 
 
 class SiteHook(BuildHookInterface):  # type: ignore[type-arg]

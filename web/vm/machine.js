@@ -5,7 +5,7 @@
  * in, so the same code runs in a browser's worker and on the command line.
  */
 import { InputWindow, LineReader, OutputBatch } from "./console.js";
-import { withThreshold } from "./threshold.js";
+import { configure, withThreshold } from "./jit.js";
 
 /** Bytes of memory are mostly taken by what the container writes to files. */
 export const DEFAULT_MEMORY_MIB = 512;
@@ -345,8 +345,11 @@ export class Machine {
   async #createEmulator(bootOptions) {
     const { V86, filesystem } = this.#options;
     this.#emulator = new V86({
-      wasm_fn: async (/** @type {WebAssembly.Imports} */ imports) =>
-        (await WebAssembly.instantiate(this.#module, imports)).exports,
+      wasm_fn: async (/** @type {WebAssembly.Imports} */ imports) => {
+        const { exports } = await WebAssembly.instantiate(this.#module, imports);
+        configure(exports);
+        return exports;
+      },
       memory_size: this.#memoryMiB * 1024 * 1024,
       // There is no screen; this is the least that the emulator takes.
       vga_memory_size: 256 * 1024,

@@ -1,16 +1,23 @@
 /**
- * How much of a page of code v86 interprets before it compiles it.
+ * What v86 compiles to WebAssembly, and when.
  *
- * Its own number compiles a lot of what runs for a moment only. That keeps the
- * browser's compiler busy, which by then should be making the interpreter
- * itself fast: starting a program takes two to three times as long. It is a
- * constant in v86.wasm, not a setting, so it is replaced there.
+ * With its own settings it compiles much of what runs for a moment only, and in
+ * large functions. That keeps the browser's optimising compiler busy with them:
+ * it is late with the interpreter itself, and takes the processor from the
+ * machine where there are few cores. docs/architecture.md has what was measured.
  */
 
+/**
+ * How many instructions of a page of code are interpreted before it is compiled.
+ * That is a constant in v86.wasm, not a setting, so it is replaced there.
+ */
 const BUILT_IN = 200_000;
 
-/** In instructions. The largest that fits into the bytes that the constant has. */
+/** The largest that fits into the bytes that the constant has. */
 const THRESHOLD = 1_000_000;
+
+/** How many pages are compiled to one function at most: the setting's number, and value. */
+const MAX_PAGES = /** @type {const} */ ([1, 1]);
 
 /** WebAssembly's i32.const, and i32.lt_u and br_if behind the number. */
 const BEFORE = 0x41;
@@ -29,6 +36,13 @@ export function withThreshold(wasm) {
   const changed = bytes.slice();
   changed.set([BEFORE, ...encode(THRESHOLD), ...BEHIND], places[0]);
   return changed;
+}
+
+/**
+ * @param {WebAssembly.Exports} exports of v86.wasm
+ */
+export function configure(exports) {
+  /** @type {any} */ (exports).set_jit_config(...MAX_PAGES);
 }
 
 /**
