@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
+from browsermount.cli import main
 from tests.e2e.browser import Page
 from tests.servers import breaking, served
 
@@ -331,8 +332,9 @@ class TestErrors:
 
     @pytest.mark.parametrize("damage", ["flip", "cut"])
     def test_a_damaged_layer(self, page: Page, site: str, tmp_path: Path, damage: str) -> None:
+        # Of a layer that is read as a whole before the start: others show it when they are read.
         copy = tmp_path / "image"
-        shutil.copytree(DEFAULT, copy)
+        assert main(["convert", "-c", "gzip", str(DEFAULT), str(copy)]) == 0
         layer = max(copy.rglob("blobs/*/*"), key=lambda path: path.stat().st_size)
         data = bytearray(layer.read_bytes())
         if damage == "flip":
