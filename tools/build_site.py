@@ -134,7 +134,11 @@ def machine_snapshot(cache: Path | None = None) -> Path:
         with tempfile.TemporaryDirectory(dir=cache) as work:
             made = Path(work) / "made"
             make_snapshot(made, v86, image)
-            made.rename(kept)
+            try:
+                made.rename(kept)
+            except OSError:
+                if not kept.exists():  # else somebody else was faster
+                    raise
     return kept
 
 

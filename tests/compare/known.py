@@ -37,3 +37,13 @@ FEATURES = [
         "so that extended attributes without one are lost",
     ),
 ]
+
+DEFAULT = [
+    Known(
+        path,
+        "missing",
+        "umoci does not know eStargz: what belongs to the format and not to the file system is "
+        "left out by us, as by containerd's snapshotter for it",
+    )
+    for path in (b".no.prefetch.landmark", b".prefetch.landmark", b"stargz.index.json")
+]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compare.known import FEATURES
+from tests.compare.known import DEFAULT, FEATURES
 from tests.compare.readers import (
     mount_layout,
     read_directory,
@@ -40,7 +40,7 @@ def ours(layout: Path, tag: str | None = None) -> Records:
         ("features", "features", FEATURES),
         ("debian", "latest", ()),
         ("buildah", "buildah", ()),
-        ("default", "latest", ()),
+        ("default", "latest", DEFAULT),
     ],
 )
 def test_same_tree_as_umoci(name: str, tag: str, known: Sequence[Known]) -> None:
