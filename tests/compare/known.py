@@ -45,5 +45,5 @@ DEFAULT = [
         "umoci does not know eStargz: what belongs to the format and not to the file system is "
         "left out by us, as by containerd's snapshotter for it",
     )
-    for path in (b".no.prefetch.landmark", b".prefetch.landmark", b"stargz.index.json")
+    for path in (b".prefetch.landmark", b"stargz.index.json")
 ]

@@ -33,8 +33,8 @@ def test_the_python_examples(
     assert "linux/386\n" in shown
     assert "/usr/bin/busybox 0o755" in shown
     assert "b'root:x:0:0:root:/root:/bin/bash'" in shown
-    assert "linux/386: 3 layers\n" in shown
-    assert re.search(r"layer 3: ready (\d+) of \1\n", shown)
+    assert "linux/386: 1 layers\n" in shown
+    assert re.search(r"layer 1: ready (\d+) of \1\n", shown)
     assert "('no-matching-platform', " in shown
     # Those that need a server or a client.
     with served(tmp_path, it=tmp_path / "debian") as url:

@@ -95,29 +95,28 @@ def build(output: Path, mirror: str | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="default-image-") as name:
         work = Path(name)
         archives = download(recipe, work, mirror)
-        tars: list[Path] = []
         packages: list[dict[str, str]] = []
-        trees = [work / "layers" / layer["name"] for layer in recipe["layers"]]
-        for tree, layer in zip(trees, recipe["layers"], strict=True):
-            packages += fill(tree, layer, recipe["drop"], archives)
-        list_libraries(trees, work / "libraries")
+        trees = [work / "parts" / part["name"] for part in recipe["parts"]]
+        for tree, part in zip(trees, recipe["parts"], strict=True):
+            packages += fill(tree, part, recipe["drop"], archives)
+        # In one layer: each would cost the page two requests before the shell can start.
+        whole = work / "whole"
+        whole.mkdir()
         for tree in trees:
-            # The first layer has all directories. Where a later one repeats
-            # a directory, it would replace the attributes.
-            for place, attributes in recipe["directories"].items():
-                if not tars:
-                    (tree / place).mkdir(parents=True, exist_ok=True)
-                if (tree / place).is_dir():
-                    set_attributes(tree / place, attributes)
-            tars.append(pack(tree, work / f"{tree.name}.tar", recipe["epoch"]))
-        layout = assemble(recipe, tars, work)
+            run(["cp", "--archive", f"{tree}/.", str(whole)])
+        list_libraries(whole, work / "libraries")
+        for place, attributes in recipe["directories"].items():
+            (whole / place).mkdir(parents=True, exist_ok=True)
+            set_attributes(whole / place, attributes)
+        archive = pack(whole, work / "whole.tar", recipe["epoch"])
+        layout = assemble(recipe, archive, work)
         publish(layout, output)
     record(recipe, packages, output)
 
 
 def download(recipe: Mapping[str, Any], work: Path, mirror: str | None) -> dict[str, Path]:
     """Let mmdebstrap fetch the packages; return the archive of each."""
-    names = sorted(name for layer in recipe["layers"] for name in layer["packages"])
+    names = sorted(name for part in recipe["parts"] for name in part["packages"])
     archives = work / "archives"
     archives.mkdir()
     root = work / "extracted"
@@ -147,13 +146,13 @@ def apt_mirror(suite: str) -> str | None:
 
 
 def fill(
-    tree: Path, layer: Mapping[str, Any], drop: Sequence[str], archives: Mapping[str, Path]
+    tree: Path, part: Mapping[str, Any], drop: Sequence[str], archives: Mapping[str, Path]
 ) -> list[dict[str, str]]:
-    """Make the file tree of one layer; return what is known about its packages."""
+    """Make the file tree of one part; return what is known about its packages."""
     tree.mkdir(parents=True)
     packages = []
-    for name, selection in sorted(layer["packages"].items()):
-        packages.append(describe(archives[name], layer["name"]))
+    for name, selection in sorted(part["packages"].items()):
+        packages.append(describe(archives[name], part["name"]))
         with tempfile.TemporaryDirectory(dir=tree.parent) as staging:
             run(["dpkg-deb", "--extract", str(archives[name]), staging])
             # A directory, or a symlink to that of another package from the same source.
@@ -168,25 +167,25 @@ def fill(
             if not any(os.path.lexists(tree / place) for place in licence):
                 raise BuildError(f"{name} has no {documentation}/copyright")
 
-    for path in walk(HERE / "files" / layer["name"]):
+    for path in walk(HERE / "files" / part["name"]):
         if path.is_file():
-            copy = tree / path.relative_to(HERE / "files" / layer["name"])
+            copy = tree / path.relative_to(HERE / "files" / part["name"])
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
             copy.chmod(0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644)
-    for place, attributes in layer.get("empty-files", {}).items():
+    for place, attributes in part.get("empty-files", {}).items():
         (tree / place).parent.mkdir(parents=True, exist_ok=True)
         (tree / place).touch()
         set_attributes(tree / place, attributes)
-    for place, target in layer.get("symlinks", {}).items():
+    for place, target in part.get("symlinks", {}).items():
         (tree / place).parent.mkdir(parents=True, exist_ok=True)
         (tree / place).symlink_to(target)
-    if "applets" in layer:
-        link_applets(tree, layer["applets"])
+    if "applets" in part:
+        link_applets(tree, part["applets"])
     return packages
 
 
-def describe(archive: Path, layer: str) -> dict[str, str]:
+def describe(archive: Path, part: str) -> dict[str, str]:
     """Name and version of a package and of its source, which its licence may ask for."""
     # dpkg fills in what the control file leaves out because it is the same.
     line = run(
@@ -205,7 +204,7 @@ def describe(archive: Path, layer: str) -> dict[str, str]:
         "source": source,
         "source-version": source_version,
         "sha256": digest,
-        "layer": layer,
+        "part": part,
     }
 
 
@@ -247,14 +246,13 @@ def link_applets(tree: Path, program: str) -> None:
             link.symlink_to(os.path.relpath(tree / program, link.parent))
 
 
-def list_libraries(trees: Sequence[Path], work: Path) -> None:
-    """Put ld.so.cache into the last layer: without it, every start of a program searches."""
-    for tree in trees:
-        for path in walk(tree / "usr" / "lib"):
-            if ".so" in path.name:
-                copy = work / path.relative_to(tree)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, copy, follow_symlinks=False)
+def list_libraries(tree: Path, work: Path) -> None:
+    """Put ld.so.cache into the tree: without it, every start of a program searches."""
+    for path in walk(tree / "usr" / "lib"):
+        if ".so" in path.name:
+            copy = work / path.relative_to(tree)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy, follow_symlinks=False)
     directories = sorted({path.parent for path in walk(work) if not path.is_dir()})
     (work / "etc").mkdir()
     (work / "etc" / "ld.so.conf").write_text(
@@ -262,7 +260,7 @@ def list_libraries(trees: Sequence[Path], work: Path) -> None:
     )
     # Any Linux' ldconfig knows the libraries of all kinds of x86.
     run(["ldconfig", "-r", str(work), "-X"])
-    target = trees[-1] / "etc" / "ld.so.cache"
+    target = tree / "etc" / "ld.so.cache"
     target.parent.mkdir(exist_ok=True)
     shutil.copyfile(work / "etc" / "ld.so.cache", target)
 
@@ -279,18 +277,18 @@ def pack(tree: Path, archive: Path, epoch: int) -> Path:
     return archive
 
 
-def assemble(recipe: Mapping[str, Any], tars: Sequence[Path], work: Path) -> Path:
-    """Make an image of the layers."""
+def assemble(recipe: Mapping[str, Any], archive: Path, work: Path) -> Path:
+    """Make an image of one layer."""
     created = datetime.fromtimestamp(recipe["epoch"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     config = recipe["config"]
     image = f"{work}/image:{recipe['reference']}"
     run(["umoci", "init", "--layout", f"{work}/image"])
     run(["umoci", "new", "--image", image])
-    for layer, archive in zip(recipe["layers"], tars, strict=True):
-        command = ["umoci", "raw", "add-layer", "--image", image]
-        command += [f"--history.created={created}", f"--history.comment={layer['comment']}"]
-        command += ["--history.created_by=tools/default_image/build_image.py"]
-        run([*command, str(archive)])
+    command = ["umoci", "raw", "add-layer", "--image", image]
+    comment = "; ".join(part["comment"] for part in recipe["parts"])
+    command += [f"--history.created={created}", f"--history.comment={comment}"]
+    command += ["--history.created_by=tools/default_image/build_image.py"]
+    run([*command, str(archive)])
     command = ["umoci", "config", "--image", image, "--no-history", f"--created={created}"]
     command += [f"--architecture={config['architecture']}", "--os=linux"]
     command += [f"--config.cmd={argument}" for argument in config["cmd"]]
