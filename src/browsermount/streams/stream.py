@@ -29,6 +29,11 @@ _NEAR = 1 << 20
 STEP = 1 << 20
 """Stored bytes that are fetched in advance with one request."""
 
+_LARGE = 1 << 18
+"""Plain bytes whose decompression takes so long that others go first."""
+
+_PAUSE_SECONDS = 0.001
+
 
 class LayerStream:
     """Reads a layer's stream from what is held, and from the network what is not.
@@ -330,6 +335,9 @@ class LayerStream:
                     stop = max(span.blob_end for span in spans[done : last + 1]) - position
                     if stop > len(data):
                         break
+                    if sum(span.size for span in spans[done : last + 1]) >= _LARGE:
+                        # Whoever waits for what came before can go on meanwhile.
+                        await asyncio.sleep(_PAUSE_SECONDS)
                     self._take(group[done : last + 1], bytes(data[start:stop]), got)
                     done = last + 1
                 if done < len(group):
