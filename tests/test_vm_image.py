@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tools.vm import interpreters
 
 RECIPE = Path(__file__).resolve().parents[1] / "tools" / "vm" / "recipe.py"
 
@@ -42,3 +44,12 @@ def test_a_changed_recipe_is_noticed(recipe: ModuleType, tmp_path: Path) -> None
     manifest["recipe"] = "0" * 64
     (image / recipe.MANIFEST).write_text(json.dumps(manifest), "utf-8")
     assert recipe.problems(image) == ["the recipe has changed: run tools/vm/build.py"]
+
+
+def test_interpreters_have_the_patches_that_there_are() -> None:
+    table = json.loads(interpreters.TABLE.read_text("utf-8"))
+    for row in table["interpreters"]:
+        patched = row["processor"] in interpreters.PATCHED
+        assert row["patches"] == (interpreters.patches() if patched else {})
+        data = (interpreters.OUTPUT / row["path"]).read_bytes()
+        assert row["digest"] == f"sha256:{hashlib.sha256(data).hexdigest()}"

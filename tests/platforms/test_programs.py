@@ -72,8 +72,6 @@ PROGRAMS = {
 }
 
 LIMITS = {
-    # QEMU 7.2 misaligns the stack of signal handlers on 32-bit hosts, here that of SIGCHLD.
-    ("node-children", "amd64"): (139, "uncaught target signal 11"),
     # Each worker of Node 24 takes 256 MiB of addresses for code, if it is not told otherwise.
     ("node-workers", "riscv64"): (133, "Failed to reserve virtual memory for CodeRange"),
 }

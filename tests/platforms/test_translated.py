@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.fixtures import fixture
 MACHINES = {"386": "i686", "amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64"}
 TRANSLATED = [architecture for architecture in MACHINES if architecture != "386"]
 TIMEOUT = 600
+HERE = Path(__file__).resolve().parent
 
 SCRIPT = r"""
 uname -m
@@ -62,6 +64,14 @@ def test_a_signal_ends_the_first_program(
     # QEMU has words for crashes, though not for those of riscv64's programs.
     crash = "uncaught target signal 11 (Segmentation fault)"
     assert (crash in done.stderr) is (architecture == "arm64")
+
+
+def test_the_stack_of_signal_handlers() -> None:
+    """Node's for SIGCHLD needs it where amd64 has it; QEMU has to be patched for that."""
+    program = base64.b64encode((HERE / "handler" / "handler").read_bytes()).decode()
+    script = f"echo {program} | base64 -d > /tmp/handler && chmod +x /tmp/handler && /tmp/handler"
+    done = run(fixture("foreign") / "amd64", "bash", "-c", script)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
 
 def test_a_missing_program() -> None:

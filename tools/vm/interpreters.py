@@ -1,8 +1,13 @@
 #!/usr/bin/env python3
-"""Takes the programs that translate other processors' programs from Debian.
+"""Makes the programs that translate other processors' programs: the user mode of QEMU.
 
-Writes ``web/vm/interpreters`` and the table of them, which is a part of the
-Python package: ``src/browsermount/interpreters.json``.
+Those for which nothing is changed come from Debian's package; the others are compiled from the
+source of the same package, in a Debian for i386 that mmdebstrap makes. Writes
+``web/vm/interpreters`` and the table of them, which is a part of the Python package:
+``src/browsermount/interpreters.json``.
+
+Needs root, and Debian's packages mmdebstrap and zstandard's module: run it with the Python of the
+checkout's environment.
 """
 
 from __future__ import annotations
@@ -11,6 +16,8 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -23,9 +30,25 @@ from tools.vm.debian import Archive, deb_version, unpack  # noqa: E402
 
 OUTPUT = ROOT / "web" / "vm" / "interpreters"
 TABLE = ROOT / "src" / "browsermount" / "interpreters.json"
+PATCHES = Path(__file__).resolve().parent / "qemu"
 PACKAGE = "qemu-user-static"
+SUITE = "bookworm"
 PROCESSORS = {"x86_64": "amd64", "aarch64": "arm64", "riscv64": "riscv64"}
 """What uname(1) calls a processor, and what images call it."""
+
+PATCHED = {"x86_64"}
+"""The processors whose interpreter the patches change."""
+
+BUILD_PACKAGES = (
+    "dpkg-dev,gcc,libc6-dev,libglib2.0-dev,libpcre2-dev,make,meson,ninja-build,patch,pkg-config,"
+    "python3,zlib1g-dev"
+)
+# As in debian/rules, for a static user mode on i386.
+CONFIGURE = (
+    "--static --disable-pie --disable-system --disable-xen --disable-tools --disable-docs "
+    "--disable-strip --with-git-submodules=ignore --prefix=/usr --sysconfdir=/etc "
+    "--localstatedir=/var --interp-prefix=/etc/qemu-binfmt/%M --extra-cflags=-g0"
+)
 
 
 def write_interpreter(program: Path, processor: str, architecture: str) -> dict[str, object]:
@@ -41,7 +64,64 @@ def write_interpreter(program: Path, processor: str, architecture: str) -> dict[
         "digest": f"sha256:{hashlib.sha256(data).hexdigest()}",
         "size": len(data),
         "platform": {"os": "linux", "architecture": architecture},
+        "patches": patches() if processor in PATCHED else {},
     }
+
+
+def patches() -> dict[str, str]:
+    """Return what is changed in QEMU's source: the digest of each patch by its name."""
+    return {
+        path.name: f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+        for path in sorted(PATCHES.glob("*.patch"))
+    }
+
+
+def compile_patched(version: str, work: Path) -> Path:
+    """Compile the interpreters that are changed; return the directory of QEMU's build.
+
+    Args:
+        version: Of the source package: Debian's, with all of Debian's patches.
+        work: Where the system for i386 is made.
+    """
+    root = work / "qemu-root"
+    if root.exists():
+        shutil.rmtree(root)
+    listed = _run(["apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)"])
+    archives = sorted({tuple(line.split()) for line in listed.splitlines()})
+    # Programs from the suite itself, the source from where its newest version is.
+    lines = [
+        f"deb {uri} {suite} {component}" for suite, component, uri in archives if suite == SUITE
+    ]
+    lines += [
+        f"deb-src {uri} {suite} {component}"
+        for suite, component, uri in archives
+        if suite.startswith(SUITE) and component == "main"
+    ]
+    command = ["mmdebstrap", "--quiet", "--mode=root", "--architectures=i386", "--variant=apt"]
+    subprocess.run([*command, f"--include={BUILD_PACKAGES}", SUITE, str(root), *lines], check=True)
+    shutil.copytree(PATCHES, root / "patches")
+    targets = ",".join(f"{processor}-linux-user" for processor in sorted(PATCHED))
+    programs = " ".join(f"qemu-{processor}" for processor in sorted(PATCHED))
+    script = f"""
+        set -e
+        cd /
+        apt-get -qq -o APT::Sandbox::User= update
+        apt-get -qq -o APT::Sandbox::User= source qemu={version}
+        mv qemu-*/ qemu
+        cd qemu
+        for patch in /patches/*.patch; do patch -p1 < "$patch"; done
+        mkdir build
+        cd build
+        ../configure {CONFIGURE} --target-list={targets}
+        ninja {programs}
+        strip {programs}
+    """
+    subprocess.run(["chroot", root, "sh", "-c", script], check=True)
+    return root / "qemu" / "build"
+
+
+def _run(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def main() -> None:
@@ -54,14 +134,23 @@ def main() -> None:
     archive.update()
     package = archive.fetch(f"{PACKAGE}:i386")
     unpack(package, work / PACKAGE)
+    version = deb_version(package)
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    programs = work / PACKAGE / "usr" / "bin"
+    ready = work / PACKAGE / "usr" / "bin"
+    # A binary's version may end with the number of a rebuild without changes to the source.
+    compiled = compile_patched(version.partition("+b")[0], work)
     table = {
         "package": f"{PACKAGE}:i386",
-        "version": deb_version(package),
+        "version": version,
         "licence": "GPL-2.0-only",
         "interpreters": [
-            write_interpreter(programs / f"qemu-{processor}-static", processor, architecture)
+            write_interpreter(
+                compiled / f"qemu-{processor}"
+                if processor in PATCHED
+                else ready / f"qemu-{processor}-static",
+                processor,
+                architecture,
+            )
             for processor, architecture in PROCESSORS.items()
         ],
     }
