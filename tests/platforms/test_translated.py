@@ -74,6 +74,14 @@ def test_the_stack_of_signal_handlers() -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
 
+def test_a_terminal_of_a_new_c_library() -> None:
+    """glibc 2.42, which the image for riscv64 has, asks for it in a new way."""
+    done = run(Path("-t"), str(fixture("foreign") / "riscv64"), "bash", "-c", "[ -t 1 ] && stty -a")
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert "rows" in done.stdout
+    assert "isig icanon" in done.stdout
+
+
 def test_a_missing_program() -> None:
     done = run(fixture("foreign") / "amd64", "/bin/nothing")
     assert done.returncode == 127

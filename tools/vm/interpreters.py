@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes the programs that translate other processors' programs: the user mode of QEMU.
 
-Those for which nothing is changed come from Debian's package; the others are compiled from the
-source of the same package, in a Debian for i386 that mmdebstrap makes. Writes
+They are compiled from the source of Debian's package with the patches in ``tools/vm/qemu``, in a
+Debian for i386 that mmdebstrap makes. Writes
 ``web/vm/interpreters`` and the table of them, which is a part of the Python package:
 ``src/browsermount/interpreters.json``.
 
@@ -26,7 +26,7 @@ import zstandard
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tools.vm.debian import Archive, deb_version, unpack  # noqa: E402
+from tools.vm.debian import Archive, deb_version  # noqa: E402
 
 OUTPUT = ROOT / "web" / "vm" / "interpreters"
 TABLE = ROOT / "src" / "browsermount" / "interpreters.json"
@@ -35,9 +35,6 @@ PACKAGE = "qemu-user-static"
 SUITE = "bookworm"
 PROCESSORS = {"x86_64": "amd64", "aarch64": "arm64", "riscv64": "riscv64"}
 """What uname(1) calls a processor, and what images call it."""
-
-PATCHED = {"x86_64"}
-"""The processors whose interpreter the patches change."""
 
 BUILD_PACKAGES = (
     "dpkg-dev,gcc,libc6-dev,libglib2.0-dev,libpcre2-dev,make,meson,ninja-build,patch,pkg-config,"
@@ -64,7 +61,6 @@ def write_interpreter(program: Path, processor: str, architecture: str) -> dict[
         "digest": f"sha256:{hashlib.sha256(data).hexdigest()}",
         "size": len(data),
         "platform": {"os": "linux", "architecture": architecture},
-        "patches": patches() if processor in PATCHED else {},
     }
 
 
@@ -76,8 +72,8 @@ def patches() -> dict[str, str]:
     }
 
 
-def compile_patched(version: str, work: Path) -> Path:
-    """Compile the interpreters that are changed; return the directory of QEMU's build.
+def compile_all(version: str, work: Path) -> Path:
+    """Compile the interpreters; return the directory of QEMU's build.
 
     Args:
         version: Of the source package: Debian's, with all of Debian's patches.
@@ -100,8 +96,8 @@ def compile_patched(version: str, work: Path) -> Path:
     command = ["mmdebstrap", "--quiet", "--mode=root", "--architectures=i386", "--variant=apt"]
     subprocess.run([*command, f"--include={BUILD_PACKAGES}", SUITE, str(root), *lines], check=True)
     shutil.copytree(PATCHES, root / "patches")
-    targets = ",".join(f"{processor}-linux-user" for processor in sorted(PATCHED))
-    programs = " ".join(f"qemu-{processor}" for processor in sorted(PATCHED))
+    targets = ",".join(f"{processor}-linux-user" for processor in PROCESSORS)
+    programs = " ".join(f"qemu-{processor}" for processor in PROCESSORS)
     script = f"""
         set -e
         cd /
@@ -133,24 +129,17 @@ def main() -> None:
     archive = Archive(work / "apt")
     archive.update()
     package = archive.fetch(f"{PACKAGE}:i386")
-    unpack(package, work / PACKAGE)
     version = deb_version(package)
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    ready = work / PACKAGE / "usr" / "bin"
     # A binary's version may end with the number of a rebuild without changes to the source.
-    compiled = compile_patched(version.partition("+b")[0], work)
+    compiled = compile_all(version.partition("+b")[0], work)
     table = {
         "package": f"{PACKAGE}:i386",
         "version": version,
         "licence": "GPL-2.0-only",
+        "patches": patches(),
         "interpreters": [
-            write_interpreter(
-                compiled / f"qemu-{processor}"
-                if processor in PATCHED
-                else ready / f"qemu-{processor}-static",
-                processor,
-                architecture,
-            )
+            write_interpreter(compiled / f"qemu-{processor}", processor, architecture)
             for processor, architecture in PROCESSORS.items()
         ],
     }
