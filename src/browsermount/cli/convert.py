@@ -17,7 +17,7 @@ from typing import IO, Any, BinaryIO, Protocol
 import click
 
 from browsermount.blobs.verify import Verifier, verified
-from browsermount.cli.estargz import layer_path, write_estargz
+from browsermount.cli.estargz import write_estargz
 from browsermount.cli.images import (
     Opening,
     image_argument,
@@ -101,7 +101,9 @@ def command(
         level = _LEVELS[compression]
     elif compression != "zstd" and level > zlib.Z_BEST_COMPRESSION:
         raise click.UsageError(f"{compression} has the levels 1 to {zlib.Z_BEST_COMPRESSION}")
-    form = _Form(compression, level, tuple(layer_path(os.fsencode(path)) for path in prefetch))
+    form = _Form(
+        compression, level, tuple(estargz.layer_path(os.fsencode(path)) for path in prefetch)
+    )
     click.echo(run_async(_convert(opening, image, directory, form, name)))
 
 
@@ -232,7 +234,7 @@ class _Conversion:
 
             level, first = self.form.level, self.form.first
             made = write_estargz(target, entries, read, level=level, first=first)
-            self.found.update({layer_path(entry.name) for entry in entries} & set(first))
+            self.found.update({estargz.layer_path(entry.name) for entry in entries} & set(first))
         descriptor = {
             "mediaType": f"{_LAYER_TYPE}+gzip",
             "digest": made.digest,

@@ -21,6 +21,7 @@ from browsermount.layers.estargz import (
     PREFETCH_LANDMARK,
     TOC_NAME,
     is_metadata,
+    layer_path,
 )
 
 CHUNK_SIZE = 4 << 20
@@ -94,11 +95,6 @@ class EstargzLayer:
         self.toc_digest = toc_digest
 
 
-def layer_path(name: bytes) -> bytes:
-    """Return the name of a member without what does not tell it from others, such as ``./``."""
-    return b"/".join(part for part in name.split(b"/") if part not in (b"", b"."))
-
-
 def write_estargz(
     target: BinaryIO,
     entries: Sequence[Entry],
@@ -115,8 +111,8 @@ def write_estargz(
             come from are left out.
         read: Gives their contents.
         level: How hard zlib tries, 1 to 9.
-        first: The names, as by :func:`layer_path`, of what is needed first, in that order; those
-            that are not there do not matter.
+        first: The names, as by :func:`browsermount.layers.estargz.layer_path`, of what is
+            needed first, in that order; those that are not there do not matter.
 
     Raises:
         InvalidLayer: A name or time is none that a table of contents can hold.

@@ -57,10 +57,11 @@ def parse_footer(tail: bytes) -> tuple[int, int] | None:
 
 def is_metadata(name: bytes) -> bool:
     """Tell whether a member belongs to the format and not to the file system."""
-    return name.endswith(_METADATA) and _path(name) in _METADATA
+    return name.endswith(_METADATA) and layer_path(name) in _METADATA
 
 
-def _path(name: bytes) -> bytes:
+def layer_path(name: bytes) -> bytes:
+    """Return the name of a member without what does not tell it from others, such as ``./``."""
     return b"/".join(part for part in name.split(b"/") if part not in (b"", b"."))
 
 
@@ -105,7 +106,11 @@ def index_from_toc(toc: bytes, end: int) -> LayerIndex:
     prefetch = 0
     for file in files:
         name = file.entry.name
-        if name.endswith(PREFETCH_LANDMARK) and _path(name) == PREFETCH_LANDMARK and file.chunks:
+        if (
+            name.endswith(PREFETCH_LANDMARK)
+            and layer_path(name) == PREFETCH_LANDMARK
+            and file.chunks
+        ):
             # What is before the landmark is what its maker put there.
             prefetch = file.chunks[0].offset
     return LayerIndex(LayerKind.ESTARGZ, entries, spans, from_toc=True, prefetch=min(prefetch, end))

@@ -257,10 +257,11 @@ class LayerOpener:
         async def write_plain() -> None:
             """Write what ``take`` could not: few layers need this file, so it is opened late."""
             nonlocal plain
-            if waiting and plain is None:
-                plain = await self._store.open(_key(descriptor, "plain"))
+            if not waiting:
+                return
+            plain = plain or await self._store.open(_key(descriptor, "plain"))
             for span_number, span, data in waiting:
-                if plain is not None and plain.write(span.blob_offset, data):
+                if plain.write(span.blob_offset, data):
                     self._cache.put((key, span_number), data)
                 else:
                     self._keep(kept, span_number, data)
