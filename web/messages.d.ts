@@ -80,6 +80,7 @@ export type MountEvent =
       current: number;
       total: number;
     }
+  | { kind: "interpreter"; processor: string }
   | { kind: "tree"; inodes: number; size: number }
   | { kind: "notice"; message: string; hint: string }
   | { kind: "trouble"; message: string; hint: string; lost: boolean }

@@ -32,13 +32,22 @@ const MACHINE_HINTS = {
   start: "Check the image's entrypoint, cmd, user and working directory.",
 };
 
+/**
+ * How long the machine waits for the image before it runs the interpreter. With
+ * two processors that would keep layers waiting that come from nearby; where
+ * they take longer than this, they leave the processors idle.
+ */
+const PATIENCE_MS = navigator.hardwareConcurrency > 2 ? 0 : 1000;
+
 export class Session {
   /** @type {Helper | undefined} */
   #mount;
   /** @type {Helper | undefined} */
   #machine;
+  #translates = false;
   #mounted = false;
   #ready = false;
+  #prepared = false;
   #started = false;
 
   /**
@@ -99,6 +108,7 @@ export class Session {
     this.#stopMachine();
     this.#mount?.end();
     this.#mount = undefined;
+    this.#translates = false;
     this.#mounted = false;
   }
 
@@ -106,6 +116,7 @@ export class Session {
     this.#machine?.end();
     this.#machine = undefined;
     this.#ready = false;
+    this.#prepared = false;
     this.#started = false;
   }
 
@@ -137,6 +148,10 @@ export class Session {
         this.on.runtime(message);
         break;
       case "event":
+        if (message.event.kind === "interpreter") {
+          this.#translates = true;
+          this.#prepareWhenReady();
+        }
         this.on.event(message.event);
         break;
       case "ask":
@@ -170,6 +185,7 @@ export class Session {
         this.on.machine(message);
         if (message.stage === "ready") {
           this.#ready = true;
+          this.#prepareWhenReady();
           this.#startWhenReady();
         }
         if (message.stage === "started" && this.request.fill) this.#mount?.post({ type: "fill" });
@@ -191,6 +207,16 @@ export class Session {
         });
         break;
     }
+  }
+
+  /** The machine has something to do while the image is fetched, where that is translated. */
+  #prepareWhenReady() {
+    if (!this.#translates || !this.#ready || this.#prepared) return;
+    this.#prepared = true;
+    const machine = this.#machine;
+    setTimeout(() => {
+      if (!this.#mounted && machine === this.#machine) machine?.post({ type: "prepare" });
+    }, PATIENCE_MS);
   }
 
   #startWhenReady() {

@@ -90,6 +90,7 @@ async function startPython() {
     (/** @type {Uint8Array<ArrayBuffer>} */ reply) => session?.send(reply),
     FRAME_SIZE,
     storage,
+    pause,
   );
   glue.destroy();
   const milliseconds = Math.round(performance.now() - started);
@@ -98,6 +99,10 @@ async function startPython() {
 }
 
 const storage = openStorage();
+
+// Not every browser has it; those that do not are fair to begin with.
+const scheduler = /** @type {any} */ (self).scheduler;
+const pause = scheduler?.postTask && (() => scheduler.postTask(() => {}));
 
 const runtime = startPython();
 runtime.catch((error) => {
@@ -151,6 +156,8 @@ async function handleMessage(message) {
     session = new NinePort(python, worker, message.port);
     return;
   }
+  // The machine may need an interpreter that is there before the image.
+  session = new NinePort(python, worker, message.port);
   const result = JSON.parse(
     await worker.mount(
       JSON.stringify({
@@ -163,10 +170,10 @@ async function handleMessage(message) {
     ),
   );
   if (result.error) {
-    message.port.close();
+    session?.close();
+    session = undefined;
     post({ type: "error", error: result.error });
   } else {
-    session = new NinePort(python, worker, message.port);
     post({ type: "mounted", image: result.image });
   }
 }

@@ -66,6 +66,15 @@ class Resolved(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class InterpreterReady(Event):
+    """What runs the programs of ``processor`` is in the 9P tree, maybe before the image is."""
+
+    kind: ClassVar[str] = "interpreter"
+
+    processor: str
+
+
+@dataclass(frozen=True, slots=True)
 class LayerProgress(Event):
     """Layer number ``index`` is in ``state``; ``current`` of ``total`` bytes have come."""
 

@@ -8,7 +8,6 @@ machine's, compressed with zstd, and are fetched only for images that need one.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass
 from importlib.resources import files
@@ -104,7 +103,7 @@ async def fetch(interpreter: Interpreter, fetcher: Fetcher, base: str, store: St
             f"{interpreter.descriptor.platform}: build or copy the site completely.",
         )
     data = verify(await read_all(response, descriptor.size + 1), descriptor)
-    await store.save(key, data)
+    store.save_later(key, data)
     return _unpack(data)
 
 
@@ -112,57 +111,29 @@ def _unpack(data: bytes) -> bytes:
     return b"".join(Zstd().feed(data))
 
 
-class Interpreters:
-    """Puts the interpreter that an image needs into its tree.
+async def install(
+    tree: Tree, platform: Platform, fetcher: Fetcher, base: str, store: Store | None = None
+) -> Interpreter | None:
+    """Add what an image of ``platform`` needs to a 9P tree, which may be served already.
 
     Args:
+        tree: The mount's.
+        platform: The image's.
         fetcher: How bytes are fetched.
         base: The URL of the directory of the interpreters, with a slash at the end.
         store: Where they are kept; by default in memory.
+
+    Returns:
+        What was added, if anything.
+
+    Raises:
+        FetchError, SizeMismatch, DigestMismatch: As :func:`fetch`.
     """
-
-    def __init__(self, fetcher: Fetcher, base: str, store: Store | None = None) -> None:
-        self._fetcher = fetcher
-        self._base = base
-        self._store = store or Store()
-        self._tasks: dict[str, asyncio.Task[bytes]] = {}
-
-    def start(self, platform: Platform) -> None:
-        """Begin to fetch what an image of ``platform`` needs, if anything.
-
-        As soon as the platform is known: the layers come at the same time.
-        """
-        interpreter = interpreter_for(platform)
-        if interpreter is not None:
-            self._start(interpreter)
-
-    async def install(self, tree: Tree, platform: Platform) -> None:
-        """Add what an image of ``platform`` needs to its 9P tree.
-
-        Raises:
-            FetchError, SizeMismatch, DigestMismatch: As :func:`fetch`.
-        """
-        interpreter = interpreter_for(platform)
-        if interpreter is None:
-            return
-        try:
-            program = await self._start(interpreter)
-        except BaseException:
-            self._tasks.pop(interpreter.processor, None)
-            raise
-        directory = tree.new_directory()
-        directory.link(interpreter.processor.encode(), tree.new_file(program, mode=0o755))
-        tree.root.link(DIRECTORY, directory)
-
-    def close(self) -> None:
-        """Give up what is still being fetched."""
-        for task in self._tasks.values():
-            task.cancel()
-        self._tasks.clear()
-
-    def _start(self, interpreter: Interpreter) -> asyncio.Task[bytes]:
-        task = self._tasks.get(interpreter.processor)
-        if task is None:
-            task = asyncio.ensure_future(fetch(interpreter, self._fetcher, self._base, self._store))
-            self._tasks[interpreter.processor] = task
-        return task
+    interpreter = interpreter_for(platform)
+    if interpreter is None:
+        return None
+    program = await fetch(interpreter, fetcher, base, store or Store())
+    directory = tree.new_directory()
+    directory.link(interpreter.processor.encode(), tree.new_file(program, mode=0o755))
+    tree.root.link(DIRECTORY, directory)
+    return interpreter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from browsermount.blobs.buffers import BufferCache
@@ -132,6 +132,8 @@ async def mount(
     platforms: Sequence[Platform] = RUNNABLE,
     options: ProcessOptions | None = None,
     allow_unverified: bool = False,
+    tree: Tree | None = None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     on_event: EventSink = ignore,
 ) -> Mount:
     """Make an image's file system ready to be served, verified and as lazily as it allows.
@@ -150,6 +152,9 @@ async def mount(
         options: What to start otherwise than the image's config says.
         allow_unverified: Whether to read a layer lazily by a table of contents of its own that
             the manifest has no digest of.
+        tree: What the image is added to; by default a new one. A client that has a session on
+            it already must not look for the image's directories before the mount is there.
+        sleep: Waits for some seconds; with 0, until others have had their turn.
         on_event: Is called with each progress event, also later, while the image is read.
 
     Raises:
@@ -183,6 +188,7 @@ async def mount(
         traffic,
         on_event,
         allow_unverified=allow_unverified,
+        sleep=sleep,
     )
     prefetches: list[asyncio.Task[None]] = []
 
@@ -191,7 +197,7 @@ async def mount(
         if stream.index.prefetch:
             prefetches.append(asyncio.ensure_future(stream.prefetch(stream.index.prefetch)))
 
-    tree = Tree()
+    tree = tree or Tree()
     rootfs = tree.new_directory()
     tree.root.link(b"rootfs", rootfs)
     try:

@@ -2,7 +2,8 @@
 """Builds the files of the virtual machine in web/vm/image from Debian's packages.
 
 Needs, as Debian packages: gcc gcc-12-multilib libc6-dev-i386 make flex bison bc
-libelf-dev cpio zstd xz-utils patch.  Takes 5 to 15 minutes, mostly for the
+libelf-dev cpio zstd xz-utils patch gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu
+(the compiler for amd64 is the gcc of that architecture, which this has to run on).  Takes 5 to 15 minutes, mostly for the
 kernel, which is built again only when its source, its configuration or our
 patches have changed.
 """
@@ -45,6 +46,27 @@ COMPILE = [
     "-static",
     "-s",
     "-Wl,--gc-sections",
+    "-Wl,--build-id=none",
+]
+# For the programs in initramfs:/warmup, by the processors' names in uname(1).
+WARM_UP = {
+    "x86_64": [],
+    "aarch64": [],
+    # Nothing has set the register that relaxed addresses are relative to.
+    "riscv64": ["-mno-relax", "-mcmodel=medany"],
+}
+COMPILE_WARM_UP = [
+    "-std=c11",
+    "-O2",
+    "-ffreestanding",
+    "-fno-tree-loop-distribute-patterns",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-static",
+    "-nostdlib",
+    "-no-pie",
+    "-s",
     "-Wl,--build-id=none",
 ]
 # Two builds of the same sources give the same files.
@@ -108,7 +130,7 @@ def check_config(fragment: Path, config: Path) -> None:
 
 
 def build_initramfs(jansson: Path, work: Path) -> Path:
-    """Compile init, and pack it as the only file of the initramfs."""
+    """Compile init and the programs for the warm-up, and pack them."""
     root = work / "initramfs"
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
@@ -122,11 +144,25 @@ def build_initramfs(jansson: Path, work: Path) -> Path:
         "-o",
         root / "init",
     )
-    os.utime(root / "init", (0, 0))
+    warm_up = root / "warmup"
+    warm_up.mkdir()
+    for processor, options in WARM_UP.items():
+        run(
+            f"{processor}-linux-gnu-gcc",
+            *COMPILE_WARM_UP,
+            *options,
+            recipe.RECIPE_DIR / "warmup" / "warmup.c",
+            "-o",
+            warm_up / processor,
+        )
+    paths = [root / "init", warm_up, *sorted(warm_up.iterdir())]
+    for path in paths:
+        os.utime(path, (0, 0))
+    names = "".join(f"{path.relative_to(root)}\n" for path in paths).encode()
     archive = work / "initramfs.cpio"
     pack = ["cpio", "--quiet", "-o", "-H", "newc", "--reproducible", "-R", "0:0"]
     with archive.open("wb") as output:
-        subprocess.run(pack, cwd=root, input=b"init\n", stdout=output, check=True)
+        subprocess.run(pack, cwd=root, input=names, stdout=output, check=True)
     run("zstd", "-q", "-19", "-f", archive, "-o", work / recipe.INITRAMFS)
     return work / recipe.INITRAMFS
 

@@ -26,7 +26,8 @@ def inputs() -> list[Path]:
     """The files of this repository that determine what is built."""
     names = ["build.py", "debian.py", "kernel.config"]
     sources = sorted((RECIPE_DIR / "init").glob("*.[ch]"))
-    return [*(RECIPE_DIR / name for name in names), *patches(), *sources]
+    warm_up = RECIPE_DIR / "warmup" / "warmup.c"
+    return [*(RECIPE_DIR / name for name in names), *patches(), *sources, warm_up]
 
 
 def patches() -> list[Path]:

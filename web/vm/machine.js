@@ -238,6 +238,15 @@ export class Machine {
   // -- What a user of the machine calls ------------------------------------
 
   /**
+   * Mounts the tree, which need not have the image yet, and runs the interpreters
+   * that it has for a while: compiled code is what the image's first program
+   * finds then. For a machine that is ready and was not started.
+   */
+  prepare() {
+    this.#sendControl({ type: "prepare" });
+  }
+
+  /**
    * Mounts the tree and starts the container that its config.json describes.
    * @param {{ cols?: number, rows?: number }} [size] of the terminal
    */

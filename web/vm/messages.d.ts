@@ -39,6 +39,14 @@ export interface BootMessage {
   port: MessagePort;
 }
 
+/**
+ * Page to worker: the tree has the interpreter that the image needs.  The image
+ * itself comes later; until then the machine makes itself familiar with it.
+ */
+export interface PrepareMessage {
+  type: "prepare";
+}
+
 /** Page to worker: mount the tree and start what its config.json says. */
 export interface StartMessage {
   type: "start";
@@ -92,6 +100,7 @@ export interface StopMessage {
 
 export type PageMessage =
   | BootMessage
+  | PrepareMessage
   | StartMessage
   | InputMessage
   | CloseInputMessage

@@ -26,6 +26,9 @@ self.onmessage = (/** @type {MessageEvent<Messages.PageMessage>} */ event) => {
     case "boot":
       boot(message).catch(fail);
       break;
+    case "prepare":
+      machine?.prepare();
+      break;
     case "start":
       machine?.start({ cols: message.cols, rows: message.rows });
       break;

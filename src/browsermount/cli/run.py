@@ -24,7 +24,7 @@ from browsermount.cli.site import machine_files
 from browsermount.cli.sizes import read_size
 from browsermount.cli.terminal import raw, window_size
 from browsermount.errors import BrowsermountError
-from browsermount.interpreters import Interpreters
+from browsermount.interpreters import install
 from browsermount.local.files import FileFetcher
 from browsermount.mount import Mount
 from browsermount.oci.platform import Platform, choose_platforms
@@ -190,7 +190,7 @@ async def _run(
 async def _add_interpreter(mount: Mount) -> None:
     """Add to the tree what the machine needs for an image of another platform than its own."""
     base = machine_files().interpreters.as_uri() + "/"
-    await Interpreters(FileFetcher(), base).install(mount.tree, mount.image.platform)
+    await install(mount.tree, mount.image.platform, FileFetcher(), base)
 
 
 async def _follow(machine: Machine, signals: _Signals, streams: _Streams) -> int:

@@ -22,8 +22,8 @@ from browsermount.blobs.buffers import BufferCache
 from browsermount.blobs.files import MemoryFiles
 from browsermount.blobs.store import DEFAULT_LIMIT, Store
 from browsermount.errors import BrowsermountError
-from browsermount.events import Event, Resolved
-from browsermount.interpreters import Interpreters
+from browsermount.events import Event, InterpreterReady, Resolved
+from browsermount.interpreters import install
 from browsermount.mount import CACHE_SIZE, Mount, mount
 from browsermount.ninep import Server
 from browsermount.oci.credentials import CredentialRequest, Credentials
@@ -31,6 +31,7 @@ from browsermount.oci.platform import Platform, choose_platforms
 from browsermount.pyodide.buffers import JsBuffer
 from browsermount.pyodide.fetch import BrowserFetcher
 from browsermount.pyodide.opfs import OpfsFiles
+from browsermount.rootfs.tree import Tree
 
 _log = logging.getLogger(__name__)
 
@@ -50,10 +51,17 @@ class Worker:
         size: How long a 9P frame may be.
         storage: What ``web/storage.js`` finds out: an object with ``directory``, where files
             can be kept, and ``quota``, in bytes; None where there is no place for them.
+        pause: Returns a promise that is kept when the browser's other tasks have had their turn.
+            Waiting for 0 seconds does not do that in Chromium: Pyodide posts a message to
+            itself for it, and Chromium delivers all messages of a port in one task.
     """
 
     def __init__(
-        self, reply: Callable[[Any], None], size: int, storage: Awaitable[Any] | None = None
+        self,
+        reply: Callable[[Any], None],
+        size: int,
+        storage: Awaitable[Any] | None = None,
+        pause: Callable[[], Awaitable[Any]] | None = None,
     ) -> None:
         self.buffer = bytearray(size)
         self._view = memoryview(self.buffer)
@@ -62,6 +70,7 @@ class Worker:
         self._session: Server | None = None
         self._pending: set[asyncio.Task[None]] = set()
         self._storage = storage
+        self._pause = pause
         self._store: Store | None = None
         self._persistent = False
         # The snapshot's generator would give every visitor the same numbers.
@@ -73,7 +82,10 @@ class Worker:
         emit: Callable[[str], None],
         ask: Callable[[str], Awaitable[str]],
     ) -> str:
-        """Mount an image and open a session on it.
+        """Open a session on a tree, and mount an image there.
+
+        The session can be used from the beginning: what translates the image's programs is
+        there before the image.
 
         Args:
             request: JSON, an object with
@@ -97,12 +109,21 @@ class Worker:
         wanted = json.loads(request)
         image = wanted["image"]
         store = await self._open_store()
-        translation = Interpreters(BrowserFetcher(), wanted["interpreters"], store)
+        tree = Tree()
+        translations: list[asyncio.Task[None]] = []
 
         def on_event(event: Event) -> None:
-            if isinstance(event, Resolved):
-                translation.start(Platform.parse(event.platform))
             emit(json.dumps(event.to_dict()))
+            if isinstance(event, Resolved):
+                platform = Platform.parse(event.platform)
+                translations.append(asyncio.ensure_future(translate(platform)))
+
+        async def translate(platform: Platform) -> None:
+            interpreter = await install(
+                tree, platform, BrowserFetcher(), wanted["interpreters"], store
+            )
+            if interpreter is not None:
+                on_event(InterpreterReady(interpreter.processor))
 
         async def credentials(request: CredentialRequest) -> Credentials | None:
             answer = json.loads(await ask(json.dumps(asdict(request))))
@@ -112,6 +133,7 @@ class Worker:
         if self._mount is not None:
             await self._mount.close()
             self._mount = None
+        self._session = Server(tree.root)
         try:
             mounted = await mount(
                 image,
@@ -123,19 +145,28 @@ class Worker:
                 cache=BufferCache(CACHE_SIZE, JsBuffer),
                 platforms=choose_platforms(wanted["platform"]),
                 allow_unverified=wanted["allowUnverified"],
+                tree=tree,
+                sleep=self._sleep,
                 on_event=on_event,
             )
-            await translation.install(mounted.tree, mounted.image.platform)
+            await asyncio.gather(*translations)
         except BrowsermountError as error:
             return json.dumps({"error": {**error.to_dict(), "details": _details(error)}})
         except Exception as error:
             _log.exception("mounting %s failed", image)
             return json.dumps({"error": _unexpected(error)})
         finally:
-            translation.close()
+            for task in translations:
+                task.cancel()
+            await asyncio.gather(*translations, return_exceptions=True)
         self._mount = mounted
-        self.attach()
         return json.dumps({"image": mounted.image.to_dict()})
+
+    async def _sleep(self, seconds: float) -> None:
+        if seconds == 0 and self._pause is not None:
+            await self._pause()
+        else:
+            await asyncio.sleep(seconds)
 
     def attach(self) -> bool:
         """Open a new session on the mounted tree, for a new guest; False when there is none."""

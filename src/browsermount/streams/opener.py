@@ -58,7 +58,7 @@ class LayerOpener:
         on_event: Is called with progress events.
         allow_unverified: Whether a table of contents is believed that the manifest has no
             digest of.
-        sleep: Waits for some seconds.
+        sleep: Waits for some seconds; with 0, until others have had their turn.
     """
 
     def __init__(
@@ -272,7 +272,7 @@ class LayerOpener:
         verifier = Verifier(descriptor)
         reported = 0
         damage: InvalidLayer | None = None
-        async for chunk in chunks:
+        async for chunk in _in_steps(chunks):
             verifier.feed(chunk)
             if damage is None:
                 try:
@@ -288,8 +288,9 @@ class LayerOpener:
             if verifier.received - reported >= _PROGRESS_STEP:
                 reported = verifier.received
                 self._report(number, descriptor, LayerState.DOWNLOADING, reported)
-                # Chunks that are there already must not keep everything else waiting.
-                await asyncio.sleep(0)
+                # Chunks that are there already must not keep everything else waiting, such as
+                # a machine that reads its interpreter.
+                await self._sleep(0)
         verifier.finish()
         if damage is not None:
             raise damage
@@ -320,6 +321,16 @@ class LayerOpener:
             )
         kept.buffers[number] = self._cache.new_buffer(data)
         kept.size += len(data)
+
+
+async def _in_steps(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Cut what would take long to deal with at once."""
+    async for chunk in chunks:
+        if len(chunk) <= _PROGRESS_STEP:
+            yield chunk
+            continue
+        for start in range(0, len(chunk), _PROGRESS_STEP):
+            yield chunk[start : start + _PROGRESS_STEP]
 
 
 def _key(descriptor: Descriptor, what: str) -> str:

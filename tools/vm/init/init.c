@@ -3,6 +3,7 @@
  * has changed since the snapshot, and runs one container.
  */
 #include <fcntl.h>
+#include <stdbool.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include "control.h"
 #include "failure.h"
 #include "files.h"
+#include "interpreters.h"
 #include "machine.h"
 #include "relay.h"
 #include "spec.h"
@@ -39,6 +41,17 @@ static void open_standard_streams(void)
 		close(fd);
 }
 
+static void mount_once(void)
+{
+	static bool mounted;
+
+	if (mounted)
+		return;
+	failure_set_stage("mount");
+	storage_mount();
+	mounted = true;
+}
+
 static json_t *wait_for_start(void)
 {
 	json_t *message;
@@ -46,12 +59,17 @@ static json_t *wait_for_start(void)
 	send("ready");
 	/*
 	 * "scrub" comes before a snapshot is made of the machine, "hello" after
-	 * it was resumed from one.
+	 * it was resumed from one.  "prepare" may come when the tree has what
+	 * the image needs to be translated, but not yet the image itself.
 	 */
 	for (;;) {
 		message = control_wait();
 		if (control_is(message, "start"))
 			return message;
+		if (control_is(message, "prepare")) {
+			mount_once();
+			interpreters_begin_warm_up();
+		}
 		if (control_is(message, "hello"))
 			send("ready");
 		if (control_is(message, "scrub")) {
@@ -101,9 +119,10 @@ int main(void)
 	storage_prepare();
 	container_prepare();
 	json_t *start = wait_for_start();
+	interpreters_end_warm_up();
 	failure_set_stage("mount");
 	machine_wake(start);
-	storage_mount();
+	mount_once();
 	send("mounted");
 
 	failure_set_stage("bundle");

@@ -3,11 +3,13 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "failure.h"
@@ -15,18 +17,25 @@
 
 #define FORMATS "/run/formats"
 
+/* Small programs of each processor, made of tools/vm/warmup. */
+#define WARM_UP "/warmup"
+
+/* How often each is run: more brings nothing, and costs the host its battery. */
+enum { WARM_UP_ROUNDS = 16 };
+
 #ifndef EM_RISCV
 #define EM_RISCV 243
 #endif
 
-static const struct processor {
+static struct processor {
 	const char *name;     /* as uname -m has it */
 	const char *platform; /* as images have it */
 	uint16_t machine;     /* e_machine */
+	bool registered;
 } processors[] = {
-	{"x86_64", "linux/amd64", EM_X86_64},
-	{"aarch64", "linux/arm64", EM_AARCH64},
-	{"riscv64", "linux/riscv64", EM_RISCV},
+	{"x86_64", "linux/amd64", EM_X86_64, false},
+	{"aarch64", "linux/arm64", EM_AARCH64, false},
+	{"riscv64", "linux/riscv64", EM_RISCV, false},
 };
 
 enum { PROCESSORS = sizeof processors / sizeof *processors };
@@ -78,7 +87,56 @@ void interpreters_register(const char *directory)
 				  format_of(&processors[i], path)))
 			fail_errno(CODE_ENGINE, "register the interpreter %s",
 				   processors[i].name);
+		processors[i].registered = true;
 	}
+}
+
+static pid_t warm_up;
+
+static void run_once(const char *program)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		execl(program, program, (char *)NULL);
+		_exit(127);
+	}
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
+}
+
+static _Noreturn void run_warm_up(void)
+{
+	setpgid(0, 0);
+	nice(19);
+	write_string("/proc/self/oom_score_adj", "1000");
+	for (int round = 0; round < WARM_UP_ROUNDS; round++)
+		for (size_t i = 0; i < PROCESSORS; i++)
+			if (processors[i].registered)
+				run_once(format_string(WARM_UP "/%s",
+						       processors[i].name));
+	_exit(0);
+}
+
+void interpreters_begin_warm_up(void)
+{
+	warm_up = fork();
+	if (warm_up == 0)
+		run_warm_up();
+	/* In both processes: whichever comes first. */
+	if (warm_up > 0)
+		setpgid(warm_up, warm_up);
+}
+
+void interpreters_end_warm_up(void)
+{
+	if (warm_up <= 0)
+		return;
+	kill(-warm_up, SIGKILL);
+	/* What it was running has become a child of ours. */
+	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
+		;
+	warm_up = 0;
 }
 
 const char *interpreters_explain(const char *program)

@@ -9,6 +9,17 @@
  */
 void interpreters_register(const char *directory);
 
+/*
+ * Runs small programs with the registered interpreters, in the background.  It
+ * is the host that gains: the emulator compiles code that has been executed for
+ * a while, and so does the browser with the emulator.  Where this was done while
+ * the image's layers are fetched, the image's first program starts faster.
+ */
+void interpreters_begin_warm_up(void);
+
+/* Before the container is started; no other child process may be there yet. */
+void interpreters_end_warm_up(void);
+
 /* Why a program that the kernel does not execute (ENOEXEC) is none of its. */
 const char *interpreters_explain(const char *program);
 
