@@ -2,10 +2,9 @@
 """Builds the files of the virtual machine in web/vm/image from Debian's packages.
 
 Needs, as Debian packages: gcc gcc-12-multilib libc6-dev-i386 make flex bison bc
-libelf-dev cpio zstd xz-utils patch gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu
-(the compiler for amd64 is the gcc of that architecture, which this has to run on).  Takes 5 to 15 minutes, mostly for the
-kernel, which is built again only when its source, its configuration or our
-patches have changed.
+libelf-dev cpio zstd xz-utils patch gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu,
+and a machine for amd64.  Takes 5 to 15 minutes, mostly for the kernel, which is
+built again only when its source, its configuration or our patches have changed.
 """
 
 from __future__ import annotations
