@@ -17,6 +17,7 @@ const run = promisify(execFile);
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const TOOLS = path.join(ROOT, "tools/vm");
 const IMAGE = path.join(ROOT, "web/vm/image");
+const INTERPRETERS = path.join(ROOT, "web/vm/interpreters");
 const V86_DIRECTORY = path.join(ROOT, "node_modules/v86/build");
 const CACHE = path.join(homedir(), ".cache/browsermount/vm-tests");
 
@@ -146,6 +147,8 @@ const MOUNTS = [
  * @property {Record<string, unknown>} [spec]
  * @property {{ state: ArrayBuffer, info: any }} [withSnapshot]
  * @property {(machine: import("../../web/vm/machine.js").Machine) => void} [started]
+ * @property {string} [processor] whose interpreter the machine prepares itself with
+ * @property {() => Promise<void>} [prepared] how long it may do that
  * @property {(request: Uint8Array) => void} [request] of 9P
  * @property {(output: string, machine: import("../../web/vm/machine.js").Machine) => void} [output]
  */
@@ -180,6 +183,14 @@ export async function runContainer(args, how = {}) {
     ...how.spec,
   };
   await writeFile(path.join(tree, "config/config.json"), JSON.stringify(config));
+
+  if (how.processor) {
+    const directory = path.join(tree, "interpreters");
+    const program = path.join(directory, how.processor);
+    await mkdir(directory);
+    await run("zstd", ["-q", "-d", path.join(INTERPRETERS, `${how.processor}.zst`), "-o", program]);
+    await chmod(program, 0o755);
+  }
 
   const server = spawn("diod", ["-f", "-n", "-N", "-e", tree, "-r3", "-w3", "-L/dev/null"], {
     stdio: ["ignore", "ignore", "inherit", "pipe"],
@@ -223,6 +234,10 @@ export async function runContainer(args, how = {}) {
             error: ({ stage, code, message }) => resolve((result.error = { stage, code, message })),
           },
         });
+        if (how.processor) {
+          machine.prepare();
+          await how.prepared?.();
+        }
         machine.start({ cols: 101, rows: 33 });
       };
       begin().catch(reject);
