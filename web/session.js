@@ -47,7 +47,6 @@ export class Session {
   #translates = false;
   #mounted = false;
   #ready = false;
-  #prepared = false;
   #started = false;
 
   /**
@@ -116,7 +115,6 @@ export class Session {
     this.#machine?.end();
     this.#machine = undefined;
     this.#ready = false;
-    this.#prepared = false;
     this.#started = false;
   }
 
@@ -211,8 +209,7 @@ export class Session {
 
   /** The machine has something to do while the image is fetched, where that is translated. */
   #prepareWhenReady() {
-    if (!this.#translates || !this.#ready || this.#prepared) return;
-    this.#prepared = true;
+    if (!this.#translates || !this.#ready) return;
     const machine = this.#machine;
     setTimeout(() => {
       if (!this.#mounted && machine === this.#machine) machine?.post({ type: "prepare" });

@@ -326,9 +326,6 @@ class LayerOpener:
 async def _in_steps(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Cut what would take long to deal with at once."""
     async for chunk in chunks:
-        if len(chunk) <= _PROGRESS_STEP:
-            yield chunk
-            continue
         for start in range(0, len(chunk), _PROGRESS_STEP):
             yield chunk[start : start + _PROGRESS_STEP]
 
