@@ -24,28 +24,32 @@ from tools.vm import recipe
 from tools.vm.debian import Archive, deb_version, installed_version, unpack
 
 KERNEL_SOURCE = "linux-source-6.1"
+# For all that goes into the initramfs.
 COMPILE = [
+    "-std=c11",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-static",
+    "-s",
+    "-Wl,--build-id=none",
+]
+COMPILE_INIT = [
     "gcc",
     "-m32",
-    "-std=c11",
+    *COMPILE,
     "-D_GNU_SOURCE",
     "-D_FILE_OFFSET_BITS=64",
     "-D_TIME_BITS=64",
     "-Os",
     "-march=i686",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
     "-ffunction-sections",
     "-fdata-sections",
     # The package gcc-multilib has a link to this in a better place, but does not go
     # together with the cross compilers that the tests of other platforms need.
     "-idirafter",
     "/usr/include/x86_64-linux-gnu",
-    "-static",
-    "-s",
     "-Wl,--gc-sections",
-    "-Wl,--build-id=none",
 ]
 # For the programs in initramfs:/warmup, by the processors' names in uname(1).
 WARM_UP = {
@@ -55,18 +59,12 @@ WARM_UP = {
     "riscv64": ["-mno-relax", "-mcmodel=medany"],
 }
 COMPILE_WARM_UP = [
-    "-std=c11",
+    *COMPILE,
     "-O2",
     "-ffreestanding",
     "-fno-tree-loop-distribute-patterns",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    "-static",
     "-nostdlib",
     "-no-pie",
-    "-s",
-    "-Wl,--build-id=none",
 ]
 # Two builds of the same sources give the same files.
 REPRODUCIBLE = {
@@ -135,7 +133,7 @@ def build_initramfs(jansson: Path, work: Path) -> Path:
     root.mkdir(parents=True)
     include = jansson / "usr/include"
     run(
-        *COMPILE,
+        *COMPILE_INIT,
         f"-I{include}",
         f"-I{include}/i386-linux-gnu",
         *sorted((recipe.RECIPE_DIR / "init").glob("*.c")),
