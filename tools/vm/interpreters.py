@@ -2,12 +2,12 @@
 """Makes the programs that translate other processors' programs: the user mode of QEMU.
 
 They are compiled from the source of Debian's package with the patches in ``tools/vm/qemu``, in a
-Debian for i386 that mmdebstrap makes. Writes
+Debian for i386 that mmdebstrap makes, and optimised for what training.py runs in them. Writes
 ``web/vm/interpreters`` and the table of them, which is a part of the Python package:
 ``src/browsermount/interpreters.json``.
 
-Needs root, and Debian's packages mmdebstrap and zstandard's module: run it with the Python of the
-checkout's environment.
+Needs root, a machine for amd64, Debian's packages mmdebstrap, binutils and valgrind, and
+zstandard's module: run it with the Python of the checkout's environment. Takes about ten minutes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import zstandard
@@ -26,6 +27,7 @@ import zstandard
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tools.vm import training  # noqa: E402
 from tools.vm.debian import Archive, deb_version  # noqa: E402
 
 OUTPUT = ROOT / "web" / "vm" / "interpreters"
@@ -37,15 +39,27 @@ PROCESSORS = {"x86_64": "amd64", "aarch64": "arm64", "riscv64": "riscv64"}
 """What uname(1) calls a processor, and what images call it."""
 
 BUILD_PACKAGES = (
-    "dpkg-dev,gcc,libc6-dev,libglib2.0-dev,libpcre2-dev,make,meson,ninja-build,patch,pkg-config,"
+    "dpkg-dev,gcc,libc6-dev,libglib2.0-dev,libpcre2-dev,lld,make,meson,ninja-build,patch,pkg-config,"
     "python3,zlib1g-dev"
 )
 # As in debian/rules, for a static user mode on i386.
 CONFIGURE = (
     "--static --disable-pie --disable-system --disable-xen --disable-tools --disable-docs "
     "--disable-strip --with-git-submodules=ignore --prefix=/usr --sysconfdir=/etc "
-    "--localstatedir=/var --interp-prefix=/etc/qemu-binfmt/%M --extra-cflags=-g0"
+    "--localstatedir=/var --interp-prefix=/etc/qemu-binfmt/%M"
 )
+# --enable-gcov makes QEMU write the counts where it ends without exit().
+COUNT = "--enable-gcov --extra-cflags='-g0 -fprofile-generate'"
+# By the counts, but no larger for it: of what the profile makes GCC do, whatever copies code is
+# left out. Functions that were never executed are compiled as if there were no counts.
+COMPILE = (
+    "--disable-stack-protector --extra-cflags='-g0 -ffunction-sections "
+    "-fprofile-use -fprofile-partial-training -Wno-missing-profile -Wno-coverage-mismatch "
+    "-fno-inline-functions -fno-ipa-cp-clone -fno-peel-loops -fno-split-loops -fno-tracer "
+    "-fno-tree-loop-vectorize -fno-tree-slp-vectorize -fno-unroll-loops -fno-unswitch-loops "
+    "-fno-vpt -fno-align-functions -fno-align-jumps -fno-align-labels -fno-align-loops'"
+)
+LINK = "-fuse-ld=lld -Wl,--no-warn-symbol-ordering -Wl,--symbol-ordering-file=/order"
 
 
 def write_interpreter(program: Path, processor: str, architecture: str) -> dict[str, object]:
@@ -80,14 +94,46 @@ def compile_all(version: str, work: Path) -> Path:
         work: Where the system for i386 is made.
     """
     root = work / "qemu-root"
+    _make_system(root)
+    shutil.copytree(PATCHES, root / "patches")
+    source = f"""
+        apt-get -qq -o APT::Sandbox::User= update
+        apt-get -qq -o APT::Sandbox::User= source qemu={version}
+        mv qemu-*/ qemu
+        cd qemu
+        for patch in /patches/*.patch; do patch -p1 < "$patch"; done
+    """
+    _in_system(root, source)
+    _build(root, COUNT)
+    for processor in PROCESSORS:
+        for workload in training.WORKLOADS:
+            # In the system, as it is there that the counts are to be written.
+            command = training.command(Path("/"), processor, workload)
+            _translate(["chroot", root, *command])
+    # The compiler looks for the counts where the objects are made.
+    keep = """
+        cd /qemu
+        find build -name '*.gcda' > counts
+        tar -cf counts.tar -T counts
+        rm -r build
+        tar -xf counts.tar
+    """
+    _in_system(root, keep)
+    _build(root, COMPILE)
+    for processor in PROCESSORS:
+        _link_in_order(root, processor)
+    return root / "qemu" / "build"
+
+
+def _make_system(root: Path) -> None:
+    """Make the Debian for i386 that compiles, and the ones of which programs are translated."""
     if root.exists():
         shutil.rmtree(root)
     listed = _run(["apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)"])
     archives = sorted({tuple(line.split()) for line in listed.splitlines()})
     # Programs from the suite itself, the source from where its newest version is.
-    lines = [
-        f"deb {uri} {suite} {component}" for suite, component, uri in archives if suite == SUITE
-    ]
+    mirrors = [uri for suite, component, uri in archives if (suite, component) == (SUITE, "main")]
+    lines = [f"deb {uri} {SUITE} main" for uri in mirrors]
     lines += [
         f"deb-src {uri} {suite} {component}"
         for suite, component, uri in archives
@@ -95,25 +141,52 @@ def compile_all(version: str, work: Path) -> Path:
     ]
     command = ["mmdebstrap", "--quiet", "--mode=root", "--architectures=i386", "--variant=apt"]
     subprocess.run([*command, f"--include={BUILD_PACKAGES}", SUITE, str(root), *lines], check=True)
-    shutil.copytree(PATCHES, root / "patches")
+    for processor, architecture in PROCESSORS.items():
+        training.make_guest(root, processor, architecture, SUITE, mirrors[0])
+
+
+def _build(root: Path, options: str) -> None:
     targets = ",".join(f"{processor}-linux-user" for processor in PROCESSORS)
     programs = " ".join(f"qemu-{processor}" for processor in PROCESSORS)
-    script = f"""
-        set -e
-        cd /
-        apt-get -qq -o APT::Sandbox::User= update
-        apt-get -qq -o APT::Sandbox::User= source qemu={version}
-        mv qemu-*/ qemu
-        cd qemu
-        for patch in /patches/*.patch; do patch -p1 < "$patch"; done
-        mkdir build
-        cd build
-        ../configure {CONFIGURE} --target-list={targets}
+    build = f"""
+        mkdir -p /qemu/build
+        cd /qemu/build
+        ../configure {CONFIGURE} {options} --target-list={targets}
         ninja {programs}
-        strip {programs}
     """
-    subprocess.run(["chroot", root, "sh", "-c", script], check=True)
-    return root / "qemu" / "build"
+    _in_system(root, build)
+
+
+def _translate(command: Sequence[str | Path]) -> None:
+    silent = subprocess.DEVNULL
+    subprocess.run(command, stdin=silent, stdout=silent, check=True)
+
+
+def _link_in_order(root: Path, processor: str) -> None:
+    """Link an interpreter again, with its functions in the order of what they take."""
+    program = f"qemu-{processor}"
+    profiles = []
+    for workload in training.START:
+        profile = root / "profile"
+        # What is translated is code that was written by the program that executes it.
+        observer = ["valgrind", "--quiet", "--tool=callgrind", "--smc-check=all-non-file"]
+        observer.append(f"--callgrind-out-file={profile}")
+        _translate([*observer, *training.command(root, processor, workload)])
+        profiles.append(profile.read_text("utf-8"))
+    build = root / "qemu" / "build"
+    symbols = _run(["nm", "--print-size", str(build / program)])
+    order = training.function_order(profiles, symbols)
+    (root / "order").write_text("".join(f"{name}\n" for name in order), "utf-8")
+    link = f"""
+        cd /qemu/build
+        eval "$(ninja -t commands {program} | tail -n 1) {LINK}"
+        strip {program}
+    """
+    _in_system(root, link)
+
+
+def _in_system(root: Path, script: str) -> None:
+    subprocess.run(["chroot", root, "sh", "-ec", script], check=True)
 
 
 def _run(command: list[str]) -> str:

@@ -19,6 +19,12 @@ const THRESHOLD = 1_000_000;
 /** How many pages are compiled to one function at most: the setting's number, and value. */
 const MAX_PAGES = /** @type {const} */ ([1, 1]);
 
+/**
+ * How many blocks of code a function may have twice, so that loops with more than one entry need
+ * no table of them: the setting's number, and value.
+ */
+const MAX_EXTRA_BASIC_BLOCKS = /** @type {const} */ ([3, 0]);
+
 /** WebAssembly's i32.const, and i32.lt_u and br_if behind the number. */
 const BEFORE = 0x41;
 const BEHIND = [0x49, 0x0d];
@@ -42,7 +48,8 @@ export function withThreshold(wasm) {
  * @param {WebAssembly.Exports} exports of v86.wasm
  */
 export function configure(exports) {
-  /** @type {any} */ (exports).set_jit_config(...MAX_PAGES);
+  for (const [setting, value] of [MAX_PAGES, MAX_EXTRA_BASIC_BLOCKS])
+    /** @type {any} */ (exports).set_jit_config(setting, value);
 }
 
 /**
