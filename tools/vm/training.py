@@ -93,7 +93,7 @@ def function_order(profiles: Iterable[str], symbols: str) -> list[str]:
         for name, cost in costs.items():
             shares[name] += cost / whole
     found = [name for name in shares if name in sizes]
-    # A function takes no less than what functions are aligned to.
+    # What is in a library takes no less than 16 bytes, to which that is aligned.
     return sorted(found, key=lambda name: (-shares[name] / max(sizes[name], 16), name))
 
 
