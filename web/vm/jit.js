@@ -16,14 +16,12 @@ const BUILT_IN = 200_000;
 /** The largest that fits into the bytes that the constant has. */
 const THRESHOLD = 1_000_000;
 
-/** How many pages are compiled to one function at most: the setting's number, and value. */
-const MAX_PAGES = /** @type {const} */ ([1, 1]);
-
 /**
- * How many blocks of code a function may have twice, so that loops with more than one entry need
- * no table of them: the setting's number, and value.
+ * How many pages are compiled to one function at most: the setting's number, and value. There is
+ * also one for how much of a loop with several entries is duplicated (3, by itself 250 blocks). Less
+ * of that is faster to compile, but v86 does not leave such a loop where an interrupt waits.
  */
-const MAX_EXTRA_BASIC_BLOCKS = /** @type {const} */ ([3, 0]);
+const MAX_PAGES = /** @type {const} */ ([1, 1]);
 
 /** WebAssembly's i32.const, and i32.lt_u and br_if behind the number. */
 const BEFORE = 0x41;
@@ -48,8 +46,7 @@ export function withThreshold(wasm) {
  * @param {WebAssembly.Exports} exports of v86.wasm
  */
 export function configure(exports) {
-  for (const [setting, value] of [MAX_PAGES, MAX_EXTRA_BASIC_BLOCKS])
-    /** @type {any} */ (exports).set_jit_config(setting, value);
+  /** @type {any} */ (exports).set_jit_config(...MAX_PAGES);
 }
 
 /**
