@@ -33,6 +33,9 @@ from tools.vm.debian import Archive, deb_version  # noqa: E402
 OUTPUT = ROOT / "web" / "vm" / "interpreters"
 TABLE = ROOT / "src" / "browsermount" / "interpreters.json"
 PATCHES = Path(__file__).resolve().parent / "qemu"
+# In the system that compiles: QEMU's build, and by processors the programs that it translates.
+BUILD = Path("qemu", "build")
+GUESTS = Path("guests")
 PACKAGE = "qemu-user-static"
 SUITE = "bookworm"
 PROCESSORS = {"x86_64": "amd64", "aarch64": "arm64", "riscv64": "riscv64"}
@@ -108,8 +111,7 @@ def compile_all(version: str, work: Path) -> Path:
     for processor in PROCESSORS:
         for workload in training.WORKLOADS:
             # In the system, as it is there that the counts are to be written.
-            command = training.command(Path("/"), processor, workload)
-            _translate(["chroot", root, *command])
+            _translate(["chroot", root, *_command(Path("/"), processor, workload)])
     # The compiler looks for the counts where the objects are made.
     keep = """
         cd /qemu
@@ -122,7 +124,7 @@ def compile_all(version: str, work: Path) -> Path:
     _build(root, COMPILE)
     for processor in PROCESSORS:
         _link_in_order(root, processor)
-    return root / "qemu" / "build"
+    return root / BUILD
 
 
 def _make_system(root: Path) -> None:
@@ -141,20 +143,27 @@ def _make_system(root: Path) -> None:
     ]
     command = ["mmdebstrap", "--quiet", "--mode=root", "--architectures=i386", "--variant=apt"]
     subprocess.run([*command, f"--include={BUILD_PACKAGES}", SUITE, str(root), *lines], check=True)
+    (root / GUESTS).mkdir()
     for processor, architecture in PROCESSORS.items():
-        training.make_guest(root, processor, architecture, SUITE, mirrors[0])
+        training.make_guest(root / GUESTS / processor, architecture, SUITE, mirrors[0])
 
 
 def _build(root: Path, options: str) -> None:
     targets = ",".join(f"{processor}-linux-user" for processor in PROCESSORS)
     programs = " ".join(f"qemu-{processor}" for processor in PROCESSORS)
     build = f"""
-        mkdir -p /qemu/build
-        cd /qemu/build
+        mkdir -p /{BUILD}
+        cd /{BUILD}
         ../configure {CONFIGURE} {options} --target-list={targets}
         ninja {programs}
     """
     _in_system(root, build)
+
+
+def _command(root: Path, processor: str, workload: Sequence[str]) -> list[str | Path]:
+    """How a workload is run by the interpreter that was compiled below `root`."""
+    interpreter = root / BUILD / f"qemu-{processor}"
+    return training.command(interpreter, root / GUESTS / processor, workload)
 
 
 def _translate(command: Sequence[str | Path]) -> None:
@@ -171,14 +180,13 @@ def _link_in_order(root: Path, processor: str) -> None:
         # What is translated is code that was written by the program that executes it.
         observer = ["valgrind", "--quiet", "--tool=callgrind", "--smc-check=all-non-file"]
         observer.append(f"--callgrind-out-file={profile}")
-        _translate([*observer, *training.command(root, processor, workload)])
+        _translate([*observer, *_command(root, processor, workload)])
         profiles.append(profile.read_text("utf-8"))
-    build = root / "qemu" / "build"
-    symbols = _run(["nm", "--print-size", str(build / program)])
+    symbols = _run(["nm", "--print-size", str(root / BUILD / program)])
     order = training.function_order(profiles, symbols)
     (root / "order").write_text("".join(f"{name}\n" for name in order), "utf-8")
     link = f"""
-        cd /qemu/build
+        cd /{BUILD}
         eval "$(ninja -t commands {program} | tail -n 1) {LINK}"
         strip {program}
     """

@@ -16,9 +16,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-GUESTS = Path("guests")
-"""Where the programs are, by the processor's name, in the system that compiles."""
-
 _PACKAGES = "base-files,bash,coreutils,perl-base"
 _SUITES = {"riscv64": "trixie"}  # Debian 12 has none
 
@@ -50,13 +47,11 @@ WORKLOADS = (
 """Programs, in the guest's root, with what they are given: what small programs do."""
 
 
-def make_guest(root: Path, processor: str, architecture: str, suite: str, mirror: str) -> None:
-    """Unpack a small Debian for another processor below `root`, the system that compiles."""
-    guest = root / GUESTS / processor
+def make_guest(guest: Path, architecture: str, suite: str, mirror: str) -> None:
+    """Unpack a small Debian of another architecture into a directory that is missing."""
+    suite = _SUITES.get(architecture, suite)
     command = ["mmdebstrap", "--quiet", "--mode=root", f"--architectures={architecture}"]
     command += ["--variant=extract", f"--include={_PACKAGES}"]
-    guest.parent.mkdir(exist_ok=True)
-    suite = _SUITES.get(architecture, suite)
     subprocess.run([*command, suite, str(guest), mirror], check=True)
     # QEMU's -L does not follow absolute links into the guest's root.
     for path in guest.rglob("*"):
@@ -65,11 +60,9 @@ def make_guest(root: Path, processor: str, architecture: str, suite: str, mirror
             path.symlink_to(os.path.relpath(f"{guest}{target}", path.parent))
 
 
-def command(root: Path, processor: str, workload: Sequence[str]) -> list[str | Path]:
-    """How a workload is run by the interpreter that was compiled below `root`."""
-    guest = root / GUESTS / processor
+def command(interpreter: Path, guest: Path, workload: Sequence[str]) -> list[str | Path]:
+    """How an interpreter runs a workload of a guest."""
     program, *arguments = workload
-    interpreter = root / "qemu" / "build" / f"qemu-{processor}"
     return [interpreter, "-L", guest, guest / program, *arguments]
 
 
