@@ -32,6 +32,7 @@ PACKAGES = {
     "mmdebstrap": "mmdebstrap",
     "arch-test": "arch-test",  # without it mmdebstrap takes i386 for foreign on amd64
     "diod": "diod",
+    "qemu-system-x86_64": "qemu-system-x86",
     "bsdtar": "libarchive-tools",
     "zstd": "zstd",
     "setfattr": "attr",

@@ -118,7 +118,7 @@ def build_kernel(guest: Guest, source_deb: Path, work: Path, jobs: int) -> Path:
     make = make_kernel(guest)
     run(*make, "tinyconfig", cwd=tree)
     configs = guest.kernel_configs()
-    run("scripts/kconfig/merge_config.sh", "-Q", "-m", ".config", *configs, cwd=tree)
+    run("scripts/kconfig/merge_config.sh", "-m", ".config", *configs, cwd=tree)
     run(*make, "olddefconfig", cwd=tree)
     check_config(configs, tree / ".config")
     run("nice", *make, f"-j{jobs}", "bzImage", cwd=tree)
