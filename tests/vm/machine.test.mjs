@@ -253,6 +253,17 @@ test("the host is not asked for what an overlay keeps for itself", async () => {
   );
 });
 
+test("the host is not asked again for what was executed before", async () => {
+  /** @param {number} count */
+  const requests = async (count) => {
+    let number = 0;
+    const script = `i=0; while [ $((i += 1)) -le ${count} ]; do busybox true; done`;
+    await sh(script, { request: () => number++ });
+    return number;
+  };
+  assert.equal(await requests(20), await requests(2));
+});
+
 test("the machine runs an interpreter before the image is there, and ends that", async () => {
   const TREAD = 116;
   let bytes = 0;

@@ -25,10 +25,7 @@ MEMORY = 256 << 20
 """In bytes."""
 
 # No I/O APIC: devices interrupt by the PIC, as in the emulator.
-COMMAND_LINE = (
-    "console=ttyS0 quiet tsc=reliable mitigations=off random.trust_cpu=on nowatchdog "
-    "reboot=t noapic"
-)
+COMMAND_LINE = "console=ttyS0 quiet tsc=reliable random.trust_cpu=on nowatchdog reboot=t noapic"
 MACHINE = "microvm,pic=on,pit=on,rtc=on,isa-serial=on,acpi=off,ioapic2=off,memory-backend=memory"
 # x86-64-v2, with instructions that make random numbers and copy memory.
 PROCESSOR = "Nehalem-v1,+rdrand,+erms"
@@ -86,6 +83,11 @@ class QemuGuest:
     def log(self) -> str:
         """What the kernel has said."""
         return (self._directory / "serial").read_text("utf-8", errors="replace")
+
+    @property
+    def requests(self) -> list[str]:
+        """The 9P requests so far, and the replies to them, as QEMU describes them."""
+        return (self._directory / "requests").read_text("utf-8").splitlines()
 
     async def connect(self) -> None:
         """Wait for QEMU, and connect to the console's ports and to its monitor."""
@@ -164,6 +166,7 @@ def _command(directory: Path, tree: Path) -> list[str]:
     command += ["-qmp", f"unix:{directory}/monitor,server=on,wait=off"]
     command += ["-fsdev", f"local,id=tree,path={tree},security_model=none,readonly=on"]
     command += ["-device", "virtio-9p-device,fsdev=tree,mount_tag=host9p"]
+    command += ["-trace", f"v9fs_*,file={directory}/requests"]
     command += ["-device", "virtio-serial-device,max_ports=4"]
     for port in range(4):
         socket = f"socket,id=port{port},path={directory}/{port},server=on,wait=off"

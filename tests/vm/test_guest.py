@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tools.vm.recipe import AMD64
 
 from browsermount.oci.config import ImageConfig
@@ -19,7 +20,7 @@ from tests.fixtures import fixture
 from tests.fixtures.guest import I386
 from tests.vm import qemu
 from tests.vm.memory import free_ranges, read_word
-from tests.vm.qemu import Outcome, QemuGuest, run_container, running
+from tests.vm.qemu import GuestError, Outcome, QemuGuest, run_container, running
 
 TIMEOUT = 120
 CONFIG = ImageConfig(env=("PATH=/bin:/usr/bin",))
@@ -195,6 +196,28 @@ def test_written_files_have_attributes_of_users(tmp_path: Path) -> None:
         getfattr --only-values -n user.note /etc/debian_version
     """
     assert bash(tmp_path, script).stdout == "newold"
+
+
+def test_what_was_executed_is_not_asked_for_again(tmp_path: Path) -> None:
+    async def requests(count: int) -> int:
+        script = f"for ((i = 0; i < {count}; i++)); do /bin/true; done; echo $i"
+        tree = make_tree(tmp_path / f"{count}", "bash", "-c", script, change=as_it_is)
+        async with running(tree) as guest:
+            outcome = await run_container(guest)
+            assert outcome.stdout == f"{count}\n"
+            return len(guest.requests)
+
+    few, many = (asyncio.run(asyncio.wait_for(requests(n), TIMEOUT)) for n in (2, 20))
+    assert few == many > 0
+
+
+def test_a_kernel_panic_ends_the_machine_with_its_words(tmp_path: Path) -> None:
+    def unconfined(spec: dict[str, Any]) -> None:
+        del spec["process"]["capabilities"]
+        spec["linux"] = {"namespaces": [{"type": "mount"}]}
+
+    with pytest.raises(GuestError, match="Kernel panic - not syncing: sysrq triggered crash"):
+        bash(tmp_path, "echo c > /proc/sysrq-trigger; sleep 60", change=unconfined)
 
 
 def test_free_pages_are_found(tmp_path: Path) -> None:
