@@ -130,7 +130,9 @@ def test_a_terminal() -> None:
     process.sendline("stty size; tty; echo $TERM")
     process.expect_exact("30 100\r\n/dev/pts/0\r\nxterm-256color\r\n")
     process.setwinsize(40, 120)
-    process.sendline("until stty size | grep '40 120'; do :; done; echo wait; sleep 1000")
+    # One process says so and waits: between two of them, Ctrl-C would be the shell's alone.
+    wait = "sh -c 'echo wait; exec sleep 1000'"
+    process.sendline(f"until stty size | grep '40 120'; do :; done; {wait}")
     process.expect_exact("40 120\r\nwait\r\n")
     process.send("\x03")
     process.expect_exact("# ")

@@ -25,7 +25,7 @@ MEMORY = 256 << 20
 """In bytes."""
 
 # No I/O APIC: devices interrupt by the PIC, as in the emulator.
-COMMAND_LINE = "console=ttyS0 quiet tsc=reliable random.trust_cpu=on nowatchdog reboot=t noapic"
+COMMAND_LINE = "console=ttyS0 quiet tsc=reliable reboot=t noapic"
 MACHINE = "microvm,pic=on,pit=on,rtc=on,isa-serial=on,acpi=off,ioapic2=off,memory-backend=memory"
 # x86-64-v2, with instructions that make random numbers and copy memory.
 PROCESSOR = "Nehalem-v1,+rdrand,+erms"
