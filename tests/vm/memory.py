@@ -14,19 +14,17 @@ ADDRESS = ((1 << 52) - 1) & ~(PAGE - 1)
 SHIFTS = (39, 30, 21, 12)
 
 
-def read_word(memory: BinaryIO, address: int) -> int:
-    """Return the 64 bits at a physical address."""
+def read_word(memory: BinaryIO, address: int, size: int) -> int:
+    """Return the word of some bytes at a physical address."""
     memory.seek(address)
-    (word,) = struct.unpack("<Q", memory.read(8))
-    assert isinstance(word, int)
-    return word
+    return int.from_bytes(memory.read(size), "little")
 
 
 def translate(memory: BinaryIO, tables: int, address: int) -> int | None:
     """Return the physical address of a virtual one, or None where nothing is mapped."""
     table = tables
     for shift in SHIFTS:
-        entry = read_word(memory, table + (address >> shift & 511) * 8)
+        entry = read_word(memory, table + (address >> shift & 511) * 8, 8)
         if not entry & PRESENT:
             return None
         if shift == SHIFTS[-1] or entry & LARGE:
@@ -36,12 +34,21 @@ def translate(memory: BinaryIO, tables: int, address: int) -> int | None:
     raise AssertionError
 
 
+def _place(memory: BinaryIO, facts: Mapping[str, int], number: int) -> int | None:
+    """Return the physical address of a page's structure, or None where it has none."""
+    offset = number * facts["pageStructSize"]
+    if "pageTables" in facts:
+        return translate(memory, facts["pageTables"], facts["pageStructs"] + offset)
+    array = read_word(memory, facts["pageStructsPointer"], facts["wordSize"])
+    return array - facts["kernelMap"] + offset
+
+
 def free_ranges(memory: BinaryIO, facts: Mapping[str, int]) -> Iterator[tuple[int, int]]:
     """Yield the first page's number of each range of free pages, and how many they are."""
     size = facts["pageStructSize"]
-    number, last = 0, read_word(memory, facts["maxPage"])
+    number, last = 0, read_word(memory, facts["maxPage"], facts["wordSize"])
     while number < last:
-        place = translate(memory, facts["pageTables"], facts["pageStructs"] + number * size)
+        place = _place(memory, facts, number)
         if place is None:
             number += 1
             continue

@@ -1,7 +1,8 @@
-"""The amd64 guest in QEMU: a machine like the emulator's, made by others.
+"""The guests in QEMU: machines like the emulators', made by others.
 
-QEMU's microvm has what the emulator has: a PC's interrupt controllers, timer and serial port, no
-firmware to speak of, and virtio devices in memory. QEMU serves a folder by 9P itself.
+QEMU's microvm has what the 64-bit emulator has: a PC's interrupt controllers, timer and serial
+port, no firmware to speak of, and virtio devices in memory. For i386 there is a PC with virtio
+devices at its PCI bus, as in v86. QEMU serves a folder by 9P itself.
 """
 
 from __future__ import annotations
@@ -18,17 +19,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tools.vm.recipe import AMD64
+from tools.vm.recipe import AMD64, I386, Guest
 
 PROGRAM = "qemu-system-x86_64"
 MEMORY = 256 << 20
 """In bytes."""
 
-# No I/O APIC: devices interrupt by the PIC, as in the emulator.
+# No I/O APIC: devices interrupt by the PIC, as in the emulators.
 COMMAND_LINE = "console=ttyS0 quiet tsc=reliable reboot=t noapic"
-MACHINE = "microvm,pic=on,pit=on,rtc=on,isa-serial=on,acpi=off,ioapic2=off,memory-backend=memory"
-# x86-64-v2, with instructions that make random numbers and copy memory.
-PROCESSOR = "Nehalem-v1,+rdrand,+erms"
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """What QEMU calls a guest's machine, its processor, and its way to virtio devices."""
+
+    name: str
+    processor: str
+    bus: str
+
+
+MACHINES = {
+    AMD64: _Machine(
+        "microvm,pic=on,pit=on,rtc=on,isa-serial=on,acpi=off,ioapic2=off",
+        # x86-64-v2, with instructions that make random numbers and copy memory.
+        "Nehalem-v1,+rdrand,+erms",
+        "device",
+    ),
+    I386: _Machine("pc,acpi=off", "pentium3", "pci"),
+}
 
 # The ports of the virtio console, as tools/vm/init/control.h has them.
 TERMINAL, CONTROL, STDOUT, STDERR = range(4)
@@ -156,41 +174,46 @@ async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
     raise GuestError(f"QEMU does not open {path.name}")
 
 
-def _command(directory: Path, tree: Path) -> list[str]:
-    command = [PROGRAM, "-M", MACHINE, "-accel", "tcg", "-cpu", PROCESSOR, "-m", f"{MEMORY}B"]
+def _command(guest: Guest, directory: Path, tree: Path) -> list[str]:
+    machine = MACHINES[guest]
+    command = [PROGRAM, "-M", f"{machine.name},memory-backend=memory", "-accel", "tcg"]
+    command += ["-cpu", machine.processor, "-m", f"{MEMORY}B"]
     command += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     memory = f"memory-backend-file,id=memory,size={MEMORY}B,share=on,mem-path={directory}/memory"
     command += ["-object", memory, "-global", "virtio-mmio.force-legacy=false"]
-    command += ["-kernel", f"{directory}/vmlinux", "-initrd", f"{directory}/initramfs"]
+    command += ["-kernel", f"{directory}/kernel", "-initrd", f"{directory}/initramfs"]
     command += ["-append", COMMAND_LINE, "-serial", f"file:{directory}/serial"]
     command += ["-qmp", f"unix:{directory}/monitor,server=on,wait=off"]
     command += ["-fsdev", f"local,id=tree,path={tree},security_model=none,readonly=on"]
-    command += ["-device", "virtio-9p-device,fsdev=tree,mount_tag=host9p"]
+    command += ["-device", f"virtio-9p-{machine.bus},fsdev=tree,mount_tag=host9p"]
     command += ["-trace", f"v9fs_*,file={directory}/requests"]
-    command += ["-device", "virtio-serial-device,max_ports=4"]
+    command += ["-device", f"virtio-serial-{machine.bus},max_ports=4"]
     for port in range(4):
         socket = f"socket,id=port{port},path={directory}/{port},server=on,wait=off"
         command += ["-chardev", socket, "-device", f"virtconsole,chardev=port{port},nr={port}"]
-    for device in ("virtio-rng-device", "virtio-balloon-device", "virtio-net-device"):
-        command += ["-device", device]
+    for device in ("rng", "balloon", "net"):
+        command += ["-device", f"virtio-{device}-{machine.bus}"]
     return command
 
 
 @asynccontextmanager
-async def running(tree: Path) -> AsyncIterator[QemuGuest]:
-    """Boot the committed guest up to "ready".
+async def running(tree: Path, what: Guest = AMD64) -> AsyncIterator[QemuGuest]:
+    """Boot a committed guest up to "ready".
 
     Args:
         tree: What it is served: a folder with ``config`` and ``rootfs``.
+        what: The guest.
     """
     with tempfile.TemporaryDirectory(prefix="browsermount-qemu-") as temporary:
         directory = Path(temporary)
-        for name, output in ((AMD64.kernel, "vmlinux"), (AMD64.initramfs, "initramfs")):
-            compressed = AMD64.directory / name
-            subprocess.run(["zstd", "-q", "-d", compressed, "-o", directory / output], check=True)
+        for name, output in ((what.kernel, "kernel"), (what.initramfs, "initramfs")):
+            # Others than compressed files are copied.
+            unpack = ["zstd", "-q", "-d", "-f", "--pass-through", "--stdout"]
+            with (directory / output).open("wb") as file:
+                subprocess.run([*unpack, what.directory / name], stdout=file, check=True)
         with (directory / "qemu").open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
-                *_command(directory, tree), stdin=subprocess.DEVNULL, stderr=errors
+                *_command(what, directory, tree), stdin=subprocess.DEVNULL, stderr=errors
             )
         guest = QemuGuest(directory)
         try:

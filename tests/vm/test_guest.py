@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tools.vm.recipe import AMD64
+from tools.vm.recipe import GUESTS, Guest
 
 from browsermount.oci.config import ImageConfig
 from browsermount.runtime.spec import ProcessOptions, etc_files, runtime_spec
@@ -220,18 +220,19 @@ def test_a_kernel_panic_ends_the_machine_with_its_words(tmp_path: Path) -> None:
         bash(tmp_path, "echo c > /proc/sysrq-trigger; sleep 60", change=unconfined)
 
 
-def test_free_pages_are_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", GUESTS.values(), ids=GUESTS.keys())
+def test_free_pages_are_found(tmp_path: Path, what: Guest) -> None:
     """Without the content of what image.json says is free, the guest goes on as if nothing was."""
-    tree = make_tree(tmp_path, "bash", "-c", "echo $((6 * 7))", change=as_it_is)
+    tree = make_tree(tmp_path, BUSYBOX, "sh", "-c", "echo $((6 * 7))", change=as_it_is)
 
     async def run() -> Outcome:
-        async with running(tree) as guest:
+        async with running(tree, what) as guest:
             await guest.command("stop")
-            facts = AMD64.manifest()["freePages"]
+            facts = what.manifest()["freePages"]
             with guest.memory.open("r+b") as file:
                 ranges = list(free_ranges(file, facts))
                 pages = sum(count for _, count in ranges)
-                assert pages == read_word(file, facts["freeCount"])
+                assert pages == read_word(file, facts["freeCount"], facts["wordSize"])
                 # The kernel and init need no more than a part of it.
                 assert pages * 4096 > qemu.MEMORY // 2
                 for page, count in ranges:

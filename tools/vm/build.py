@@ -256,8 +256,7 @@ def build(guest: Guest, work: Path, jobs: int, *, newest: bool) -> None:
     for name, path in built.items():
         shutil.copyfile(path, guest.directory / name)
     description = manifest(guest, versions)
-    if guest.free_pages:
-        description["freePages"] = facts.free_pages(tree, make_kernel(guest))
+    description["freePages"] = facts.free_pages(tree, make_kernel(guest))
     text = json.dumps(description, indent=2) + "\n"
     (guest.directory / recipe.MANIFEST).write_text(text, "utf-8")
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent / "kernel" / "facts.c"
 _DEFINITION = re.compile(r"->(?P<name>\w+) \$?(?P<value>-?\d+) ")
-_WORD = (1 << 64) - 1
 _HALF = (1 << 32) - 1
 
 
@@ -28,16 +27,20 @@ def free_pages(tree: Path, make: Sequence[str]) -> dict[str, int]:
         make: The command that builds in it.
 
     Returns:
-        All physical addresses and sizes in bytes:
+        Sizes in bytes and physical addresses, where nothing else is said. The page with number N
+        has the Nth structure of an array.
 
-        - ``pageStructs``: where the structures begin, in the virtual memory that ``pageTables``
-          (a physical address, as in CR3) describe; the page with number N has the Nth
+        - ``wordSize``: of the kernel's words, and of its virtual addresses
+        - ``pageStructs`` and ``pageTables``, for amd64: the virtual address of the array, and the
+          tables that translate it, as in CR3
+        - ``pageStructsPointer`` and ``kernelMap``, for i386: of a word with the virtual address of
+          the array, and the virtual address of physical memory's beginning
         - ``pageStructSize``
-        - ``typeOffset``: of a word of 32 bits; the page is free when it is ``freeValue`` under
+        - ``typeOffset``: of 32 bits; the page is free when these are ``freeValue`` under
           ``freeMask``
-        - ``orderOffset``: of a word of 32 bits: 2^order pages from this one on are free
-        - ``maxPage``: the physical address of a word of 64 bits: how many pages there are
-        - ``freeCount``: the physical address of a word of 64 bits: how many are free
+        - ``orderOffset``: of 32 bits; as many as 2^order pages from this one on are free
+        - ``maxPage``: of a word: how many pages there are
+        - ``freeCount``: of a word: how many of them are free
     """
     shutil.copyfile(SOURCE, tree / "mm" / "facts.c")
     subprocess.run([*make, "mm/facts.s"], cwd=tree, check=True)
@@ -46,20 +49,29 @@ def free_pages(tree: Path, make: Sequence[str]) -> dict[str, int]:
         for match in _DEFINITION.finditer((tree / "mm" / "facts.s").read_text("utf-8"))
     }
     symbols = _symbols(tree / "vmlinux")
-
-    def physical(name: str) -> int:
-        return symbols[name] - (values["kernel_map"] & _WORD)
-
+    word = (1 << 8 * values["word_size"]) - 1
+    kernel_map = values["kernel_map"] & word
+    if "page_structs" in values:
+        array = {
+            "pageStructs": values["page_structs"] & word,
+            # The kernel's own, whose entries for itself are in all others.
+            "pageTables": symbols["init_top_pgt"] - kernel_map,
+        }
+    else:
+        array = {
+            "pageStructsPointer": symbols["mem_map"] - kernel_map,
+            "kernelMap": kernel_map,
+        }
     return {
-        "pageTables": physical("init_top_pgt"),
-        "pageStructs": values["page_structs"] & _WORD,
+        "wordSize": values["word_size"],
+        **array,
         "pageStructSize": values["page_struct_size"],
         "typeOffset": values["page_type_offset"],
         "freeMask": values["free_mask"] & _HALF,
         "freeValue": values["free_value"] & _HALF,
         "orderOffset": values["page_order_offset"],
-        "maxPage": physical("max_pfn"),
-        "freeCount": physical("vm_zone_stat") + values["free_count_offset"],
+        "maxPage": symbols["max_pfn"] - kernel_map,
+        "freeCount": symbols["vm_zone_stat"] - kernel_map + values["free_count_offset"],
     }
 
 

@@ -33,7 +33,6 @@ class Guest:
         kernel: The file that the machine loads.
         initramfs: The initial file system's file.
         bios: The firmware's file, for a machine that needs one.
-        free_pages: Whether image.json says how free pages are found (see facts.py).
     """
 
     architecture: str
@@ -45,7 +44,6 @@ class Guest:
     kernel: str
     initramfs: str = "initramfs.cpio.zst"
     bios: str | None = None
-    free_pages: bool = False
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -67,11 +65,10 @@ class Guest:
 
     def inputs(self) -> list[Path]:
         """The files of this repository that determine what is built."""
-        names = ["build.py", "debian.py", "recipe.py", "warmup/warmup.c"]
-        if self.free_pages:
-            names += ["facts.py", "kernel/facts.c"]
+        names = ("build.py", "debian.py", "facts.py", "recipe.py", "kernel/facts.c")
         sources = sorted((RECIPE_DIR / "init").glob("*.[ch]"))
-        return [*(RECIPE_DIR / name for name in names), *self.kernel_inputs(), *sources]
+        warm_up = RECIPE_DIR / "warmup" / "warmup.c"
+        return [*(RECIPE_DIR / name for name in names), *self.kernel_inputs(), *sources, warm_up]
 
     def digest(self) -> str:
         """One SHA-256 over the names and contents of all inputs."""
@@ -129,7 +126,6 @@ AMD64 = Guest(
     patches="patches-6.12",
     warm_up=("aarch64", "riscv64"),
     kernel="vmlinux.zst",
-    free_pages=True,
 )
 """Runs in the emulator of a 64-bit machine, which loads the plain ELF file."""
 
