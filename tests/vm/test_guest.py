@@ -211,6 +211,47 @@ def test_what_was_executed_is_not_asked_for_again(tmp_path: Path) -> None:
     assert few == many > 0
 
 
+@pytest.mark.parametrize("what", GUESTS.values(), ids=GUESTS.keys())
+def test_files_that_are_open_for_all_survive_their_cache(tmp_path: Path, what: Guest) -> None:
+    """Readers come and go while the kernel drops what it knows of files and links."""
+
+    def unconfined(spec: dict[str, Any]) -> None:
+        del spec["process"]["capabilities"]
+        spec["linux"] = {"namespaces": [{"type": "mount"}]}
+
+    script = """
+        B=BUSYBOX
+        read_all() { $B find /etc /bin /usr/bin -follow -type f -exec $B md5sum {} + | $B sort; }
+        read_all > /once
+        for reader in 1 2 3 4; do
+            (for round in 1 2 3; do read_all > /again-$reader-$round; done) &
+        done
+        for round in 1 2 3 4 5 6 7 8 9 10; do
+            echo 3 > /proc/sys/vm/drop_caches
+            $B usleep 50000
+        done
+        wait
+        for again in /again-*; do $B cmp /once $again && echo same; done | $B uniq -c
+        $B wc -l < /once
+        $B dmesg | $B grep -E 'WARN|BUG|refcount|9p.*error'
+    """.replace("BUSYBOX", BUSYBOX)
+    tree = make_tree(tmp_path, BUSYBOX, "sh", "-c", script, change=unconfined)
+
+    async def run() -> tuple[Outcome, int]:
+        async with running(tree, what) as guest:
+            outcome = await run_container(guest)
+            opened = [line for line in guest.requests if line.startswith("v9fs_open ")]
+            return outcome, len(opened)
+
+    outcome, opened = asyncio.run(asyncio.wait_for(run(), TIMEOUT))
+    same, files = outcome.stdout.splitlines()
+    assert same.split() == ["12", "same"]
+    assert int(files) > 100
+    # Some of what was dropped was opened anew.
+    assert opened > 1.2 * int(files)
+    assert outcome.stderr == ""
+
+
 def test_a_kernel_panic_ends_the_machine_with_its_words(tmp_path: Path) -> None:
     def unconfined(spec: dict[str, Any]) -> None:
         del spec["process"]["capabilities"]
