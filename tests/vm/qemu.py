@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -204,6 +205,8 @@ async def running(tree: Path, what: Guest = AMD64) -> AsyncIterator[QemuGuest]:
         tree: What it is served: a folder with ``config`` and ``rootfs``.
         what: The guest.
     """
+    if not shutil.which(PROGRAM):
+        raise GuestError(f"{PROGRAM} is missing: apt-get install qemu-system-x86")
     with tempfile.TemporaryDirectory(prefix="browsermount-qemu-") as temporary:
         directory = Path(temporary)
         for name, output in ((what.kernel, "kernel"), (what.initramfs, "initramfs")):
