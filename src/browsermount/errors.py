@@ -112,6 +112,10 @@ class InvalidImage(BrowsermountError):
     code = "invalid-image"
 
 
+class NotAnImage(InvalidImage):
+    """What came is an OCI artifact: a signature, a chart, a list of packages and so on."""
+
+
 class InvalidPlatform(BrowsermountError):
     """The platform that the person asked for is none, or cannot be run."""
 

@@ -25,11 +25,12 @@ from browsermount.events import (
 )
 from browsermount.fetch import Fetcher
 from browsermount.ninep import Server
+from browsermount.oci.choice import resolve
 from browsermount.oci.config import ImageConfig
 from browsermount.oci.credentials import CredentialProvider
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
-from browsermount.oci.image import ResolvedImage, Source, resolve
+from browsermount.oci.image import ResolvedImage, Source
 from browsermount.oci.platform import RUNNABLE, Platform
 from browsermount.oci.source import open_source
 from browsermount.reference import parse_reference
@@ -238,7 +239,7 @@ async def find_image(
     """Find the image for the first of ``platforms`` that there is one for, and say so.
 
     Raises:
-        BrowsermountError: See :func:`browsermount.oci.image.resolve`.
+        BrowsermountError: See :func:`browsermount.oci.choice.resolve`.
     """
     on_event(Resolving(str(source)))
     resolved = await resolve(source, str(source), platforms)

@@ -23,10 +23,11 @@ from browsermount.errors import (
 )
 from browsermount.fetch import read_all
 from browsermount.oci.challenge import Challenge, parse_challenges
+from browsermount.oci.choice import resolve
 from browsermount.oci.credentials import CredentialRequest, Credentials
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
-from browsermount.oci.image import ResolvedImage, open_blob, resolve
+from browsermount.oci.image import ResolvedImage, open_blob
 from browsermount.oci.mirror import find_route
 from browsermount.oci.platform import RUNNABLE
 from browsermount.oci.registry import RegistrySource

@@ -19,7 +19,7 @@ from browsermount.fetch import Fetcher
 from browsermount.mount import Mount
 from browsermount.mount import mount as make_mount
 from browsermount.oci.image import Source
-from browsermount.oci.platform import RUNNABLE, Platform
+from browsermount.oci.platform import ANYTHING, RUNNABLE, Platform, read_platform
 from browsermount.runtime.spec import ProcessOptions
 
 T = TypeVar("T")
@@ -29,14 +29,7 @@ _REGISTRY_PREFIX = "docker://"
 _DEFAULT_NAME = "latest"
 _URL_PREFIXES = ("http://", "https://")
 
-ANY: Sequence[Platform] = (
-    *RUNNABLE,
-    *(
-        Platform("linux", architecture)
-        for architecture in ("amd64", "arm64", "arm", "riscv64", "ppc64le", "s390x", "loong64")
-        if architecture not in {platform.architecture for platform in RUNNABLE}
-    ),
-)
+ANY: Sequence[Platform] = (*RUNNABLE, ANYTHING)
 """What is looked into where nobody says which platform is meant, the best first."""
 
 
@@ -72,7 +65,7 @@ def opening_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--platform",
             callback=_read_platform,
             metavar="OS/ARCH",
-            help="Which of an image's platforms, such as linux/386.",
+            help="Which of an image's platforms, such as linux/386 or arm64.",
         ),
         click.option("--no-cache", is_flag=True, help="Keep nothing of what is fetched."),
         click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
@@ -85,7 +78,7 @@ def _read_platform(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> Platform | None:
     try:
-        return None if value is None else Platform.parse(value)
+        return None if value is None else read_platform(value)
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from None
 

@@ -25,7 +25,7 @@ from browsermount.errors import ImageNotFound
 from browsermount.events import EventSink
 from browsermount.mount import find_image
 from browsermount.oci.descriptor import Descriptor
-from browsermount.oci.image import ResolvedImage, Source, available, read_document
+from browsermount.oci.image import ResolvedImage, Source, read_document
 from browsermount.oci.platform import Platform
 
 
@@ -99,8 +99,7 @@ async def find(
         BrowsermountError: There is none.
     """
     resolved = await find_image(source, opening.platforms(default), on_event)
-    found = {found.digest: found for _, _, found in await available(source)}
-    return resolved, found[resolved.digest]
+    return resolved, resolved.descriptor
 
 
 def document(manifest: Descriptor, image: ResolvedImage) -> dict[str, Any]:

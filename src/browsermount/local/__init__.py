@@ -27,12 +27,15 @@ def open_local(path: Path, name: str | None = None) -> Iterator[LayoutSource]:
         NetworkError: An archive cannot be read.
     """
     reference = LayoutReference(url=path.absolute().as_uri() + "/", name=name)
+    title = str(path)
+    if not path.is_absolute() and not title.startswith("."):
+        title = f"./{title}"  # what it takes to be told from an image of a registry
     if path.is_dir():
-        yield LayoutSource(FileFetcher(), reference)
+        yield LayoutSource(FileFetcher(), reference, title)
     elif path.exists():
         fetcher = ArchiveFetcher(path)
         try:
-            yield LayoutSource(fetcher, reference)
+            yield LayoutSource(fetcher, reference, title)
         finally:
             fetcher.close()
     else:

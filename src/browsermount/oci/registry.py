@@ -6,7 +6,7 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from browsermount.errors import (
@@ -142,6 +142,10 @@ class RegistrySource:
             return await self._get_manifest(self._url(f"manifests/{descriptor.digest}"))
         response = await self._get(self._url(f"blobs/{descriptor.digest}"), dict(headers or {}))
         return await or_elsewhere(response, self._fetcher, descriptor, headers)
+
+    async def missing(self, descriptors: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
+        """Return none: a registry takes no manifest whose blobs are not there."""
+        return ()
 
     def failure(self, descriptor: Descriptor, response: Response) -> BrowsermountError:
         """Return the error for a status; see :meth:`browsermount.oci.image.Source.failure`."""
