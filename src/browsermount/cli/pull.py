@@ -74,7 +74,9 @@ def as_layout(path: Path) -> Iterator[Path]:
     Raises:
         BrowsermountError: There is none.
     """
-    if path.is_dir():
+    from browsermount.local.folder import is_folder
+
+    if path.is_dir() and not is_folder(path):
         if not (path / "index.json").is_file():
             raise ImageNotFound(
                 f"{path} holds no OCI image layout: it has no index.json",

@@ -56,7 +56,8 @@ class LayoutSource:
             raise data
         if data is None:
             raise ImageNotFound(
-                f"there is no OCI image layout at {reference.url}: it has no index.json",
+                f"there is no OCI image layout at {self._title or reference.url}: "
+                "it has no index.json",
                 hint=_HINT + self._registry_hint(),
             )
         index = parse_manifest(data, reference.file("index.json"))
@@ -101,6 +102,11 @@ class LayoutSource:
     def failure(self, descriptor: Descriptor, response: Response) -> BrowsermountError:
         """Return the error for a status; see :meth:`browsermount.oci.image.Source.failure`."""
         if response.status in NOT_FOUND:
+            if self._title:
+                return ImageNotFound(
+                    f"blob {descriptor.digest} is missing from {self._title}",
+                    hint="Copy or save the image once more: it is not complete.",
+                )
             return ImageNotFound(
                 f"blob {descriptor.digest} is missing from the layout: "
                 f"there is no {self._blob_url(descriptor)}",

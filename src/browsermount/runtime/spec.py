@@ -70,7 +70,8 @@ def process_args(config: ImageConfig, options: ProcessOptions) -> tuple[str, ...
     if not (args := entrypoint + cmd):
         raise InvalidProcess(
             "the image does not say what to run: it has neither an entrypoint nor a cmd",
-            hint="Set CMD or ENTRYPOINT in the image.",
+            hint="Name a program behind the image (browsermount run IMAGE sh), or set CMD or "
+            "ENTRYPOINT in the image.",
         )
     return args
 
