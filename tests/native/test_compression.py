@@ -1,4 +1,4 @@
-"""Compressions that Docker takes beside gzip and zstd, and zstd's windows, as programs write them."""
+"""Compressions that Docker takes beside gzip and zstd, and zstd's windows."""
 
 from __future__ import annotations
 

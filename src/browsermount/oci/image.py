@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from browsermount import fetch
 from browsermount.blobs.verify import verify
 from browsermount.errors import BrowsermountError, InvalidImage
-from browsermount.fetch import Response, read_all
+from browsermount.fetch import Response
 from browsermount.oci.config import ImageConfig
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
@@ -128,5 +129,5 @@ async def read_document(source: Source, descriptor: Descriptor) -> bytes:
     data = descriptor.data
     if data is None:
         # One byte more than described is enough to tell that it is too long.
-        data = await read_all(await open_blob(source, descriptor), MAX_DOCUMENT_SIZE)
+        data = await fetch.read_document(await open_blob(source, descriptor), MAX_DOCUMENT_SIZE)
     return verify(data, descriptor)

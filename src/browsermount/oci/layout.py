@@ -12,7 +12,7 @@ from browsermount.errors import (
     ImageNotFound,
     InvalidImage,
 )
-from browsermount.fetch import Fetcher, Response, read_all
+from browsermount.fetch import Fetcher, Response, read_document
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.document import get, parse_object
 from browsermount.oci.elsewhere import NOT_FOUND, or_elsewhere
@@ -123,7 +123,7 @@ class LayoutSource:
         url = self._reference.file(path)
         response = await self._fetcher.get(url)
         if response.status == _OK:
-            return await read_all(response, MAX_DOCUMENT_SIZE)
+            return await read_document(response, MAX_DOCUMENT_SIZE)
         await response.aclose()
         if response.status in NOT_FOUND:
             return None

@@ -19,7 +19,7 @@ from browsermount.errors import (
     InvalidImage,
     NetworkError,
 )
-from browsermount.fetch import Fetcher, Response, read_all
+from browsermount.fetch import Fetcher, Response, read_document
 from browsermount.oci.auth import Authorizer
 from browsermount.oci.credentials import CredentialProvider
 from browsermount.oci.descriptor import Descriptor
@@ -123,7 +123,7 @@ class RegistrySource:
         response = await self._get_manifest(url)
         if response.status != _OK:
             raise await self._manifest_failure(response)
-        data = await read_all(response, MAX_DOCUMENT_SIZE)
+        data = await read_document(response, MAX_DOCUMENT_SIZE)
         digest = reference.digest or _stated_digest(response) or Digest.of(data)
         media_type = response.headers.get("content-type", "").partition(";")[0].strip()
         if media_type not in INDEX_TYPES | MANIFEST_TYPES:
@@ -278,7 +278,7 @@ class RegistrySource:
             if response.status != _OK:
                 await response.aclose()
                 return ()
-            data = await read_all(response, MAX_DOCUMENT_SIZE)
+            data = await read_document(response, MAX_DOCUMENT_SIZE)
             return strings(parse_object(data, url), "tags", url)
         except (FetchError, InvalidImage):
             return ()
@@ -298,7 +298,7 @@ def _stated_digest(response: Response) -> Digest | None:
 async def _message(response: Response) -> str:
     """Return what the registry says about a failure: the specification's "Error Codes"."""
     try:
-        document = parse_object(await read_all(response, MAX_DOCUMENT_SIZE), "the error")
+        document = parse_object(await read_document(response, MAX_DOCUMENT_SIZE), "the error")
         errors = get(document, "errors", list, "the error") or [{}]
         message = get(errors[0], "message", str, "the error") if isinstance(errors[0], dict) else ""
     except (InvalidImage, FetchError):
