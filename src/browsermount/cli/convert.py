@@ -35,6 +35,7 @@ from browsermount.fetch import unstalled
 from browsermount.layers import estargz
 from browsermount.layers.compression import Detecting
 from browsermount.layers.entry import Entry
+from browsermount.layers.media_type import check_readable
 from browsermount.layers.tar import TarParser
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
@@ -248,6 +249,7 @@ class _Conversion:
 
     async def _plain(self, index: int, layer: Descriptor) -> AsyncIterator[bytes]:
         """Iterate over the archive in a layer; the end is reached only if the layer is right."""
+        check_readable(layer.media_type)
         verifier, decompressor = Verifier(layer), Detecting()
         reported = 0
         response = await open_blob(self.source, layer)
