@@ -63,7 +63,7 @@ def test_an_image_through_9p(compress: bool, chunk: int) -> None:
     assert client.read(b"rootfs", b"bin", b"bash") == b"#!" * 5000
     spec = json.loads(client.read(b"config", b"config.json"))
     assert spec["process"]["args"] == ["sh"]
-    assert spec["process"]["user"] == {"uid": 33, "gid": 33, "additionalGids": []}
+    assert spec["process"]["user"] == {"uid": 33, "gid": 33, "additionalGids": [33]}
     assert json.loads(client.read(b"config", b"imageconfig.json"))["config"]["User"] == "www"
     assert b"localhost" in client.read(b"config", b"hosts")
     assert all(response.closed for response in fetcher.responses)

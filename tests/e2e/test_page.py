@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from selenium.webdriver import ActionChains, Keys
 
 from browsermount.cli import main
 from tests.e2e.browser import Page
@@ -26,6 +29,53 @@ def shell(page: Page, site: str) -> Page:
     page.wait_state("running")
     page.wait_text("browsermount:~#")
     return page
+
+
+PASTE_EVENT = """
+const data = new DataTransfer();
+data.setData("text/plain", arguments[0]);
+const event = new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true });
+document.querySelector("container-terminal textarea").dispatchEvent(event);
+"""
+
+PASTED = """
+const { terminal } = document.querySelector("container-terminal");
+let got = "";
+const listener = terminal.onData((data) => (got += data));
+terminal.options.disableStdin = false;
+terminal.paste(arguments[0]);
+listener.dispose();
+terminal.input("\x03");
+return got;
+"""
+
+SELECT = """
+const { terminal } = document.querySelector("container-terminal");
+const { active } = terminal.buffer;
+for (let y = active.length - 1; y >= 0; y -= 1) {
+  const column = active.getLine(y).translateToString(true).indexOf(arguments[0]);
+  if (column >= 0) return terminal.select(column, y, arguments[0].length);
+}
+throw new Error("it is not there");
+"""
+
+
+def press(page: Page, *keys: str) -> None:
+    """Press keys at once, as a person does."""
+    page.script("document.querySelector('container-terminal').terminal.focus()")
+    actions = ActionChains(page.driver)
+    for key in keys:
+        actions.key_down(key)
+    for key in reversed(keys):
+        actions.key_up(key)
+    actions.perform()
+
+
+def wait(condition: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 _marks = itertools.count()
@@ -105,6 +155,58 @@ class TestShell:
         assert lines[0] in text
         assert lines[-1] in text
         assert re.search(r"^END\d+ 0$", text, re.MULTILINE)
+
+    def test_wide_characters_are_deleted_as_they_are_seen(self, shell: Page) -> None:
+        run(shell, "export LC_ALL=C.UTF-8")
+        prompt = len(shell.text.rpartition("\n")[2])
+        cursor = (
+            "return document.querySelector('container-terminal').terminal.buffer.active.cursorX"
+        )
+        start = shell.script(cursor)
+        shell.type("echo a😀😀b")
+        shell.wait_text("echo a😀😀b")
+        assert shell.script(cursor) == start + 5 + 6
+        shell.type("\x7f\x7f")
+        wait(lambda: shell.script(cursor) == start + 5 + 3)
+        assert shell.text.endswith("echo a😀")
+        assert prompt
+        shell.type("Z\r")
+        shell.wait_text("\na😀Z")
+
+    @pytest.mark.parametrize("by_event", [True, False])
+    def test_what_is_pasted_cannot_end_the_paste(self, shell: Page, by_event: bool) -> None:
+        run(shell, "true")
+        text = "echo pasted\x1b[201~\recho by-itself-$((6*7))\r"
+        if by_event:
+            shell.script(PASTE_EVENT, text)
+        else:
+            shell.paste(text)
+        shell.wait_text("by-itself-$((6*7))")
+        shell.type("\x03")
+        assert "by-itself-42" not in run(shell, "sleep 0.5; echo $?")
+        assert "␛[201~" in shell.script(PASTED, text)
+
+    @pytest.mark.parametrize("copy", ["KeyC", "Insert"])
+    @pytest.mark.parametrize("paste", ["KeyV", "Insert"])
+    def test_the_keys_for_copying_and_pasting(self, shell: Page, copy: str, paste: str) -> None:
+        word = f"copied-{copy}-{paste}"
+        run(shell, f"echo {word}")
+        shell.script(SELECT, word)
+        control, shift = Keys.CONTROL, Keys.SHIFT
+        keys = [control, shift, "c"] if copy == "KeyC" else [control, Keys.INSERT]
+        press(shell, *keys)
+        shell.script("document.querySelector('container-terminal').terminal.clearSelection()")
+        shell.type("clear; echo got:")
+        press(shell, *([control, shift, "v"] if paste == "KeyV" else [shift, Keys.INSERT]))
+        shell.wait_text(f"echo got:{word}")
+        shell.type("\r")
+        shell.wait_text(f"\ngot:{word}\n")
+
+    def test_copying_without_a_selection_interrupts_nothing(self, shell: Page) -> None:
+        shell.type("clear; sleep 1; echo not''-interrupted\r")
+        shell.wait_text("sleep 1")
+        press(shell, Keys.CONTROL, Keys.SHIFT, "c")
+        shell.wait_text("\nnot-interrupted")
 
     def test_much_output_is_complete(self, shell: Page) -> None:
         text = run(shell, "seq 1 9000", 60)
@@ -284,6 +386,27 @@ class TestPlatforms:
     def test_a_platform_that_cannot_be_run(self, page: Page, site: str, images: str) -> None:
         text = page.failure(f"{site}?platform=linux/s390x&image={images}foreign/amd64")
         assert "linux/s390x cannot be run here" in text
+
+    def test_another_platform_is_offered(self, page: Page, site: str, images: str) -> None:
+        page.open(f"{site}?image={images}platforms/two-platforms")
+        page.wait_state("running", 120)
+        choice = "document.querySelector('container-terminal select')"
+        options = page.script(f"return [...{choice}.options].map((option) => option.value)")
+        assert options == ["linux/386", "linux/amd64"]
+        assert page.script(f"return {choice}.value") == "linux/386"
+        page.script(f"{choice}.value = 'linux/amd64'; {choice}.dispatchEvent(new Event('change'))")
+        wait(
+            lambda: (
+                page.script("return document.querySelector('container-terminal').info?.platform")
+                == "linux/amd64"
+            ),
+            60,
+        )
+
+    def test_one_platform_is_said(self, page: Page, site: str, images: str) -> None:
+        page.open(f"{site}?image={images}debian/layout")
+        page.wait_state("running", 120)
+        assert "Platform: linux/386" in page.visible
 
 
 class TestErrors:

@@ -15,7 +15,7 @@ from browsermount.oci.config import ImageConfig
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
 from browsermount.oci.manifest import MAX_DOCUMENT_SIZE, Manifest
-from browsermount.oci.platform import Platform
+from browsermount.oci.platform import Platform, can_run
 
 _OK = 200
 
@@ -108,7 +108,7 @@ class ResolvedImage:
             "reference": self.reference,
             "digest": str(self.digest),
             "platform": str(self.platform),
-            "platforms": list(map(str, self.platforms)),
+            "platforms": [str(platform) for platform in self.platforms if can_run(platform)],
             "config": json.loads(self.config.raw),
         }
 
