@@ -95,6 +95,24 @@ async def resolve(source: Source, reference: str, platforms: Sequence[Platform])
     return await _Choice(search, reference, candidates, platforms).image()
 
 
+async def resolve_all(source: Source, image: ResolvedImage) -> list[ResolvedImage]:
+    """Find an image for all platforms that it is there for.
+
+    Args:
+        source: Where the image is.
+        image: It, for one platform.
+
+    Raises:
+        InvalidImage, SizeMismatch, DigestMismatch, FetchError: A document cannot be used.
+    """
+    search = _Search(source)
+    candidates = await search.candidates(await source.manifests())
+    of_it = [c for c in candidates if c.descriptor.digest == image.digest]
+    same = [c for c in candidates if c.name in {c.name for c in of_it}] if of_it else []
+    choice = _Choice(search, image.reference, same, (ANYTHING,))
+    return await choice.all_images() or [image]
+
+
 async def available(source: Source) -> list[Candidate]:
     """Return the images that a source lists.
 
@@ -256,6 +274,17 @@ class _Choice:
                 hint=f"Say which one is meant, for example: {self._reference}#{labels[0]}",
             )
         return found[0][1]
+
+    async def all_images(self) -> list[ResolvedImage]:
+        """Return the images of all platforms, the first of each."""
+        found: dict[str, ResolvedImage] = {}
+        for candidate in self._candidates:
+            known = candidate.platform is None or candidate.platform.is_known
+            if not known or candidate.descriptor.features or str(candidate.platform) in found:
+                continue
+            if (image := await self._load(candidate)) is not None:
+                found[str(candidate.platform)] = image
+        return list(found.values())
 
     def _ranks(self, candidate: Candidate) -> Iterator[tuple[int, int, int]]:
         """Iterate over how well a candidate fits the platforms that are asked for."""
