@@ -189,10 +189,10 @@ class TestShell:
         assert "by-itself-42" not in run(shell, "sleep 0.5; echo $?")
         assert "␛[201~" in shell.script(PASTED, text)
 
+    # Ctrl+Shift+V is the browser's own key, not the page's: WebDriver does not press those.
     @pytest.mark.parametrize("copy", ["KeyC", "Insert"])
-    @pytest.mark.parametrize("paste", ["KeyV", "Insert"])
-    def test_the_keys_for_copying_and_pasting(self, shell: Page, copy: str, paste: str) -> None:
-        word = f"copied-{copy}-{paste}"
+    def test_the_keys_for_copying_and_pasting(self, shell: Page, copy: str) -> None:
+        word = f"copied-{copy}"
         run(shell, f"echo {word}")
         shell.script(SELECT, word)
         control, shift = Keys.CONTROL, Keys.SHIFT
@@ -200,7 +200,7 @@ class TestShell:
         press(shell, *keys)
         shell.script("document.querySelector('container-terminal').terminal.clearSelection()")
         shell.type("clear; echo got:")
-        press(shell, *([control, shift, "V"] if paste == "KeyV" else [shift, Keys.INSERT]))
+        press(shell, shift, Keys.INSERT)
         shell.wait_text(f"echo got:{word}")
         shell.type("\r")
         shell.wait_text(f"\ngot:{word}\n")
