@@ -6,7 +6,7 @@ import itertools
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -61,6 +61,26 @@ for (let y = active.length - 1; y >= 0; y -= 1) {
 }
 throw new Error("it is not there");
 """
+
+
+WHERE = """
+const element = document.querySelector("container-terminal");
+const { active } = element.terminal.buffer;
+const { left, top, width, height } = element.querySelector(".xterm-screen").getBoundingClientRect();
+for (let y = active.length - 1; y >= active.viewportY; y -= 1) {
+  const column = active.getLine(y).translateToString(true).indexOf(arguments[0]);
+  if (column < 0) continue;
+  const x = left + ((column + 0.5) * width) / element.terminal.cols;
+  return [x, top + ((y - active.viewportY + 0.5) * height) / element.terminal.rows];
+}
+throw new Error("it is not there");
+"""
+
+
+def touch(page: Page, kind: str, where: Sequence[float] = ()) -> None:
+    """Touch the page with one finger."""
+    points = [{"x": where[0], "y": where[1]}] if where else []
+    page.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
 
 def press(page: Page, *keys: str) -> None:
@@ -204,6 +224,30 @@ class TestShell:
         shell.wait_text(f"echo got:{word}")
         shell.type("\r")
         shell.wait_text(f"\ngot:{word}\n")
+
+    def test_selecting_by_touch(self, shell: Page) -> None:
+        run(shell, "echo one touched-word three")
+        where = shell.script(WHERE, "touched-word")
+        touch(shell, "touchStart", where)
+        selected = "return document.querySelector('container-terminal').terminal.getSelection()"
+        wait(lambda: shell.script(selected) == "touched-word")
+        touch(shell, "touchMove", shell.script(WHERE, "three"))
+        assert shell.script(selected) == "touched-word t"
+        touch(shell, "touchEnd")
+        button = shell.driver.find_element("css selector", ".bm-copy")
+        assert button.is_displayed()
+        button.click()
+        wait(lambda: not button.is_displayed())
+        shell.type("clear; echo got:")
+        press(shell, Keys.SHIFT, Keys.INSERT)
+        shell.wait_text("echo got:touched-word t")
+        shell.type("\r")
+        # A short touch selects nothing.
+        where = shell.script(WHERE, "got")
+        touch(shell, "touchStart", where)
+        touch(shell, "touchEnd")
+        time.sleep(0.8)
+        assert not shell.script(selected)
 
     def test_copying_without_a_selection_interrupts_nothing(self, shell: Page) -> None:
         shell.type("sleep 1; echo not''-interrupted\r")
