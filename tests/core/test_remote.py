@@ -264,3 +264,20 @@ def test_an_encoding_that_changes_nothing() -> None:
     longer = FakeResponse(BASE + PATH, 200, DATA * 2, {"content-length": str(2 * len(DATA))})
     with pytest.raises(SizeMismatch):
         Blob(answers(longer)).read(0, len(DATA))
+
+
+def test_a_connection_that_breaks_without_a_word() -> None:
+    # As Firefox and WebKit have it: the body ends, and only the length says that it should not.
+    def broken(count: int, first: int = 0) -> FakeResponse:
+        fields = {"content-length": str(len(DATA) - first)}
+        if first:
+            fields["content-range"] = f"bytes {first}-{len(DATA) - 1}/{len(DATA)}"
+        body = DATA[first : first + count]
+        return FakeResponse(BASE + PATH, 206 if first else 200, body, fields)
+
+    blob = Blob(answers(broken(100), broken(0, 100), broken(0, 100)))
+    assert blob.read(0, len(DATA)) == DATA
+    assert len(blob.troubles) == 3
+    assert "connection broke" in blob.troubles[0].message
+    with pytest.raises(NetworkError, match="connection broke"):
+        Blob(answers(broken(100), *(broken(0, 100) for _ in range(ATTEMPTS)))).read(0, len(DATA))

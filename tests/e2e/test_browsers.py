@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.e2e.browser import Page
 from tests.e2e.firefox import firefox
 from tests.e2e.webkit import webkit
 from tests.fixtures import fixture
-from tests.servers import served
+from tests.servers import breaking, served
 
 from ..cli.test_reading import write
 
@@ -124,4 +125,18 @@ def test_an_image_that_is_not_there(browser: Page, site: str) -> None:
 def test_a_server_that_refuses(browser: Page, site: str, tmp_path: Path) -> None:
     write(Layout().add(tar()), tmp_path)
     with served(tmp_path, cors=False) as url:
-        assert "Access-Control-Allow-Origin" in browser.failure(f"{site}?image={url}")
+        # Sooner than after the time for which a server may keep silent.
+        assert "Access-Control-Allow-Origin" in browser.failure(f"{site}?image={url}", 25)
+
+
+def test_a_server_that_is_not_there(browser: Page, site: str, tmp_path: Path) -> None:
+    with served(tmp_path) as url:
+        pass
+    assert "Cannot reach" in browser.failure(f"{site}?image={url}", 25)
+
+
+def test_a_server_that_goes_away(browser: Page, site: str, tmp_path: Path) -> None:
+    layer = tar(member("noise", random.Random(1).randbytes(3 << 20)))
+    write(Layout().add(layer, compress=False), tmp_path)
+    with breaking(tmp_path) as url:
+        assert "connection broke" in browser.failure(f"{site}?image={url}")

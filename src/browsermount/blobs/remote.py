@@ -96,6 +96,7 @@ class RemoteBlob:
         failures = 0
         ended = -1
         while size > 0:
+            came = 0
             try:
                 async with aclosing(self._request(offset, size)) as chunks:
                     async for chunk in chunks:
@@ -110,10 +111,13 @@ class RemoteBlob:
                         if not part:
                             break
                         offset += len(part)
+                        came += len(part)
                         size -= len(part)
                         failures = 0
                         self._on_bytes(len(part))
                         yield part
+                if size:
+                    self._check_broken(came)
                 if size and offset == ended:
                     self._check_encoding()
                     # Broken off by chance, it would have been somewhere else this time.
@@ -140,6 +144,18 @@ class RemoteBlob:
                 if delay is None:
                     delay = FIRST_DELAY * 2 ** (failures - 1) * random.uniform(0.8, 1.2)
                 await self._sleep(min(delay, MAX_DELAY))
+
+    def _check_broken(self, came: int) -> None:
+        """Say that the connection broke, where fewer bytes came than the server has announced.
+
+        Not all browsers say so themselves: Firefox and WebKit end the body as if that was all.
+        """
+        announced = self._answer.headers.get("content-length", "") if self._answer else ""
+        if self._answer is not None and announced.isdecimal() and came < int(announced):
+            raise NetworkError(
+                f"the connection broke while reading {self._answer.url}",
+                hint="Check the network connection and try again.",
+            )
 
     def _check_encoding(self, *, longer: bool = False) -> None:
         """Say the true reason why the bytes are wrong, where the last answer was encoded.
