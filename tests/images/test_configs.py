@@ -36,7 +36,7 @@ async def run(tag: str) -> tuple[str, int]:
             "PATH=/bin:/usr/bin\nHOSTNAME=browsermount\nTERM=xterm-256color\nEMPTY=\n"
             "EQUALS=a=b=c\nSPACES= a b \nUNICODE=\u65e5\u672c\nHOME=/elsewhere\n",
         ),
-        ("user-name", "uid=1000(user) gid=1000(user) groups=1000(user),50(staff),2000(extra)\n"),
+        ("user-name", "uid=1000(user) gid=1000(user) groups=50(staff),1000(user),2000(extra)\n"),
         ("user-name-group-name", "uid=1000(user) gid=2000(extra) groups=2000(extra)\n"),
         ("user-uid-gid", "uid=4242 gid=4343 groups=4343\n"),
         ("user-uid-no-passwd", "uid=1234 gid=0 groups=0\n"),
