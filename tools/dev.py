@@ -26,6 +26,9 @@ SITE = ROOT / "dist" / "site"
 PACKAGES = {
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
+    "firefox-esr": "firefox-esr",
+    "WebKitWebDriver": "webkit2gtk-driver",
+    "Xvfb": "xvfb",
     "umoci": "umoci",
     "buildah": "buildah",
     "skopeo": "skopeo",

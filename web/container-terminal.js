@@ -55,6 +55,15 @@ function make(name, className, text = "") {
   return element;
 }
 
+/**
+ * A message with a capital letter, unless it begins with an address, a name or the like.
+ * @param {string} message
+ */
+function asSentence(message) {
+  const isWord = /^[a-z]+[\s,]/.test(message);
+  return isWord ? message.charAt(0).toUpperCase() + message.slice(1) : message;
+}
+
 export class ContainerTerminal extends HTMLElement {
   static observedAttributes = ["image", "platform"];
 
@@ -131,8 +140,10 @@ export class ContainerTerminal extends HTMLElement {
       onResize: (cols, rows) => this.#session?.resize(cols, rows),
       onShown: (bytes) => this.#session?.shown(bytes),
     });
-    const status = new StatusView(/** @type {HTMLElement} */ (this.status), () =>
-      this.#session?.kept(true),
+    const status = new StatusView(
+      /** @type {HTMLElement} */ (this.status),
+      () => this.#session?.kept(true),
+      (platform) => this.setAttribute("platform", platform),
     );
     const session = new Session(
       {
@@ -169,6 +180,7 @@ export class ContainerTerminal extends HTMLElement {
         },
         mounted: (info) => {
           this.info = info;
+          status.platforms(info.platform, info.platforms);
         },
         output: (data) => terminal.write(data),
         exit: (code, signal) => this.#end(code, signal),
@@ -293,7 +305,7 @@ export class ContainerTerminal extends HTMLElement {
     const loading = /** @type {HTMLElement} */ (this.loading);
     const alert = make("div", "bm-body");
     alert.setAttribute("role", "alert");
-    const message = failure.message.charAt(0).toUpperCase() + failure.message.slice(1);
+    const message = asSentence(failure.message);
     alert.append(make("p", "bm-message", message.endsWith(".") ? message : `${message}.`));
     if (failure.hint) alert.append(make("p", "bm-hint", failure.hint));
     if (failure.example) alert.append(make("pre", "bm-example", failure.example));

@@ -95,6 +95,8 @@ export interface ImageInfo {
   reference: string;
   digest: string;
   platform: string;
+  /** What else the image is there for and can be run. */
+  platforms: string[];
   config: Record<string, unknown>;
 }
 

@@ -49,6 +49,22 @@ def test_streams_options_and_exit_code() -> None:
     assert done.returncode == 7
 
 
+def test_who_is_not_root_may_listen_at_low_ports_and_ping() -> None:
+    script = """
+mkdir /tmp/w && echo served > /tmp/w/index.html
+busybox httpd -p 80 -h /tmp/w && sleep 1 && busybox wget -qO- http://127.0.0.1/
+cat > /tmp/ping.c <<'END'
+#include <sys/socket.h>
+#include <netinet/in.h>
+int main(void) { return socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP) < 0; }
+END
+tcc -run /tmp/ping.c && echo may ping
+id -G
+"""
+    done = run("-u", "1000:7", IMAGE, "sh", "-c", script)
+    assert done.stdout == b"served\nmay ping\n7\n", done.stderr
+
+
 def test_bytes_pass_both_ways_as_they_are() -> None:
     data = random.Random(1).randbytes(300_000)
     done = run(IMAGE, "cat", input=data)

@@ -13,8 +13,9 @@ from browsermount.errors import AuthError, ImageNotFound, NetworkError, NoMatchi
 from browsermount.fetch import read_all
 from browsermount.fetch.native import HttpxFetcher
 from browsermount.mount import mount, read_file
+from browsermount.oci.choice import resolve
 from browsermount.oci.credentials import CredentialRequest, Credentials
-from browsermount.oci.image import ResolvedImage, resolve
+from browsermount.oci.image import ResolvedImage
 from browsermount.oci.platform import RUNNABLE
 from browsermount.oci.source import open_source
 from browsermount.reference import parse_reference

@@ -12,9 +12,10 @@ from browsermount.cli.sizes import human_size
 from browsermount.errors import BrowsermountError
 from browsermount.fetch import read_all
 from browsermount.layers.lazy import open_index
+from browsermount.oci.choice import Candidate, available, resolve
 from browsermount.oci.descriptor import Descriptor
-from browsermount.oci.image import ResolvedImage, Source, available, resolve
-from browsermount.oci.platform import RUNNABLE
+from browsermount.oci.image import ResolvedImage, Source
+from browsermount.oci.platform import can_run
 
 _PARTIAL_CONTENT = 206
 
@@ -40,14 +41,19 @@ async def _describe(opening: Opening, image: str) -> dict[str, Any]:
             "reference": resolved.reference,
             "digest": str(resolved.digest),
             "platform": str(resolved.platform),
-            "runnable": any(resolved.platform.satisfies(wanted) for wanted in RUNNABLE),
-            "images": [
-                {"name": name, "platform": str(platform), "digest": str(descriptor.digest)}
-                for name, platform, descriptor in found
-            ],
+            "runnable": can_run(resolved.platform),
+            "images": [_image(candidate) for candidate in found],
             "layers": [await _layer(source, layer) for layer in resolved.manifest.layers],
             "config": _config(resolved),
         }
+
+
+def _image(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "name": candidate.name,
+        "platform": str(candidate.platform or "unknown"),
+        "digest": str(candidate.descriptor.digest),
+    }
 
 
 async def _layer(source: Source, layer: Descriptor) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
 from browsermount.errors import AuthError, CorsError, InvalidImage, NetworkError
-from browsermount.fetch import Fetcher, FormFetcher, Response, read_all
+from browsermount.fetch import Fetcher, FormFetcher, Response, read_document
 from browsermount.oci.challenge import parse_challenges
 from browsermount.oci.credentials import CredentialProvider, CredentialRequest, Credentials
 from browsermount.oci.document import get, parse_object
@@ -36,10 +36,18 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 @dataclass(frozen=True, slots=True)
 class TokenServer:
-    """Who gives tokens for a registry: the parameters of a Bearer challenge."""
+    """Who gives tokens for a registry: the parameters of a Bearer challenge.
+
+    Attributes:
+        realm: The server's URL.
+        service: What it calls the registry; empty where it need not be told.
+        scope: What a token has to be asked for, with blanks between several; empty where that
+            was not said.
+    """
 
     realm: str
     service: str = ""
+    scope: str = ""
 
 
 KNOWN_TOKEN_SERVERS = {
@@ -137,7 +145,9 @@ class Authorizer:
         if "bearer" in challenges:
             parameters = challenges["bearer"]
             self._realm = self._token_server_url(parameters.get("realm", ""))
-            self._server = TokenServer(self._realm, parameters.get("service", ""))
+            self._server = TokenServer(
+                self._realm, parameters.get("service", ""), parameters.get("scope", "")
+            )
         elif "basic" in challenges:
             self._realm = challenges["basic"].get("realm", "")
         elif challenges:
@@ -249,30 +259,31 @@ class Authorizer:
             raise AuthError(said, hint="Check the registry's configuration.")
         what = f"the answer of the token server {place}"
         try:
-            document = parse_object(await read_all(response, _MAX_TOKEN_DOCUMENT), what)
+            document = parse_object(await read_document(response, _MAX_TOKEN_DOCUMENT), what)
             token = get(document, "token", str, what) or get(document, "access_token", str, what)
             lifetime = document.get("expires_in")
         except InvalidImage as error:
             raise AuthError(error.message) from error
         if not token or not _TOKEN.fullmatch(token):
             raise AuthError(f"{what} holds no token")
-        if isinstance(lifetime, bool) or not isinstance(lifetime, int | float):
+        if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or lifetime <= 0:
             lifetime = _DEFAULT_LIFETIME
         self._authorization = f"Bearer {token}"
         self._expires = self._clock() + lifetime * _USABLE_PART
         return True
 
     async def _request_token(self, server: TokenServer) -> Response:
-        scope = f"repository:{self._repository}:pull"
+        scopes = server.scope.split() or [f"repository:{self._repository}:pull"]
+        service = {"service": server.service} if server.service else {}
         parts = urlsplit(server.realm)
-        query = urlencode({"service": server.service, "scope": scope})
+        query = urlencode({**service, "scope": scopes}, doseq=True)
         query = f"{parts.query}&{query}" if parts.query else query
         url = self._route.through(urlunsplit(parts._replace(query=query, fragment="")))
         credentials = self._credentials
         if credentials is None:
             return await self._fetcher.get(url)
         self._check_secure(url)
-        form = {"service": server.service, "scope": scope, "client_id": _CLIENT_ID}
+        form = {**service, "scope": " ".join(scopes), "client_id": _CLIENT_ID}
         if not credentials.username:
             form |= {"grant_type": "refresh_token", "refresh_token": credentials.secret}
             return await self._send_form(server, form)

@@ -6,7 +6,7 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from browsermount.errors import (
@@ -19,7 +19,7 @@ from browsermount.errors import (
     InvalidImage,
     NetworkError,
 )
-from browsermount.fetch import Fetcher, Response, read_all
+from browsermount.fetch import Fetcher, Response, read_document
 from browsermount.oci.auth import Authorizer
 from browsermount.oci.credentials import CredentialProvider
 from browsermount.oci.descriptor import Descriptor
@@ -123,7 +123,7 @@ class RegistrySource:
         response = await self._get_manifest(url)
         if response.status != _OK:
             raise await self._manifest_failure(response)
-        data = await read_all(response, MAX_DOCUMENT_SIZE)
+        data = await read_document(response, MAX_DOCUMENT_SIZE)
         digest = reference.digest or _stated_digest(response) or Digest.of(data)
         media_type = response.headers.get("content-type", "").partition(";")[0].strip()
         if media_type not in INDEX_TYPES | MANIFEST_TYPES:
@@ -142,6 +142,10 @@ class RegistrySource:
             return await self._get_manifest(self._url(f"manifests/{descriptor.digest}"))
         response = await self._get(self._url(f"blobs/{descriptor.digest}"), dict(headers or {}))
         return await or_elsewhere(response, self._fetcher, descriptor, headers)
+
+    async def missing(self, descriptors: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
+        """Return none: a registry takes no manifest whose blobs are not there."""
+        return ()
 
     def failure(self, descriptor: Descriptor, response: Response) -> BrowsermountError:
         """Return the error for a status; see :meth:`browsermount.oci.image.Source.failure`."""
@@ -274,7 +278,7 @@ class RegistrySource:
             if response.status != _OK:
                 await response.aclose()
                 return ()
-            data = await read_all(response, MAX_DOCUMENT_SIZE)
+            data = await read_document(response, MAX_DOCUMENT_SIZE)
             return strings(parse_object(data, url), "tags", url)
         except (FetchError, InvalidImage):
             return ()
@@ -294,7 +298,7 @@ def _stated_digest(response: Response) -> Digest | None:
 async def _message(response: Response) -> str:
     """Return what the registry says about a failure: the specification's "Error Codes"."""
     try:
-        document = parse_object(await read_all(response, MAX_DOCUMENT_SIZE), "the error")
+        document = parse_object(await read_document(response, MAX_DOCUMENT_SIZE), "the error")
         errors = get(document, "errors", list, "the error") or [{}]
         message = get(errors[0], "message", str, "the error") if isinstance(errors[0], dict) else ""
     except (InvalidImage, FetchError):
