@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from browsermount.errors import InvalidImage
+from browsermount.limits import MAX_LAYERS
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.document import get, parse_object
 
@@ -90,6 +91,11 @@ def parse_manifest(data: bytes, what: str, media_type: str = "") -> Index | Mani
             f"{what} is not a container image but an artifact: its config is {config.media_type!r}"
         )
     layers = get(document, "layers", list, what) or []
+    if len(layers) > MAX_LAYERS:
+        raise InvalidImage(
+            f"{what} has {len(layers)} layers, and {MAX_LAYERS} are the limit",
+            hint="Build the image with fewer layers.",
+        )
     return Manifest(config, tuple(Descriptor.from_document(layer, what) for layer in layers))
 
 
