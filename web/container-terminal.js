@@ -5,6 +5,8 @@
  * - `image`: an image of a registry as docker names it, or the URL of an OCI image layout; one that
  *   is relative to the page starts with `./`, `../` or `/`, or ends with `/`.
  * - `mirror`: a mirror or proxy of registries that do not let pages read from them: docs/images.md.
+ * - `mirror-without-credentials`: never asks for credentials on behalf of the mirror, which somebody
+ *   else has chosen.
  * - `platform`: which of an image's platforms is run, such as `linux/amd64`: docs/platforms.md.
  * - `toc`: `unverified` reads eStargz and zstd:chunked layers lazily also where the manifest has no
  *   digest of their tables of contents.
@@ -155,6 +157,8 @@ export class ContainerTerminal extends HTMLElement {
       },
       {
         credentials: async (request) => {
+          const distrusted = this.hasAttribute("mirror-without-credentials");
+          if (request.mirrored && distrusted) return null;
           clearTimeout(this.#patience);
           // A running container may need them, too: when a password has been changed.
           const loading = this.dataset.state === "loading";

@@ -106,6 +106,7 @@ export interface CredentialRequest {
   realm: string;
   refused: boolean;
   via: string;
+  mirrored: boolean;
 }
 
 /** Worker to page: a registry wants credentials; the answer has the same id. */

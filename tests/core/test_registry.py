@@ -619,7 +619,7 @@ class TestBearer:
         found = resolved(registry, person, mirror="https://proxy.example/{url}")
         assert found.config.cmd == ("it",)
         assert person.asked == [
-            CredentialRequest("registry.example", REALM, False, via="proxy.example")
+            CredentialRequest("registry.example", REALM, False, via="proxy.example", mirrored=True)
         ]
 
 
@@ -723,3 +723,27 @@ def test_route_of_a_reference() -> None:
     assert isinstance(reference, RegistryReference)
     assert str(source(FakeRegistry(image()))) == f"{NAME}:latest"
     assert find_route(reference, None).base == HOST
+
+
+@pytest.mark.parametrize(
+    "realm",
+    ["http://evil.example\\@localhost/token", "https://localhost@evil.example/", "http://127.1/t"],
+)
+def test_a_realm_that_two_parsers_understand_differently_gets_nothing(realm: str) -> None:
+    class Evil(FakeRegistry):
+        async def get(self, url: str, **more: Any) -> FakeResponse:
+            assert url.startswith(HOST), url
+            header = {"www-authenticate": f'Bearer realm="{realm}"'.replace("\\", "\\\\")}
+            return FakeResponse(url, 401, b"", header)
+
+    person = Person(ALICE)
+    assert "token server" in failure(AuthError, Evil(image()), person)
+    assert person.asked == []
+
+
+def test_a_request_of_a_mirror_says_that_it_is_one() -> None:
+    registry, person = FakeRegistry(image(), "bearer"), Person(ALICE)
+    resolved(registry, person, mirror=HOST, name="ghcr.io/team/app")
+    assert [(request.registry, request.mirrored) for request in person.asked] == [
+        ("registry.example", True)
+    ]

@@ -26,7 +26,7 @@ from browsermount.cli.images import (
     opening_options,
     run_async,
 )
-from browsermount.cli.layouts import LayoutWriter, embedding, for_each_layer
+from browsermount.cli.layouts import LayoutWriter, embedding, for_each_layer, open_new
 from browsermount.cli.progress import progress
 from browsermount.cli.pull import (
     all_platforms_option,
@@ -209,7 +209,7 @@ class _Conversion:
         """Fetch a layer and write it anew."""
         partial = self.writer.temporary(layer.digest.encoded)
         try:
-            with partial.open("wb") as target:
+            with open_new(partial) as target:
                 convert = (
                     self._estargz if self.form.compression == "estargz" else self._recompressed
                 )

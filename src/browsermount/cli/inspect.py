@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from browsermount.cli.images import Opening, image_argument, opened, opening_options, run_async
+from browsermount.cli.printable import printable
 from browsermount.cli.sizes import human_size
 from browsermount.errors import BrowsermountError
 from browsermount.fetch import read_all
@@ -130,7 +131,7 @@ def _text(description: dict[str, Any]) -> str:
         if "problem" in layer:
             kind += f" ({layer['problem']})"
         text.append(f"  {layer['digest']} {human_size(layer['size']):>10}  {kind}")
-    return "\n".join(text)
+    return "\n".join(map(printable, text))
 
 
 def _platform(description: dict[str, Any]) -> str:

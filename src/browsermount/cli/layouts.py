@@ -7,10 +7,12 @@ import base64
 import contextlib
 import json
 import os
+import secrets
+import stat
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from browsermount.blobs.verify import Verifier
 from browsermount.errors import (
@@ -64,7 +66,20 @@ class LayoutWriter:
                 f"{directory} is not empty and holds no image layout",
                 hint="Give another directory, or empty this one.",
             )
-        (directory / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        self._folder("blobs")
+        self._folder("blobs", "sha256")
+
+    def _folder(self, *names: str) -> Path:
+        """Return a directory of the layout that is one itself: no link leads out of the layout."""
+        folder = self._directory.joinpath(*names)
+        if folder.is_symlink():
+            raise InvalidImage(
+                f"{folder} is a symbolic link, and nothing is written through those",
+                hint="Remove it, or give another directory.",
+            )
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def _is_layout(self) -> bool:
         # A pull that was broken off has made no index yet.
@@ -82,13 +97,20 @@ class LayoutWriter:
 
     def add_file(self, path: Path, digest: Digest) -> None:
         """Move a file that has the given digest to where the blob belongs."""
-        path.replace(self.path(digest))
+        path.replace(self._folder("blobs", digest.algorithm) / digest.encoded)
 
     def temporary(self, name: str) -> Path:
-        """Return the path of a file in the layout that is no blob yet."""
-        folder = self._directory / ".partial"
-        folder.mkdir(exist_ok=True)
-        return folder / name
+        """Return the path of a file in the layout that is no blob yet.
+
+        What is there is a file that only this name leads to, or nothing: whoever prepared the
+        directory must not choose which file of the user is written to.
+        """
+        path = self._folder(".partial") / name
+        with contextlib.suppress(FileNotFoundError):
+            status = path.lstat()
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+                path.unlink()
+        return path
 
     def finish(self, manifests: Sequence[dict[str, Any]], name: str) -> Digest:
         """Write the index: the image of these manifests is called ``name``.
@@ -192,10 +214,25 @@ def embedding(descriptor: dict[str, Any], content: bytes) -> dict[str, Any]:
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file at once: who reads it sees all of it or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    new.write_bytes(data)
-    new.replace(path)
+    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with open_new(new) as file:
+            file.write(data)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def open_new(path: Path, *, append: bool = False) -> BinaryIO:
+    """Open a file for writing that is made anew, or one to append to that is no symbolic link.
+
+    Raises:
+        OSError: It cannot be made, or is a symbolic link.
+    """
+    if not append:
+        path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_NOFOLLOW | (os.O_APPEND if append else os.O_CREAT | os.O_EXCL)
+    return os.fdopen(os.open(path, flags, 0o666), "ab" if append else "wb")
 
 
 @dataclass(slots=True)
@@ -237,8 +274,7 @@ class Copy:
             except (DigestMismatch, SizeMismatch):
                 partial.unlink(missing_ok=True)
                 raise
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.replace(target)
+        self.writer.add_file(partial, self.descriptor.digest)
 
     def _is_right(self, path: Path) -> bool:
         verifier = Verifier(self.descriptor)
@@ -269,7 +305,7 @@ class Copy:
             await response.aclose()
             raise self.source.failure(self.descriptor, response)
         reported = 0
-        with partial.open("ab" if have else "wb") as file:
+        with open_new(partial, append=have > 0) as file:
             async for chunk in unstalled(response):
                 verifier.feed(chunk)
                 file.write(chunk)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
+from browsermount.address import parse_address
 from browsermount.errors import AuthError, CorsError, InvalidImage, NetworkError
 from browsermount.fetch import Fetcher, FormFetcher, Response, read_document
 from browsermount.oci.challenge import parse_challenges
@@ -161,16 +162,16 @@ class Authorizer:
 
     def _token_server_url(self, realm: str) -> str:
         try:
+            if not realm:
+                raise ValueError("it is empty")
             url = urljoin(f"{self._route.base}/v2/", realm)
-            parts = urlsplit(url)
-            usable = bool(realm) and parts.scheme in ("https", "http") and bool(parts.hostname)
-        except ValueError:
-            usable = False
-        if not usable:
+            parse_address(url)
+        except ValueError as error:
             raise AuthError(
-                f"{self._route.registry} names no token server that can be asked: {realm!r}",
+                f"{self._route.registry} names no token server that can be asked: {realm!r} "
+                f"({error})",
                 hint="Check the registry's configuration.",
-            )
+            ) from None
         return url
 
     async def _identify(self, *, asking: bool) -> None:
@@ -206,7 +207,9 @@ class Authorizer:
                 hint="Give credentials for this registry; or if the image should be public, check "
                 "how its name is spelled.",
             )
-        request = CredentialRequest(registry, self._realm, before is not None, self._route.via)
+        request = CredentialRequest(
+            registry, self._realm, before is not None, self._route.via, self._route.mirrored
+        )
         given = await self._provider(request)
         if given is None:
             raise AuthError(
@@ -233,10 +236,16 @@ class Authorizer:
         )
 
     def _check_secure(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not is_loopback(parts.hostname):
+        try:
+            server = parse_address(url)
+        except ValueError as error:
             raise AuthError(
-                f"credentials for {self._route.registry} are not sent to {parts.netloc}, which "
+                f"credentials for {self._route.registry} are not sent to {url!r}: {error}",
+                hint="Check the address of the registry, and of its mirror.",
+            ) from None
+        if server.scheme != "https" and not is_loopback(server.host.strip("[]")):
+            raise AuthError(
+                f"credentials for {self._route.registry} are not sent to {server.netloc}, which "
                 "would get them over plain http",
                 hint="Let the server be reached over https.",
             )

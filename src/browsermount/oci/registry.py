@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
+from browsermount.address import parse_address
 from browsermount.errors import (
     AuthError,
     BrowsermountError,
@@ -186,7 +187,7 @@ class RegistrySource:
                 response = await self._fetcher.get(url, headers=headers)
                 # Only the registry itself may ask for its credentials, not whom it sends us to.
                 if not (
-                    _origin(response.url) == _origin(url)
+                    _origin(response.url) == _origin(url) != ("", "")
                     and self._authorizer.is_refusal(response, authorization)
                 ):
                     self._authorizer.accepted(authorization)
@@ -285,8 +286,11 @@ class RegistrySource:
 
 
 def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc
+    try:
+        address = parse_address(url)
+    except ValueError:
+        return "", ""  # nobody's: nothing that it says counts as the registry's word
+    return address.scheme, address.netloc
 
 
 def _stated_digest(response: Response) -> Digest | None:
