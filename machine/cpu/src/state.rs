@@ -23,6 +23,8 @@ pub struct State {
     pub gpr: [u64; 16],
     /// The instruction to be executed next. While the interpreter executes one: the one behind it.
     pub rip: u64,
+    /// Always 0: what addresses without a base or an index add (see `Op::base`).
+    pub zero: u64,
     /// The arithmetic flags, computed when somebody asks for them.
     pub flags: Flags,
     /// RFLAGS without the arithmetic flags: TF, IF, DF, IOPL, NT, RF, AC, ID, and bit 1, always set.

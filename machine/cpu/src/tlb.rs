@@ -62,3 +62,72 @@ pub fn index(va: u64) -> usize {
 pub fn tag(va: u64, generation: u64) -> u64 {
     va & PAGE_MASK | generation
 }
+
+impl Tlb {
+    pub fn new() -> alloc::boxed::Box<Tlb> {
+        // On the heap from the beginning: it is larger than WebAssembly's stack should be. An entry
+        // that never hits is all zeros.
+        unsafe { alloc::boxed::Box::new_zeroed().assume_init() }
+    }
+
+    pub fn clear(&mut self) {
+        for table in &mut self.tables {
+            table.fill(Entry::EMPTY);
+        }
+    }
+
+    /// Forget one page, in all address spaces.
+    pub fn forget(&mut self, va: u64) {
+        for table in &mut self.tables {
+            table[index(va)] = Entry::EMPTY;
+        }
+    }
+
+    /// Let no write hit the page at this host address any more: it holds code now.
+    pub fn protect(&mut self, host_page: u64) {
+        for table in &mut self.tables {
+            for entry in table.iter_mut() {
+                if entry.write != NEVER && (entry.write & PAGE_MASK).wrapping_add(entry.addend) == host_page {
+                    entry.write = NEVER;
+                }
+            }
+        }
+    }
+}
+
+/// Which generation belongs to which address space.
+pub struct Generations {
+    next: u64,
+    /// By PCID; 0 where there is none yet.
+    spaces: alloc::boxed::Box<[u64; 4096]>,
+}
+
+impl Generations {
+    pub fn new() -> Generations {
+        Generations { next: 1, spaces: alloc::boxed::Box::new([0; 4096]) }
+    }
+
+    /// The generation of an address space: a new one where `flush` is asked for or none is known.
+    pub fn of(&mut self, pcid: usize, flush: bool, tlb: &mut Tlb) -> u64 {
+        if flush || self.spaces[pcid] == 0 {
+            if self.next == GENERATIONS {
+                self.forget_all(tlb);
+            }
+            self.spaces[pcid] = self.next;
+            self.next += 1;
+        }
+        self.spaces[pcid]
+    }
+
+    pub fn forget_all(&mut self, tlb: &mut Tlb) {
+        tlb.clear();
+        self.spaces.fill(0);
+        self.next = 1;
+    }
+}
+
+impl Default for Generations {
+    fn default() -> Self {
+        Self::new()
+    }
+}
