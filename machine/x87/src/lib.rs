@@ -31,6 +31,7 @@ mod mmx;
 pub mod remainder;
 mod round;
 pub mod transcendental;
+mod wide;
 
 pub use arith::{Operand, Operation, Relation};
 pub use control::{status, Control, Rounding};
