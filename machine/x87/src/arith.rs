@@ -16,7 +16,10 @@ pub struct Operand {
 impl From<F80> for Operand {
     #[inline]
     fn from(value: F80) -> Operand {
-        Operand { value, was_denormal: false }
+        Operand {
+            value,
+            was_denormal: false,
+        }
     }
 }
 
@@ -148,7 +151,13 @@ fn add_finite(control: Control, a: Finite, b: Finite) -> Rounded {
             return round_pack(control, a.negative, a.exponent, sum, lo);
         }
         let lo = (sum << 63) | (lo >> 1) | (lo & 1);
-        return round_pack(control, a.negative, a.exponent + 1, (sum >> 1) | INTEGER_BIT, lo);
+        return round_pack(
+            control,
+            a.negative,
+            a.exponent + 1,
+            (sum >> 1) | INTEGER_BIT,
+            lo,
+        );
     }
     let (lo, borrow) = 0u64.overflowing_sub(lo);
     let hi = a.significand - hi - borrow as u64;
@@ -201,7 +210,13 @@ fn add_any(control: Control, a: Operand, b: Operand, subtract: bool) -> Rounded 
 }
 
 fn repack(control: Control, value: Finite, flags: u16) -> Rounded {
-    let (value, more) = round_pack(control, value.negative, value.exponent, value.significand, 0);
+    let (value, more) = round_pack(
+        control,
+        value.negative,
+        value.exponent,
+        value.significand,
+        0,
+    );
     (value, flags | more)
 }
 
@@ -319,7 +334,13 @@ fn divide_finite(control: Control, a: Finite, b: Finite) -> Rounded {
             core::cmp::Ordering::Greater => HALF | 1,
         }
     };
-    round_pack(control, a.negative != b.negative, exponent, quotient, fraction)
+    round_pack(
+        control,
+        a.negative != b.negative,
+        exponent,
+        quotient,
+        fraction,
+    )
 }
 
 #[cold]
@@ -406,7 +427,10 @@ pub fn compare(a: Operand, b: Operand, quiet: bool) -> (Relation, u16) {
     let flags = match screen(a, b) {
         Ok(flags) => flags,
         Err((_, flags)) => {
-            return (Relation::Unordered, if quiet { flags } else { status::INVALID });
+            return (
+                Relation::Unordered,
+                if quiet { flags } else { status::INVALID },
+            );
         }
     };
     let (a, b) = (a.value, b.value);
@@ -416,7 +440,8 @@ pub fn compare(a: Operand, b: Operand, quiet: bool) -> (Relation, u16) {
         }
         // A pseudo-denormal has the value of the normal number with exponent 1.
         let pseudo = (value.exponent() == 0) as u64 & (value.significand >> 63);
-        let magnitude = (((value.exponent() as u64 | pseudo) as i128) << 64) | value.significand as i128;
+        let magnitude =
+            (((value.exponent() as u64 | pseudo) as i128) << 64) | value.significand as i128;
         debug_assert!(value.exponent() <= EXPONENT_MAX);
         if value.is_negative() {
             -magnitude

@@ -15,8 +15,14 @@ struct Format {
     exponent_bits: u32,
 }
 
-const SINGLE: Format = Format { precision: 24, exponent_bits: 8 };
-const DOUBLE: Format = Format { precision: 53, exponent_bits: 11 };
+const SINGLE: Format = Format {
+    precision: 24,
+    exponent_bits: 8,
+};
+const DOUBLE: Format = Format {
+    precision: 53,
+    exponent_bits: 11,
+};
 
 impl Format {
     /// The exponent field of infinities and NaNs.
@@ -62,14 +68,18 @@ impl Format {
     /// every tiny result, exact or not.
     fn narrow(self, control: Control, value: F80) -> (u64, u16) {
         let sign = (value.is_negative() as u64) << (self.fraction_bits() + self.exponent_bits);
-        let special = |fraction: u64| sign | (self.exponent_max() << self.fraction_bits()) | fraction;
+        let special =
+            |fraction: u64| sign | (self.exponent_max() << self.fraction_bits()) | fraction;
         let fraction = |significand: u64| (significand & !INTEGER_BIT) >> (64 - self.precision);
         match value.class() {
             Class::Zero => return (sign, 0),
             Class::Infinity => return (special(0), 0),
             Class::QuietNan => return (special(fraction(value.significand)), 0),
             Class::SignalingNan => {
-                return (special(fraction(value.quieted().significand)), status::INVALID)
+                return (
+                    special(fraction(value.quieted().significand)),
+                    status::INVALID,
+                )
             }
             Class::Unsupported => {
                 let indefinite = F80::INDEFINITE.significand;
@@ -152,7 +162,11 @@ pub fn to_f32(control: Control, value: F80) -> (u32, u16) {
 pub fn to_f64(control: Control, value: F80) -> (u64, u16) {
     // A normal number of double precision's range and precision is exact.
     let exponent = value.exponent() as i32 - BIAS + 1023;
-    if value.significand & INTEGER_BIT != 0 && value.significand & 0x7ff == 0 && exponent > 0 && exponent < 0x7ff {
+    if value.significand & INTEGER_BIT != 0
+        && value.significand & 0x7ff == 0
+        && exponent > 0
+        && exponent < 0x7ff
+    {
         let sign = (value.sign_exponent as u64 >> 15) << 63;
         let fraction = (value.significand << 1) >> 12;
         return (sign | ((exponent as u64) << 52) | fraction, 0);
@@ -168,7 +182,11 @@ pub fn from_i64(value: i64) -> F80 {
     }
     let magnitude = value.unsigned_abs();
     let shift = magnitude.leading_zeros();
-    F80::with_sign(value < 0, (BIAS + 63) as u16 - shift as u16, magnitude << shift)
+    F80::with_sign(
+        value < 0,
+        (BIAS + 63) as u16 - shift as u16,
+        magnitude << shift,
+    )
 }
 
 /// The magnitude of a finite number rounded to an integer, with its flags; `None` from 2^64 on.
@@ -258,7 +276,13 @@ pub fn round_to_integral(control: Control, value: F80) -> Rounded {
     }
     let shift = magnitude.leading_zeros();
     let exponent = BIAS + 63 - shift as i32;
-    let (result, _) = round_pack(control.extended(), value.is_negative(), exponent, magnitude << shift, 0);
+    let (result, _) = round_pack(
+        control.extended(),
+        value.is_negative(),
+        exponent,
+        magnitude << shift,
+        0,
+    );
     (result, flags | more)
 }
 
@@ -271,7 +295,9 @@ const DECIMAL_LIMIT: u64 = 1_000_000_000_000_000_000;
 /// above 9 count with their value, as in the processor's microcode.
 pub fn from_decimal(bytes: [u8; 10]) -> F80 {
     let digits = bytes[..9].iter().rev();
-    let magnitude = digits.fold(0u64, |sum, &byte| sum * 100 + (byte >> 4) as u64 * 10 + (byte & 15) as u64);
+    let magnitude = digits.fold(0u64, |sum, &byte| {
+        sum * 100 + (byte >> 4) as u64 * 10 + (byte & 15) as u64
+    });
     let value = from_i64(magnitude as i64);
     if bytes[9] & 0x80 != 0 {
         value.negated()

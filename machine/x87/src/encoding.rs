@@ -214,7 +214,9 @@ impl Fpu {
             (4, 2 | 3) => self.fcom_f64(quad, pop),
             (6, 2 | 3) => self.ficom_i16(word as i16, pop),
             (escape @ (0 | 2 | 4 | 6), reg) => {
-                let Some(operation) = operation(reg) else { return };
+                let Some(operation) = operation(reg) else {
+                    return;
+                };
                 match escape {
                     0 => self.arithmetic_f32(operation, long),
                     2 => self.arithmetic_i32(operation, long as i32),
@@ -230,7 +232,10 @@ impl Fpu {
             (7, 0) => self.fild(word as i16 as i64),
             (7, 4) => self.fbld(bytes),
             (7, 5) => self.fild(quad as i64),
-            _ => panic!("x87 opcode D{:X} /{reg} reads no operand: ask memory_access first", 8 + escape),
+            _ => panic!(
+                "x87 opcode D{:X} /{reg} reads no operand: ask memory_access first",
+                8 + escape
+            ),
         }
     }
 
@@ -254,7 +259,10 @@ impl Fpu {
             (7, 2 | 3) => self.fist_i16(pop).map(|value| extend(value.to_le_bytes())),
             (7, 6) => self.fbstp(),
             (7, 7) => self.fistp_i64().map(|value| extend(value.to_le_bytes())),
-            _ => panic!("x87 opcode D{:X} /{reg} writes no operand: ask memory_access first", 8 + escape),
+            _ => panic!(
+                "x87 opcode D{:X} /{reg} writes no operand: ask memory_access first",
+                8 + escape
+            ),
         }
     }
 }

@@ -50,7 +50,10 @@ impl F80 {
     /// A value from its two parts.
     #[inline]
     pub const fn new(sign_exponent: u16, significand: u64) -> F80 {
-        F80 { significand, sign_exponent }
+        F80 {
+            significand,
+            sign_exponent,
+        }
     }
 
     /// The infinity of this sign.
@@ -75,7 +78,10 @@ impl F80 {
     #[inline]
     pub fn from_bytes(bytes: [u8; 10]) -> F80 {
         let [a, b, c, d, e, f, g, h, i, j] = bytes;
-        F80::new(u16::from_le_bytes([i, j]), u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+        F80::new(
+            u16::from_le_bytes([i, j]),
+            u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+        )
     }
 
     /// The ten bytes in memory, little endian.
@@ -144,7 +150,11 @@ impl F80 {
     #[inline]
     pub(crate) const fn normalized(self) -> Finite {
         let shift = self.significand.leading_zeros();
-        let exponent = if self.exponent() == 0 { 1 } else { self.exponent() as i32 };
+        let exponent = if self.exponent() == 0 {
+            1
+        } else {
+            self.exponent() as i32
+        };
         Finite {
             negative: self.is_negative(),
             exponent: exponent - shift as i32,

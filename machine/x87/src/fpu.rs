@@ -66,8 +66,16 @@ impl Fpu {
 
     /// FNINIT. The registers keep their contents, marked empty.
     pub fn fninit(&mut self) {
-        let Fpu { significands, sign_exponents, .. } = *self;
-        *self = Fpu { significands, sign_exponents, ..Fpu::new() };
+        let Fpu {
+            significands,
+            sign_exponents,
+            ..
+        } = *self;
+        *self = Fpu {
+            significands,
+            sign_exponents,
+            ..Fpu::new()
+        };
     }
 
     /// The control word (FNSTCW).
@@ -85,7 +93,11 @@ impl Fpu {
     /// The status word (FNSTSW).
     #[inline]
     pub fn status_word(&self) -> u16 {
-        let summary = if self.pending_exception() { status::SUMMARY | status::BUSY } else { 0 };
+        let summary = if self.pending_exception() {
+            status::SUMMARY | status::BUSY
+        } else {
+            0
+        };
         self.status | ((self.top as u16 & 7) << 11) | summary
     }
 

@@ -154,7 +154,10 @@ impl Fpu {
 
     fn restore_registers(&mut self, area: &[u8]) {
         for i in 0..8 {
-            self.set_physical(self.top().wrapping_add(i), F80::from_bytes(get(area, 10 * i)));
+            self.set_physical(
+                self.top().wrapping_add(i),
+                F80::from_bytes(get(area, 10 * i)),
+            );
         }
     }
 
@@ -195,7 +198,10 @@ impl Fpu {
             self.data_selector = get16(area, 20);
         }
         for i in 0..8 {
-            self.set_physical(self.top().wrapping_add(i), F80::from_bytes(get(area, 32 + 16 * i)));
+            self.set_physical(
+                self.top().wrapping_add(i),
+                F80::from_bytes(get(area, 32 + 16 * i)),
+            );
         }
     }
 }
@@ -210,7 +216,11 @@ impl Fpu {
         let mut area = [0; Fpu::SNAPSHOT];
         for index in 0..8 {
             put(&mut area, 8 * index, self.significands[index].to_le_bytes());
-            put(&mut area, 64 + 2 * index, self.sign_exponents[index].to_le_bytes());
+            put(
+                &mut area,
+                64 + 2 * index,
+                self.sign_exponents[index].to_le_bytes(),
+            );
         }
         put(&mut area, 80, self.instruction_offset.to_le_bytes());
         put(&mut area, 88, self.data_offset.to_le_bytes());

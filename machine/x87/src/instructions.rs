@@ -292,7 +292,11 @@ impl Fpu {
     pub fn fptan(&mut self) {
         self.trigonometric_pair(|control, value| {
             let (tangent, flags) = transcendental::tangent(control, value);
-            (tangent, if is_nan(tangent) { tangent } else { F80::ONE }, flags)
+            (
+                tangent,
+                if is_nan(tangent) { tangent } else { F80::ONE },
+                flags,
+            )
         });
     }
 
@@ -326,7 +330,11 @@ impl Fpu {
     #[inline]
     pub fn fld_st(&mut self, i: usize) {
         if self.is_empty(i) || !self.is_empty(7) {
-            let masked = if self.is_empty(i) { self.stack_underflow() } else { self.stack_overflow() };
+            let masked = if self.is_empty(i) {
+                self.stack_underflow()
+            } else {
+                self.stack_overflow()
+            };
             if masked {
                 self.push(F80::INDEFINITE);
             }
@@ -458,19 +466,25 @@ impl Fpu {
     /// FISTTP m16int
     #[inline]
     pub fn fisttp_i16(&mut self) -> Option<i16> {
-        self.store(true, |control, value| convert::to_i16(control.toward_zero(), value))
+        self.store(true, |control, value| {
+            convert::to_i16(control.toward_zero(), value)
+        })
     }
 
     /// FISTTP m32int
     #[inline]
     pub fn fisttp_i32(&mut self) -> Option<i32> {
-        self.store(true, |control, value| convert::to_i32(control.toward_zero(), value))
+        self.store(true, |control, value| {
+            convert::to_i32(control.toward_zero(), value)
+        })
     }
 
     /// FISTTP m64int
     #[inline]
     pub fn fisttp_i64(&mut self) -> Option<i64> {
-        self.store(true, |control, value| convert::to_i64(control.toward_zero(), value))
+        self.store(true, |control, value| {
+            convert::to_i64(control.toward_zero(), value)
+        })
     }
 
     /// FBSTP
@@ -589,7 +603,11 @@ impl Fpu {
                 Class::Denormal => status::C3 | status::C2,
             }
         };
-        let sign = if self.st(0).is_negative() { status::C1 } else { 0 };
+        let sign = if self.st(0).is_negative() {
+            status::C1
+        } else {
+            0
+        };
         self.set_conditions(class | sign);
     }
 }

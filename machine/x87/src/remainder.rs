@@ -66,9 +66,17 @@ pub fn remainder(control: Control, a: F80, b: F80, quotient: Quotient) -> Rounde
             }
         }
     }
-    let (value, more) = pack_rest(control, if rest == 0 { a.negative } else { negative }, exponent, rest);
+    let (value, more) = pack_rest(
+        control,
+        if rest == 0 { a.negative } else { negative },
+        exponent,
+        rest,
+    );
     let bit = |index: u32, flag: u16| if q >> index & 1 != 0 { flag } else { 0 };
-    (value, flags | more | bit(0, status::C1) | bit(1, status::C3) | bit(2, status::C0))
+    (
+        value,
+        flags | more | bit(0, status::C1) | bit(1, status::C3) | bit(2, status::C0),
+    )
 }
 
 /// Quotient (its lowest 64 bits) and remainder of a * 2^shift by b; both have bit 63 set, shift is at
@@ -93,7 +101,14 @@ fn pack_rest(control: Control, negative: bool, exponent: i32, rest: u64) -> Roun
         return (F80::zero(negative), 0);
     }
     let shift = rest.leading_zeros();
-    pack(control, Finite { negative, exponent: exponent - shift as i32, significand: rest << shift })
+    pack(
+        control,
+        Finite {
+            negative,
+            exponent: exponent - shift as i32,
+            significand: rest << shift,
+        },
+    )
 }
 
 /// FSCALE: a * 2^b with b truncated to an integer.
@@ -103,8 +118,12 @@ pub fn scale(control: Control, a: F80, b: F80) -> Rounded {
         Err(answer) => return answer,
     };
     match (a.class(), b.class()) {
-        (Class::Infinity, Class::Infinity) if b.is_negative() => return (F80::INDEFINITE, status::INVALID),
-        (Class::Zero, Class::Infinity) if !b.is_negative() => return (F80::INDEFINITE, status::INVALID),
+        (Class::Infinity, Class::Infinity) if b.is_negative() => {
+            return (F80::INDEFINITE, status::INVALID)
+        }
+        (Class::Zero, Class::Infinity) if !b.is_negative() => {
+            return (F80::INDEFINITE, status::INVALID)
+        }
         (Class::Infinity | Class::Zero, _) => return (a, flags),
         (_, Class::Infinity) if b.is_negative() => return (F80::zero(a.is_negative()), flags),
         (_, Class::Infinity) => return (F80::infinity(a.is_negative()), flags),
@@ -119,8 +138,13 @@ pub fn scale(control: Control, a: F80, b: F80) -> Rounded {
     };
     let steps = if b.is_negative() { -steps } else { steps };
     let a = a.normalized();
-    let (value, more) =
-        round_pack(control.extended(), a.negative, a.exponent + steps, a.significand, 0);
+    let (value, more) = round_pack(
+        control.extended(),
+        a.negative,
+        a.exponent + steps,
+        a.significand,
+        0,
+    );
     (value, flags | more)
 }
 

@@ -36,7 +36,12 @@ pub(crate) const fn shift_right_jam(hi: u64, lo: u64, count: u32) -> (u64, u64) 
 /// Whether a magnitude has to be rounded away from zero: `fraction` is what lies below its last
 /// kept bit, as a fraction of 2^64 with sticky bit 0, `odd` that last bit.
 #[inline]
-pub(crate) const fn rounds_up(rounding: Rounding, negative: bool, odd: bool, fraction: u64) -> bool {
+pub(crate) const fn rounds_up(
+    rounding: Rounding,
+    negative: bool,
+    odd: bool,
+    fraction: u64,
+) -> bool {
     match rounding {
         Rounding::Nearest => fraction > HALF || (fraction == HALF && odd),
         Rounding::Down => negative && fraction != 0,
@@ -55,7 +60,13 @@ struct Significand {
 }
 
 /// Rounds hi.lo so that its lowest `drop` bits (0 to 63) of hi become 0.
-fn round_significand(rounding: Rounding, negative: bool, hi: u64, lo: u64, drop: u32) -> Significand {
+fn round_significand(
+    rounding: Rounding,
+    negative: bool,
+    hi: u64,
+    lo: u64,
+    drop: u32,
+) -> Significand {
     let unit = 1u64 << drop;
     let kept = hi & !(unit - 1);
     let fraction = match drop {
@@ -63,14 +74,29 @@ fn round_significand(rounding: Rounding, negative: bool, hi: u64, lo: u64, drop:
         _ => (hi << (64 - drop)) | (lo != 0) as u64,
     };
     let up = rounds_up(rounding, negative, kept & unit != 0, fraction);
-    let (value, carry) = if up { kept.overflowing_add(unit) } else { (kept, false) };
-    Significand { value, carry, inexact: fraction != 0, up }
+    let (value, carry) = if up {
+        kept.overflowing_add(unit)
+    } else {
+        (kept, false)
+    };
+    Significand {
+        value,
+        carry,
+        inexact: fraction != 0,
+        up,
+    }
 }
 
 /// Rounds (-1)^negative * hi.lo * 2^(exponent - 16383 - 63) as the control word says. Bit 63 of `hi`
 /// must be set; bit 0 of `lo` may stand for everything below it.
 #[inline]
-pub(crate) fn round_pack(control: Control, negative: bool, exponent: i32, hi: u64, lo: u64) -> Rounded {
+pub(crate) fn round_pack(
+    control: Control,
+    negative: bool,
+    exponent: i32,
+    hi: u64,
+    lo: u64,
+) -> Rounded {
     debug_assert!(hi & INTEGER_BIT != 0);
     if control.is_common() && exponent > 0 && exponent < 0x7ffe {
         let up = lo > HALF || (lo == HALF && hi & 1 != 0);
@@ -83,14 +109,23 @@ pub(crate) fn round_pack(control: Control, negative: bool, exponent: i32, hi: u6
             status::PRECISION
         };
         let exponent = exponent as u16 + carry as u16;
-        return (F80::with_sign(negative, exponent, value | (carry as u64) << 63), flags);
+        return (
+            F80::with_sign(negative, exponent, value | (carry as u64) << 63),
+            flags,
+        );
     }
     round_pack_any(control, negative, exponent, hi, lo)
 }
 
 /// `round_pack` for all modes and exponents.
 #[cold]
-fn round_pack_any(control: Control, negative: bool, mut exponent: i32, hi: u64, lo: u64) -> Rounded {
+fn round_pack_any(
+    control: Control,
+    negative: bool,
+    mut exponent: i32,
+    hi: u64,
+    lo: u64,
+) -> Rounded {
     let rounding = control.rounding();
     let drop = 64 - control.precision_bits();
     let mut rounded = round_significand(rounding, negative, hi, lo, drop);
@@ -124,7 +159,10 @@ fn round_pack_any(control: Control, negative: bool, mut exponent: i32, hi: u64, 
         exponent -= EXPONENT_ADJUST;
         if exponent > 0x7ffe {
             // Too large even when scaled, which only FSCALE can give.
-            return (F80::infinity(negative), flags | status::PRECISION | status::C1);
+            return (
+                F80::infinity(negative),
+                flags | status::PRECISION | status::C1,
+            );
         }
     }
     if rounded.inexact {
@@ -133,7 +171,10 @@ fn round_pack_any(control: Control, negative: bool, mut exponent: i32, hi: u64, 
     if rounded.up {
         flags |= status::C1;
     }
-    (F80::with_sign(negative, exponent as u16, rounded.value), flags)
+    (
+        F80::with_sign(negative, exponent as u16, rounded.value),
+        flags,
+    )
 }
 
 /// Rounds a number with an exponent of at most 0 to a denormal, for masked underflow.

@@ -54,8 +54,17 @@ const fn reciprocals<const N: usize>(first: u128, step: u128) -> [u128; N] {
 
 /// Rounds a result that is not exact, or exact but reported as inexact.
 fn round(control: Control, value: Wide, exact: bool, flags: u16) -> Rounded {
-    let (hi, lo) = ((value.significand >> 64) as u64, value.significand as u64 | !exact as u64);
-    let (value, mut more) = round_pack(control.extended(), value.negative, value.exponent + BIAS, hi, lo);
+    let (hi, lo) = (
+        (value.significand >> 64) as u64,
+        value.significand as u64 | !exact as u64,
+    );
+    let (value, mut more) = round_pack(
+        control.extended(),
+        value.negative,
+        value.exponent + BIAS,
+        hi,
+        lo,
+    );
     more |= status::PRECISION;
     if value.class() == Class::Denormal {
         more |= status::UNDERFLOW;
@@ -89,16 +98,25 @@ fn reduce(value: F80) -> Angle {
     let number = value.absolute().normalized();
     let exponent = number.exponent - BIAS;
     if exponent < -1 {
-        return Angle { rest: number.into(), quadrant: 0 };
+        return Angle {
+            rest: number.into(),
+            quadrant: 0,
+        };
     }
     // In units of 2^-65, exact.
     let scaled = (number.significand as u128) << (exponent + 2);
     let (turns, rest) = (scaled / PI_66, scaled % PI_66);
     if rest > PI_66 / 2 {
         let rest = Wide::from_integer(PI_66 - rest, -65).negated();
-        Angle { rest, quadrant: (turns + 1) as u8 & 3 }
+        Angle {
+            rest,
+            quadrant: (turns + 1) as u8 & 3,
+        }
     } else {
-        Angle { rest: Wide::from_integer(rest, -65), quadrant: turns as u8 & 3 }
+        Angle {
+            rest: Wide::from_integer(rest, -65),
+            quadrant: turns as u8 & 3,
+        }
     }
 }
 
@@ -148,7 +166,11 @@ impl Angle {
 
     /// Sine of the whole angle with `turns` more quarter turns.
     fn sine_of_quadrant(&self, turns: u8) -> Wide {
-        let value = if (self.quadrant + turns) & 1 == 0 { self.sine() } else { self.cosine() };
+        let value = if (self.quadrant + turns) & 1 == 0 {
+            self.sine()
+        } else {
+            self.cosine()
+        };
         if (self.quadrant + turns) & 2 == 0 {
             value
         } else {
@@ -168,7 +190,12 @@ pub fn sine(control: Control, value: F80) -> Rounded {
         Class::Zero => (value, flags),
         _ => {
             let sine = reduce(value).sine_of_quadrant(0);
-            round(control, sine.with_sign(sine.negative != value.is_negative()), false, flags)
+            round(
+                control,
+                sine.with_sign(sine.negative != value.is_negative()),
+                false,
+                flags,
+            )
         }
     }
 }
@@ -198,7 +225,12 @@ pub fn tangent(control: Control, value: F80) -> Rounded {
         _ => {
             let angle = reduce(value);
             let tangent = angle.sine_of_quadrant(0).divide(angle.sine_of_quadrant(1));
-            round(control, tangent.with_sign(tangent.negative != value.is_negative()), false, flags)
+            round(
+                control,
+                tangent.with_sign(tangent.negative != value.is_negative()),
+                false,
+                flags,
+            )
         }
     }
 }
@@ -222,11 +254,17 @@ pub fn exp2_minus_1(control: Control, value: F80) -> Rounded {
     if value.exponent() as i32 >= BIAS {
         // 1 is its own result; -1/2 is the one of -1.
         let minus_one = value == F80::ONE.negated();
-        let result = if minus_one { F80::new(0xbffe, F80::ONE.significand) } else { value };
+        let result = if minus_one {
+            F80::new(0xbffe, F80::ONE.significand)
+        } else {
+            value
+        };
         return (result, flags | status::PRECISION);
     }
     // e^t - 1 = t * (1 + t/2 * (1 + t/3 * ...)), then e^2t - 1 = (e^t - 1) * (e^t - 1 + 2).
-    let t = Wide::from(value.normalized()).multiply(LN_2).scaled(-HALVINGS);
+    let t = Wide::from(value.normalized())
+        .multiply(LN_2)
+        .scaled(-HALVINGS);
     let fraction = t.fraction();
     let series = FACTORS.iter().rev().fold(ONE, |sum, &factor| {
         let term = multiply_high(sum, multiply_high(fraction, factor));
@@ -250,8 +288,12 @@ fn log2_of_ratio(z: Wide) -> Wide {
     let fraction = z.fraction();
     let square = multiply_high(fraction, fraction);
     // The factors have 128 bits after the point, the sum has 127.
-    let sum = FACTORS.iter().rev().fold(0, |sum, &factor| multiply_high(square, sum + (factor >> 1)));
-    z.multiply(Wide::from_integer(ONE + sum, -127)).multiply(TWO_OVER_LN_2)
+    let sum = FACTORS
+        .iter()
+        .rev()
+        .fold(0, |sum, &factor| multiply_high(square, sum + (factor >> 1)));
+    z.multiply(Wide::from_integer(ONE + sum, -127))
+        .multiply(TWO_OVER_LN_2)
 }
 
 /// log2 of a positive number, and whether it is exact.
@@ -265,7 +307,9 @@ fn log2(value: Wide) -> (Wide, bool) {
     if significand.significand == ONE {
         return (integer, true);
     }
-    let z = significand.add(UNIT.negated()).divide(significand.add(UNIT));
+    let z = significand
+        .add(UNIT.negated())
+        .divide(significand.add(UNIT));
     (integer.add(log2_of_ratio(z)), false)
 }
 
@@ -274,7 +318,12 @@ fn scale_log(control: Control, y: F80, (logarithm, exact): (Wide, bool), flags: 
     if logarithm.is_zero() {
         return (F80::zero(y.is_negative()), flags);
     }
-    round(control, Wide::from(y.normalized()).multiply(logarithm), exact, flags)
+    round(
+        control,
+        Wide::from(y.normalized()).multiply(logarithm),
+        exact,
+        flags,
+    )
 }
 
 /// FYL2X: y * log2(x)
@@ -294,10 +343,17 @@ pub fn y_log2_x(control: Control, y: F80, x: F80) -> Rounded {
         (Class::Zero | Class::Infinity, _) => {
             // The sign of the logarithm decides.
             if x == F80::ONE {
-                return if y.class() == Class::Infinity { INVALID } else { (y, flags) };
+                return if y.class() == Class::Infinity {
+                    INVALID
+                } else {
+                    (y, flags)
+                };
             }
             let below = x.exponent() < BIAS as u16;
-            (F80::new(y.sign_exponent ^ (below as u16) << 15, y.significand), flags)
+            (
+                F80::new(y.sign_exponent ^ (below as u16) << 15, y.significand),
+                flags,
+            )
         }
         _ => scale_log(control, y, log2(x.normalized().into()), flags),
     }
@@ -335,15 +391,24 @@ fn arctangent_of(ratio: Wide) -> Wide {
     /// Reciprocals of 3, 5 and so on.
     const FACTORS: [u128; 16] = reciprocals(3, 2);
     // The nearest multiple of 1/8, and atan(r) = atan(c) + atan((r - c) / (1 + r * c)).
-    let eighths = if ratio.exponent >= 0 { 8 } else { ((ratio.fraction() >> 124) as usize).div_ceil(2) };
+    let eighths = if ratio.exponent >= 0 {
+        8
+    } else {
+        ((ratio.fraction() >> 124) as usize).div_ceil(2)
+    };
     let mut rest = ratio;
     if eighths > 0 {
         let nearest = Wide::from_integer(eighths as u128, -3);
-        rest = ratio.add(nearest.negated()).divide(UNIT.add(ratio.multiply(nearest)));
+        rest = ratio
+            .add(nearest.negated())
+            .divide(UNIT.add(ratio.multiply(nearest)));
     }
     let fraction = rest.fraction();
     let square = multiply_high(fraction, fraction);
-    let sum = FACTORS.iter().rev().fold(0, |sum, &factor| multiply_high(square, (factor >> 1) - sum));
+    let sum = FACTORS
+        .iter()
+        .rev()
+        .fold(0, |sum, &factor| multiply_high(square, (factor >> 1) - sum));
     let series = (ONE - sum).min(ONE - 1);
     ARCTANGENTS[eighths].add(rest.multiply(Wide::from_integer(series, -127)))
 }
@@ -367,7 +432,10 @@ pub fn arctangent(control: Control, y: F80, x: F80) -> Rounded {
         Some(0) => return (F80::zero(below), flags),
         Some(quarters) => PI.multiply(Wide::from_integer(quarters, -2)),
         None => {
-            let (a, b) = (Wide::from(y.absolute().normalized()), Wide::from(x.absolute().normalized()));
+            let (a, b) = (
+                Wide::from(y.absolute().normalized()),
+                Wide::from(x.absolute().normalized()),
+            );
             let steep = (a.exponent, a.significand) > (b.exponent, b.significand);
             let angle = if steep {
                 PI.scaled(-1).add(arctangent_of(b.divide(a)).negated())

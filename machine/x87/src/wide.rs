@@ -27,10 +27,18 @@ impl From<Finite> for Wide {
 }
 
 impl Wide {
-    pub const ZERO: Wide = Wide { negative: false, exponent: 0, significand: 0 };
+    pub const ZERO: Wide = Wide {
+        negative: false,
+        exponent: 0,
+        significand: 0,
+    };
 
     pub const fn new(exponent: i32, significand: u128) -> Wide {
-        Wide { negative: false, exponent, significand }
+        Wide {
+            negative: false,
+            exponent,
+            significand,
+        }
     }
 
     /// An integer times 2^exponent.
@@ -47,7 +55,10 @@ impl Wide {
     }
 
     pub fn negated(self) -> Wide {
-        Wide { negative: !self.negative, ..self }
+        Wide {
+            negative: !self.negative,
+            ..self
+        }
     }
 
     pub fn with_sign(self, negative: bool) -> Wide {
@@ -56,7 +67,10 @@ impl Wide {
 
     /// The same times 2^steps.
     pub fn scaled(self, steps: i32) -> Wide {
-        Wide { exponent: self.exponent + steps, ..self }
+        Wide {
+            exponent: self.exponent + steps,
+            ..self
+        }
     }
 
     pub fn multiply(self, other: Wide) -> Wide {
@@ -81,22 +95,37 @@ impl Wide {
             return other;
         }
         let swapped = (self.exponent, self.significand) < (other.exponent, other.significand);
-        let (a, b) = if swapped { (other, self) } else { (self, other) };
+        let (a, b) = if swapped {
+            (other, self)
+        } else {
+            (self, other)
+        };
         let distance = (a.exponent - b.exponent) as u32;
         let smaller = b.significand.checked_shr(distance).unwrap_or(0);
         if a.negative == b.negative {
             let (sum, carry) = a.significand.overflowing_add(smaller);
             if carry {
-                return Wide { exponent: a.exponent + 1, significand: sum >> 1 | ONE, ..a };
+                return Wide {
+                    exponent: a.exponent + 1,
+                    significand: sum >> 1 | ONE,
+                    ..a
+                };
             }
-            return Wide { significand: sum, ..a };
+            return Wide {
+                significand: sum,
+                ..a
+            };
         }
         let difference = a.significand - smaller;
         if difference == 0 {
             return Wide::ZERO;
         }
         let shift = difference.leading_zeros();
-        Wide { exponent: a.exponent - shift as i32, significand: difference << shift, ..a }
+        Wide {
+            exponent: a.exponent - shift as i32,
+            significand: difference << shift,
+            ..a
+        }
     }
 
     /// The quotient; the divisor must not be 0.
@@ -126,7 +155,9 @@ impl Wide {
     /// The magnitude as a fraction of 2^128; it must be below 1.
     pub fn fraction(self) -> u128 {
         debug_assert!(self.is_zero() || self.exponent < 0);
-        self.significand.checked_shr((-1 - self.exponent) as u32).unwrap_or(0)
+        self.significand
+            .checked_shr((-1 - self.exponent) as u32)
+            .unwrap_or(0)
     }
 }
 

@@ -67,10 +67,22 @@ impl Random {
             10 | 11 => (0x7ffe - self.below(140), significand | integer),
             12 => (self.next() & 0x7fff, significand | integer),
             // Where single and double precision end.
-            13 => ((0x3fff - 127 + self.around(28)) as u64, significand | integer),
-            14 => ((0x3fff + 127 + self.around(3)) as u64, significand | integer),
-            15 => ((0x3fff - 1023 + self.around(56)) as u64, significand | integer),
-            16 => ((0x3fff + 1023 + self.around(3)) as u64, significand | integer),
+            13 => (
+                (0x3fff - 127 + self.around(28)) as u64,
+                significand | integer,
+            ),
+            14 => (
+                (0x3fff + 127 + self.around(3)) as u64,
+                significand | integer,
+            ),
+            15 => (
+                (0x3fff - 1023 + self.around(56)) as u64,
+                significand | integer,
+            ),
+            16 => (
+                (0x3fff + 1023 + self.around(3)) as u64,
+                significand | integer,
+            ),
             // Where a pair of these over- or underflows in a product.
             17 => ((0x1fff + self.around(70)) as u64, significand | integer),
             18 => ((0x5fff + self.around(70)) as u64, significand | integer),
@@ -78,7 +90,10 @@ impl Random {
             19..=21 => {
                 let value = self.below(1 << 12) | 1;
                 let shift = value.leading_zeros();
-                ((0x3fff + 63 - shift as i64 - self.below(3) as i64) as u64, value << shift)
+                (
+                    (0x3fff + 63 - shift as i64 - self.below(3) as i64) as u64,
+                    value << shift,
+                )
             }
             22..=26 => ((0x3fff + self.around(3)) as u64, significand | integer),
             _ => ((0x3fff + self.around(70)) as u64, significand | integer),
@@ -131,6 +146,9 @@ impl Random {
             bytes[digit as usize / 2] |= (self.below(10) as u8) << (4 * (digit & 1));
         }
         bytes[9] = self.next() as u8;
+        if self.one_in(4) {
+            bytes.iter_mut().for_each(|byte| *byte = self.next() as u8);
+        }
         bytes
     }
 }
