@@ -235,12 +235,32 @@ pub fn tangent(control: Control, value: F80) -> Rounded {
     }
 }
 
-/// F2XM1: 2^x - 1
-pub fn exp2_minus_1(control: Control, value: F80) -> Rounded {
+/// 2^x - 1 with |x| below 1
+fn power_minus_1(x: Wide) -> Wide {
     /// Reciprocals of 2, 3 and so on.
     const FACTORS: [u128; 19] = reciprocals(2, 1);
     /// How often the argument is halved.
     const HALVINGS: i32 = 3;
+    // e^t - 1 = t * (1 + t/2 * (1 + t/3 * ...)), then e^2t - 1 = (e^t - 1) * (e^t - 1 + 2).
+    let t = x.multiply(LN_2).scaled(-HALVINGS);
+    let fraction = t.fraction();
+    let series = FACTORS.iter().rev().fold(ONE, |sum, &factor| {
+        let term = multiply_high(sum, multiply_high(fraction, factor));
+        if t.negative {
+            ONE - term
+        } else {
+            ONE + term
+        }
+    });
+    let mut result = t.multiply(Wide::from_integer(series, -127));
+    for _ in 0..HALVINGS {
+        result = result.multiply(result.add(UNIT.scaled(1)));
+    }
+    result
+}
+
+/// F2XM1: 2^x - 1
+pub fn exp2_minus_1(control: Control, value: F80) -> Rounded {
     let flags = match screen_one(value) {
         Ok(flags) => flags,
         Err(answer) => return answer,
@@ -261,24 +281,12 @@ pub fn exp2_minus_1(control: Control, value: F80) -> Rounded {
         };
         return (result, flags | status::PRECISION);
     }
-    // e^t - 1 = t * (1 + t/2 * (1 + t/3 * ...)), then e^2t - 1 = (e^t - 1) * (e^t - 1 + 2).
-    let t = Wide::from(value.normalized())
-        .multiply(LN_2)
-        .scaled(-HALVINGS);
-    let fraction = t.fraction();
-    let series = FACTORS.iter().rev().fold(ONE, |sum, &factor| {
-        let term = multiply_high(sum, multiply_high(fraction, factor));
-        if t.negative {
-            ONE - term
-        } else {
-            ONE + term
-        }
-    });
-    let mut result = t.multiply(Wide::from_integer(series, -127));
-    for _ in 0..HALVINGS {
-        result = result.multiply(result.add(UNIT.scaled(1)));
-    }
-    round(control, result, false, flags)
+    round(
+        control,
+        power_minus_1(value.normalized().into()),
+        false,
+        flags,
+    )
 }
 
 /// log2((1 + z) / (1 - z)) = 2/ln(2) * z * (1 + z^2/3 + z^4/5 + ...), |z| below 0.172
@@ -311,6 +319,15 @@ fn log2(value: Wide) -> (Wide, bool) {
         .add(UNIT.negated())
         .divide(significand.add(UNIT));
     (integer.add(log2_of_ratio(z)), false)
+}
+
+/// log2(x + 1) of a number that is not 0 and above -1, and whether it is exact.
+fn log2_plus_1(x: Wide) -> (Wide, bool) {
+    if x.exponent < -2 {
+        // Without the sum, which would lose bits.
+        return (log2_of_ratio(x.divide(x.add(UNIT.scaled(1)))), false);
+    }
+    log2(x.add(UNIT))
 }
 
 /// y * logarithm, where y is finite and not 0.
@@ -377,11 +394,7 @@ pub fn y_log2_x_plus_1(control: Control, y: F80, x: F80) -> Rounded {
                 // At most -1: there is no logarithm.
                 return (x, flags | status::PRECISION);
             }
-            if number.exponent < -2 {
-                let z = number.divide(number.add(UNIT.scaled(1)));
-                return scale_log(control, y, (log2_of_ratio(z), false), flags);
-            }
-            scale_log(control, y, log2(number.add(UNIT)), flags)
+            scale_log(control, y, log2_plus_1(number), flags)
         }
     }
 }
@@ -451,3 +464,6 @@ pub fn arctangent(control: Control, y: F80, x: F80) -> Rounded {
     };
     round(control, angle.with_sign(below), false, flags)
 }
+
+#[cfg(test)]
+mod tests;
