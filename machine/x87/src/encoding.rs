@@ -232,10 +232,7 @@ impl Fpu {
             (7, 0) => self.fild(word as i16 as i64),
             (7, 4) => self.fbld(bytes),
             (7, 5) => self.fild(quad as i64),
-            _ => panic!(
-                "x87 opcode D{:X} /{reg} reads no operand: ask memory_access first",
-                8 + escape
-            ),
+            _ => panic!("this x87 instruction reads no operand: ask memory_access first"),
         }
     }
 
@@ -259,10 +256,7 @@ impl Fpu {
             (7, 2 | 3) => self.fist_i16(pop).map(|value| extend(value.to_le_bytes())),
             (7, 6) => self.fbstp(),
             (7, 7) => self.fistp_i64().map(|value| extend(value.to_le_bytes())),
-            _ => panic!(
-                "x87 opcode D{:X} /{reg} writes no operand: ask memory_access first",
-                8 + escape
-            ),
+            _ => panic!("this x87 instruction writes no operand: ask memory_access first"),
         }
     }
 }
