@@ -1,6 +1,6 @@
 //! Instructions, and what the processor and the crate make of them on random states.
 
-use x87::encoding::{is_waiting, memory_access, Access, Effect};
+use x87::encoding::{is_control, is_waiting, memory_access, Access, Effect};
 use x87::{status, Fpu, F80};
 
 use crate::native::{Image, Stub, RAX};
@@ -84,8 +84,8 @@ impl std::fmt::Display for Instruction {
 pub struct Case {
     pub state: Image,
     pub memory: [u8; 128],
-    pub flags: u64,
-    pub rax: u64,
+    /// ZF, PF and CF, then AX.
+    pub flags_ax: [u8; 3],
 }
 
 pub fn get16(bytes: &[u8], offset: usize) -> u16 {
@@ -120,6 +120,16 @@ pub fn random_case(random: &mut Random, instruction: Instruction) -> Case {
     let mut word = (random.next() as u16 & status::CONDITIONS) | top << 11 | exceptions;
     if exceptions & !masks & 0x3f != 0 {
         word |= 0x8080;
+    }
+    // AMD's processors load and store the pointers only with a pending exception.
+    if word & status::SUMMARY != 0 {
+        state.0[6] = random.next() as u8;
+        state.0[7] = random.next() as u8 & 7;
+        // Canonical addresses.
+        for offset in [8, 16] {
+            let address = random.next() >> 17;
+            state.0[offset..offset + 8].copy_from_slice(&address.to_le_bytes());
+        }
     }
     // Fullness by distance from TOP.
     let full = match random.below(6) {
@@ -175,13 +185,16 @@ pub fn random_case(random: &mut Random, instruction: Instruction) -> Case {
     Case {
         state,
         memory,
-        flags: random.next() & 0x45,
-        rax: RAX,
+        flags_ax: flags_ax(random.next(), RAX),
     }
 }
 
+fn flags_ax(flags: u64, rax: u64) -> [u8; 3] {
+    [flags as u8 & 0x45, rax as u8, (rax >> 8) as u8]
+}
+
 /// What the crate makes of it; `None` if it says that there is no such instruction.
-pub fn emulate(instruction: Instruction, case: &Case) -> Option<Case> {
+pub fn emulate(instruction: Instruction, stub: &Stub, case: &Case) -> Option<Case> {
     let Instruction {
         escape,
         modrm,
@@ -191,13 +204,13 @@ pub fn emulate(instruction: Instruction, case: &Case) -> Option<Case> {
     fpu.fxrstor(&case.state.0, true);
     let mut after = case.clone();
     if modrm >= 0xc0 {
-        match fpu.execute_register(escape, modrm, case.flags as u32) {
+        match fpu.execute_register(escape, modrm, case.flags_ax[0] as u32) {
             Effect::Done => {}
             Effect::Compared(relation) => {
                 let (zero, parity, carry) = relation.flags();
-                after.flags = (zero as u64) << 6 | (parity as u64) << 2 | carry as u64;
+                after.flags_ax[0] = (zero as u8) << 6 | (parity as u8) << 2 | carry as u8;
             }
-            Effect::StatusWord(word) => after.rax = word as u64,
+            Effect::StatusWord(word) => after.flags_ax[1..].copy_from_slice(&word.to_le_bytes()),
             Effect::Undefined => return None,
         }
     } else {
@@ -224,77 +237,82 @@ pub fn emulate(instruction: Instruction, case: &Case) -> Option<Case> {
             Access::Undefined => return None,
         }
     }
+    if !is_control(escape, modrm) {
+        let opcode = (escape as u16) << 8 | modrm as u16;
+        fpu.note_instruction(0, stub.instruction(), opcode);
+        if modrm < 0xc0 {
+            fpu.note_operand(0, stub.operand());
+        }
+    }
     fpu.fxsave(&mut after.state.0, true);
     Some(after)
 }
 
 /// What the processor makes of it.
 pub fn execute(stub: &Stub, case: &Case) -> Case {
-    let mut after = case.clone();
-    let (state, rax, flags) = stub.execute(&case.state, &mut after.memory, case.flags);
+    let mut memory = case.memory;
+    let (state, rax, flags) = stub.execute(&case.state, &mut memory, case.flags_ax[0] as u64);
     Case {
         state,
-        rax,
-        flags: flags & 0x45,
-        ..after
+        memory,
+        flags_ax: flags_ax(flags, rax),
     }
 }
 
-/// Control, status and tags, and the registers. The pointers are not compared: AMD's processors store them
-/// only if an exception is pending.
-fn comparable(state: &Image) -> (&[u8], &[u8]) {
-    (&state.0[..6], &state.0[32..160])
-}
-
-/// What differs, in words; empty if nothing does.
-pub fn differences(expected: &Case, actual: &Case) -> Vec<String> {
-    let mut found = Vec::new();
-    let everything = |case: &Case| (case.memory, case.flags, case.rax);
-    if comparable(&expected.state) == comparable(&actual.state)
-        && everything(expected) == everything(actual)
-    {
-        return found;
-    }
-    let mut check = |what: &str, expected: String, actual: String| {
-        if expected != actual {
-            found.push(format!("{what}: processor {expected}, crate {actual}"));
-        }
+/// What is compared. AMD's processors store opcode and pointers only if an exception is pending.
+fn parts(case: &Case) -> [(&'static str, &[u8]); 14] {
+    let state = &case.state.0;
+    let pointers = if get16(state, 2) & status::SUMMARY != 0 {
+        6..24
+    } else {
+        6..6
     };
-    for (what, offset) in [("control", 0), ("status", 2), ("tags", 4)] {
-        let hex = |case: &Case| format!("{:04x}", get16(&case.state.0, offset));
-        check(what, hex(expected), hex(actual));
-    }
-    for i in 0..8 {
-        let (e, a) = (st(&expected.state, i), st(&actual.state, i));
-        let hex = |value: F80| format!("{:04x}:{:016x}", value.sign_exponent, value.significand);
-        check(&format!("ST({i})"), hex(e), hex(a));
-    }
-    check(
-        "flags",
-        format!("{:x}", expected.flags),
-        format!("{:x}", actual.flags),
-    );
-    check(
-        "rax",
-        format!("{:x}", expected.rax),
-        format!("{:x}", actual.rax),
-    );
-    check(
-        "memory",
-        format!("{:02x?}", &expected.memory[..108]),
-        format!("{:02x?}", &actual.memory[..108]),
-    );
-    found
+    let st = |i: usize| &state[32 + 16 * i..48 + 16 * i];
+    [
+        ("control", &state[0..2]),
+        ("status", &state[2..4]),
+        ("tags", &state[4..6]),
+        ("opcode and pointers", &state[pointers]),
+        ("ST(0)", st(0)),
+        ("ST(1)", st(1)),
+        ("ST(2)", st(2)),
+        ("ST(3)", st(3)),
+        ("ST(4)", st(4)),
+        ("ST(5)", st(5)),
+        ("ST(6)", st(6)),
+        ("ST(7)", st(7)),
+        ("memory", &case.memory),
+        ("flags and AX", &case.flags_ax),
+    ]
+}
+
+/// What differs, in words (little-endian numbers); empty if nothing does.
+pub fn differences(expected: &Case, actual: &Case) -> Vec<String> {
+    let hex = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .rev()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
+    parts(expected)
+        .into_iter()
+        .zip(parts(actual))
+        .filter(|((_, expected), (_, actual))| expected != actual)
+        .map(|((name, expected), (_, actual))| {
+            format!("{name}: processor {}, crate {}", hex(expected), hex(actual))
+        })
+        .collect()
 }
 
 pub fn describe(case: &Case) -> String {
     let mut text = format!(
-        "control {:04x} status {:04x} tags {:02x} memory {:02x?} flags {:x}",
+        "control {:04x} status {:04x} tags {:02x} memory {:02x?} flags {:02x}",
         get16(&case.state.0, 0),
         get16(&case.state.0, 2),
         case.state.0[4],
         &case.memory[..10],
-        case.flags
+        case.flags_ax[0]
     );
     for i in 0..8 {
         let value = st(&case.state, i);

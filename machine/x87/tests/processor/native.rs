@@ -45,43 +45,56 @@ const PAGE: usize = 4096;
 /// (state in, state out, memory operand, EFLAGS in, EFLAGS out) -> RAX
 type Code = unsafe extern "sysv64" fn(*const Image, *mut Image, *mut u8, u64, *mut u64) -> u64;
 
-/// Machine code around one instruction.
+/// Machine code around one instruction, in a page of its own; the next page holds its memory operand.
 pub struct Stub {
-    page: *mut c_void,
+    pages: *mut c_void,
 }
+
+/// What comes before the instruction.
+const BEFORE: [u8; 11] = [
+    0xb8, 0x34, 0x12, 0x00, 0x00, // mov eax, RAX
+    0x48, 0x0f, 0xae, 0x0f, // fxrstor64 [rdi]
+    0x51, 0x9d, // push rcx; popfq
+];
+/// What comes after it.
+const AFTER: [u8; 12] = [
+    0x9c, 0x59, // pushfq; pop rcx
+    0x48, 0x0f, 0xae, 0x06, // fxsave64 [rsi]
+    0xdb, 0xe3, // fninit
+    0x49, 0x89, 0x08, // mov [r8], rcx
+    0xc3, // ret
+];
 
 impl Stub {
     /// A memory operand of the instruction has to be at [RDX].
     pub fn new(instruction: &[u8]) -> Stub {
-        let mut code = vec![
-            0xb8, 0x34, 0x12, 0x00, 0x00, // mov eax, RAX
-            0x48, 0x0f, 0xae, 0x0f, // fxrstor64 [rdi]
-            0x51, 0x9d, // push rcx; popfq
-        ];
-        code.extend_from_slice(instruction);
-        code.extend_from_slice(&[
-            0x9c, 0x59, // pushfq; pop rcx
-            0x48, 0x0f, 0xae, 0x06, // fxsave64 [rsi]
-            0xdb, 0xe3, // fninit
-            0x49, 0x89, 0x08, // mov [r8], rcx
-            0xc3, // ret
-        ]);
+        let code = [&BEFORE, instruction, &AFTER].concat();
         assert!(code.len() <= PAGE);
         // SAFETY: an anonymous mapping of its own, filled before it becomes executable.
         unsafe {
-            let page = mmap(
+            let pages = mmap(
                 std::ptr::null_mut(),
-                PAGE,
+                2 * PAGE,
                 PROT_READ | PROT_WRITE,
                 MAP_PRIVATE | MAP_ANONYMOUS,
                 -1,
                 0,
             );
-            assert_ne!(page as isize, -1, "no memory for machine code");
-            std::ptr::copy_nonoverlapping(code.as_ptr(), page as *mut u8, code.len());
-            assert_eq!(mprotect(page, PAGE, PROT_READ | PROT_EXEC), 0);
-            Stub { page }
+            assert_ne!(pages as isize, -1, "no memory for machine code");
+            std::ptr::copy_nonoverlapping(code.as_ptr(), pages as *mut u8, code.len());
+            assert_eq!(mprotect(pages, PAGE, PROT_READ | PROT_EXEC), 0);
+            Stub { pages }
         }
+    }
+
+    /// Address of the instruction.
+    pub fn instruction(&self) -> u64 {
+        (self.pages as usize + BEFORE.len()) as u64
+    }
+
+    /// Address of its memory operand.
+    pub fn operand(&self) -> u64 {
+        (self.pages as usize + PAGE) as u64
     }
 
     /// Executes the instruction. Returns the state, RAX and EFLAGS.
@@ -91,14 +104,18 @@ impl Stub {
         // SAFETY: the code touches only its arguments and the registers that the calling convention gives
         // it. It leaves the x87 unit initialized.
         let rax = unsafe {
-            let code: Code = std::mem::transmute(self.page);
-            code(
+            let operand = self.operand() as *mut [u8; 128];
+            *operand = *memory;
+            let code: Code = std::mem::transmute(self.pages);
+            let rax = code(
                 state,
                 &mut out,
-                memory.as_mut_ptr(),
+                operand as *mut u8,
                 flags | 0x202,
                 &mut flags_out,
-            )
+            );
+            *memory = *operand;
+            rax
         };
         (out, rax, flags_out)
     }
@@ -126,7 +143,7 @@ impl Stub {
 
 impl Drop for Stub {
     fn drop(&mut self) {
-        // SAFETY: nothing else refers to the page.
-        unsafe { munmap(self.page, PAGE) };
+        // SAFETY: nothing else refers to the pages.
+        unsafe { munmap(self.pages, 2 * PAGE) };
     }
 }
