@@ -223,20 +223,26 @@ fn repack(control: Control, value: Finite, flags: u16) -> Rounded {
 /// The 128-bit product as (high, low).
 #[inline]
 pub(crate) fn wide_multiply(a: u64, b: u64) -> (u64, u64) {
-    // Four 32-bit products where the target has no 64-bit multiplication with a 128-bit result: the
-    // compiler would call a function that returns through memory.
+    // WebAssembly has no such instruction: the compiler would call a function that returns through memory.
     if cfg!(target_family = "wasm") {
-        let (a1, a0) = (a >> 32, a & 0xffff_ffff);
-        let (b1, b0) = (b >> 32, b & 0xffff_ffff);
-        let low = a0 * b0;
-        let middle = a1 * b0 + (low >> 32);
-        let other = a0 * b1 + (middle & 0xffff_ffff);
-        let high = a1 * b1 + (middle >> 32) + (other >> 32);
-        (high, (other << 32) | (low & 0xffff_ffff))
+        multiply_halves(a, b)
     } else {
         let product = a as u128 * b as u128;
         ((product >> 64) as u64, product as u64)
     }
+}
+
+/// The 128-bit product from four products of 32-bit halves.
+#[inline]
+fn multiply_halves(a: u64, b: u64) -> (u64, u64) {
+    const LOW: u64 = 0xffff_ffff;
+    let (a1, a0) = (a >> 32, a & LOW);
+    let (b1, b0) = (b >> 32, b & LOW);
+    let low = a0 * b0;
+    let middle = a1 * b0 + (low >> 32);
+    let other = a0 * b1 + (middle & LOW);
+    let high = a1 * b1 + (middle >> 32) + (other >> 32);
+    (high, (other << 32) | (low & LOW))
 }
 
 /// a * b
@@ -455,4 +461,55 @@ pub fn compare(a: Operand, b: Operand, quiet: bool) -> (Relation, u16) {
         core::cmp::Ordering::Greater => Relation::Greater,
     };
     (relation, flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EDGES: [u64; 8] = [
+        0,
+        1,
+        0xffff_ffff,
+        1 << 32,
+        INTEGER_BIT,
+        INTEGER_BIT | 1,
+        0xfedc_ba98_7654_3210,
+        u64::MAX,
+    ];
+
+    #[test]
+    fn product_of_halves_is_the_product() {
+        for a in EDGES {
+            for b in EDGES {
+                let product = a as u128 * b as u128;
+                assert_eq!(
+                    multiply_halves(a, b),
+                    ((product >> 64) as u64, product as u64),
+                    "{a:x} {b:x}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn quotient_of_halves_is_the_quotient() {
+        for divisor in EDGES
+            .into_iter()
+            .filter(|divisor| divisor & INTEGER_BIT != 0)
+        {
+            for hi in EDGES.into_iter().filter(|&hi| hi < divisor) {
+                for lo in EDGES {
+                    let dividend = (hi as u128) << 64 | lo as u128;
+                    let expected = (dividend / divisor as u128, dividend % divisor as u128);
+                    let (quotient, rest) = divide_wide(hi, lo, divisor);
+                    assert_eq!(
+                        (quotient as u128, rest as u128),
+                        expected,
+                        "{hi:x} {lo:x} {divisor:x}"
+                    );
+                }
+            }
+        }
+    }
 }

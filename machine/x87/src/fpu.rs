@@ -6,8 +6,8 @@ use crate::f80::{Class, F80};
 
 /// The x87 unit.
 ///
-/// It has no padding, every bit pattern is a valid state, and nothing in it refers to memory: it may
-/// be saved and restored as its bytes.
+/// It has no padding, every bit pattern is a valid state, and nothing in it refers to memory: its bytes
+/// may be saved and restored as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Fpu {
@@ -32,6 +32,8 @@ pub struct Fpu {
     pub(crate) top: u8,
     pub(crate) reserved: [u8; 4],
 }
+
+const _: () = assert!(core::mem::size_of::<Fpu>() == 112, "no padding");
 
 /// The status bits that `Fpu::status` holds.
 pub(crate) const STORED_STATUS: u16 = status::EXCEPTIONS | status::STACK_FAULT | status::CONDITIONS;

@@ -181,11 +181,10 @@ impl Fpu {
             return self.underflow_into(0, false);
         }
         let (value, flags) = remainder(self.control(), self.st(0), self.st(1), quotient);
-        let conditions = self.status & status::CONDITIONS;
-        let written = self.finish(0, (value, flags));
-        // TODO
-        if written && !is_nan(value) {
-            self.status = self.status & !(conditions & !flags);
+        // Without a remainder, C0 and C3 stay; the flags bring the new ones.
+        let conditions = self.status & (status::C0 | status::C3);
+        if self.finish(0, (value, flags)) && !is_nan(value) {
+            self.status &= !(conditions & !flags);
         }
     }
 
