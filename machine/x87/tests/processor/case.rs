@@ -84,8 +84,8 @@ impl std::fmt::Display for Instruction {
 pub struct Case {
     pub state: Image,
     pub memory: [u8; 128],
-    /// ZF, PF and CF, then AX.
-    pub flags_ax: [u8; 3],
+    /// OF, SF, ZF, AF, PF and CF at their places in EFLAGS, then AX.
+    pub flags_ax: [u8; 4],
 }
 
 pub fn get16(bytes: &[u8], offset: usize) -> u16 {
@@ -189,8 +189,13 @@ pub fn random_case(random: &mut Random, instruction: Instruction) -> Case {
     }
 }
 
-fn flags_ax(flags: u64, rax: u64) -> [u8; 3] {
-    [flags as u8 & 0x45, rax as u8, (rax >> 8) as u8]
+fn flags_ax(flags: u64, rax: u64) -> [u8; 4] {
+    [
+        flags as u8 & 0xd5,
+        (flags >> 8) as u8 & 0x08,
+        rax as u8,
+        (rax >> 8) as u8,
+    ]
 }
 
 /// What the crate makes of it; `None` if it says that there is no such instruction.
@@ -208,9 +213,10 @@ pub fn emulate(instruction: Instruction, stub: &Stub, case: &Case) -> Option<Cas
             Effect::Done => {}
             Effect::Compared(relation) => {
                 let (zero, parity, carry) = relation.flags();
+                after.flags_ax[1] = 0;
                 after.flags_ax[0] = (zero as u8) << 6 | (parity as u8) << 2 | carry as u8;
             }
-            Effect::StatusWord(word) => after.flags_ax[1..].copy_from_slice(&word.to_le_bytes()),
+            Effect::StatusWord(word) => after.flags_ax[2..].copy_from_slice(&word.to_le_bytes()),
             Effect::Undefined => return None,
         }
     } else {
@@ -251,7 +257,7 @@ pub fn emulate(instruction: Instruction, stub: &Stub, case: &Case) -> Option<Cas
 /// What the processor makes of it.
 pub fn execute(stub: &Stub, case: &Case) -> Case {
     let mut memory = case.memory;
-    let (state, rax, flags) = stub.execute(&case.state, &mut memory, case.flags_ax[0] as u64);
+    let (state, rax, flags) = stub.execute(&case.state, &mut memory, get16(&case.flags_ax, 0) as u64);
     Case {
         state,
         memory,
