@@ -9,12 +9,17 @@
 //! - [`encoding`] maps opcodes D8 to DF to these methods.
 //!
 //! # Why the arithmetic is its own
-//! `rustc_apfloat`, the well-kept candidate, was weighed and not taken: its 80-bit type has no denormal
+//! `rustc_apfloat`, the well-kept candidate, was weighed and not taken. Its 80-bit type has no denormal
 //! operand exception, no C1, no precision control with a 15-bit exponent, no square root, no scaled
-//! results for unmasked over- and underflow, no partial remainders with quotient bits, and it does not
-//! accept pseudo-denormals; NaNs follow LLVM's rules and not the x87's. What would have been left of it is
-//! rounding, generic over the number of limbs and thus slow, with an allocator behind it (`smallvec`).
-//! The compiler's own `f128` has no such functions in `core` either.
+//! results for unmasked over- and underflow and no partial remainders with quotient bits; it takes
+//! pseudo-denormals for NaNs, and NaNs follow LLVM's rules and not the x87's. What would have been left of
+//! it is rounding, generic over the number of limbs and with an allocator behind it (`smallvec`): natively,
+//! it needs 1.6 times the time of this crate's instructions for an addition, 2.3 times for a multiplication
+//! and 12 times for a division.
+//!
+//! # Whose behaviour
+//! The tests' judge is the processor that runs them. Where AMD's and Intel's differ, the crate follows AMD's;
+//! the README has the list.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
