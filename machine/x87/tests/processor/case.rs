@@ -257,7 +257,8 @@ pub fn emulate(instruction: Instruction, stub: &Stub, case: &Case) -> Option<Cas
 /// What the processor makes of it.
 pub fn execute(stub: &Stub, case: &Case) -> Case {
     let mut memory = case.memory;
-    let (state, rax, flags) = stub.execute(&case.state, &mut memory, get16(&case.flags_ax, 0) as u64);
+    let (state, rax, flags) =
+        stub.execute(&case.state, &mut memory, get16(&case.flags_ax, 0) as u64);
     Case {
         state,
         memory,
