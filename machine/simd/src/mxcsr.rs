@@ -95,8 +95,11 @@ impl Mxcsr {
         if self.all_masked() {
             return false;
         }
-        self.0 |= (self.0 & FLAGS) << REPORTED_SHIFT;
-        self.0 & !(self.0 >> MASK_SHIFT) & FLAGS != 0
+        let unmasked = self.0 & !(self.0 >> MASK_SHIFT) & FLAGS;
+        if unmasked & (IE | DE | ZE) == 0 {
+            self.0 |= (self.0 & FLAGS) << REPORTED_SHIFT;
+        }
+        unmasked != 0
     }
 
     /// Runs one instruction's operation (all of its lanes) and says whether it raised an exception that is not masked.
