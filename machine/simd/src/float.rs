@@ -539,3 +539,14 @@ pub fn rsqrtps(_a: Xmm, b: Xmm) -> Xmm {
 pub fn rsqrtss(a: Xmm, b: Xmm) -> Xmm {
     a.with_low32(reciprocal_root(b.low32()))
 }
+
+/// `a * b + c` of singles, rounded once: the FMA instructions' lane. A NaN result is the first of a, b, c that is one;
+/// the forms 132, 213 and 231 say which operand is which, and negate the product (`a`) or `c` unless it is a NaN.
+pub fn fma32(mx: &mut Mxcsr, a: u32, b: u32, c: u32) -> u32 {
+    soft::fma::<F32>(mx, a as u64, b as u64, c as u64) as u32
+}
+
+/// As `fma32`, of doubles.
+pub fn fma64(mx: &mut Mxcsr, a: u64, b: u64, c: u64) -> u64 {
+    soft::fma::<F64>(mx, a, b, c)
+}

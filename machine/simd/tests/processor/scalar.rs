@@ -4,7 +4,7 @@ use crate::oracle::{Oracle, State};
 use crate::tables::check;
 use crate::values::{random, rounds, Random};
 use iced_x86::{Code, Instruction, Register};
-use simd::{convert, integer, mmx, string, Mxcsr, Xmm, Ymm};
+use simd::{convert, float, integer, mmx, string, Mxcsr, Xmm, Ymm};
 
 fn low(x: Xmm) -> Ymm {
     Ymm([x, Xmm::ZERO])
@@ -249,5 +249,59 @@ fn crc32() {
         assert_eq!(string::crc32_16(crc, s.rax as u16) as u64, word.run(s).rcx);
         assert_eq!(string::crc32_32(crc, s.rax as u32) as u64, dword.run(s).rcx);
         assert_eq!(string::crc32_64(crc, s.rax) as u64, qword.run(s).rcx);
+    }
+}
+
+#[test]
+fn half_precision() {
+    let mut random = random("half_precision");
+    let code = Code::VEX_Vcvtph2ps_xmm_xmmm64;
+    let widen = Oracle::new(Instruction::with2(code, Register::XMM1, Register::XMM2).unwrap(), true);
+    let code = Code::VEX_Vcvtps2ph_xmmm64_xmm_imm8;
+    let narrow: [Oracle; 8] = std::array::from_fn(|imm| {
+        Oracle::new(Instruction::with3(code, Register::XMM1, Register::XMM2, imm as u32).unwrap(), true)
+    });
+    for _ in 0..rounds(20_000) {
+        let b = Xmm([random.next(), 0]);
+        let s = state(&mut random, Xmm::ZERO, b);
+        check(&"vcvtph2ps", &widen, s, |s| s.vector[1].0[0], |mx| convert::vcvtph2ps(mx, b));
+        for (imm, oracle) in narrow.iter().enumerate() {
+            // Around the limits of the format, or anything.
+            let b = Xmm::from_u32x4(std::array::from_fn(|_| match random.below(2) {
+                0 => random.single(),
+                _ => (random.next() as u32 & 0x807f_ffff) | (100 + random.below(45) as u32) << 23,
+            }));
+            let s = state(&mut random, Xmm::ZERO, b);
+            check(&imm, oracle, s, |s| s.vector[1].0[0], |mx| convert::vcvtps2ph(mx, b, imm as u8));
+        }
+    }
+}
+
+#[test]
+fn fused() {
+    let mut random = random("fused");
+    let instruction = |code| Instruction::with3(code, Register::XMM0, Register::XMM1, Register::XMM2).unwrap();
+    let singles = Oracle::new(instruction(Code::VEX_Vfmadd213ss_xmm_xmm_xmmm32), true);
+    let doubles = Oracle::new(instruction(Code::VEX_Vfmadd213sd_xmm_xmm_xmmm64), true);
+    for round in 0..rounds(100_000) {
+        let [mut a, b, mut c] = if round % 2 == 0 {
+            std::array::from_fn(|_| random.singles())
+        } else {
+            std::array::from_fn(|_| random.doubles())
+        };
+        // A sum that cancels, almost or wholly.
+        if random.below(4) == 0 {
+            a = if round % 2 == 0 { Xmm([0x3f80_0000, 0]) } else { Xmm([0x3ff0_0000_0000_0000, 0]) };
+            c = Xmm([b.0[0] ^ (1 << 63 | 1 << 31) ^ random.below(4), 0]);
+        }
+        let mut s = state(&mut random, b, c);
+        s.vector[0] = low(a);
+        if round % 2 == 0 {
+            let observe = |s: &State| s.vector[0].0[0].low32();
+            check(&"fma32", &singles, s, observe, |mx| float::fma32(mx, b.low32(), a.low32(), c.low32()));
+        } else {
+            let observe = |s: &State| s.vector[0].0[0].0[0];
+            check(&"fma64", &doubles, s, observe, |mx| float::fma64(mx, b.0[0], a.0[0], c.0[0]));
+        }
     }
 }
