@@ -281,27 +281,35 @@ fn half_precision() {
 fn fused() {
     let mut random = random("fused");
     let instruction = |code| Instruction::with3(code, Register::XMM0, Register::XMM1, Register::XMM2).unwrap();
-    let singles = Oracle::new(instruction(Code::VEX_Vfmadd213ss_xmm_xmm_xmmm32), true);
-    let doubles = Oracle::new(instruction(Code::VEX_Vfmadd213sd_xmm_xmm_xmmm64), true);
-    for round in 0..rounds(100_000) {
-        let [mut a, b, mut c] = if round % 2 == 0 {
-            std::array::from_fn(|_| random.singles())
-        } else {
-            std::array::from_fn(|_| random.doubles())
-        };
-        // A sum that cancels, almost or wholly.
-        if random.below(4) == 0 {
-            a = if round % 2 == 0 { Xmm([0x3f80_0000, 0]) } else { Xmm([0x3ff0_0000_0000_0000, 0]) };
-            c = Xmm([b.0[0] ^ (1 << 63 | 1 << 31) ^ random.below(4), 0]);
-        }
-        let mut s = state(&mut random, b, c);
-        s.vector[0] = low(a);
-        if round % 2 == 0 {
-            let observe = |s: &State| s.vector[0].0[0].low32();
-            check(&"fma32", &singles, s, observe, |mx| float::fma32(mx, b.low32(), a.low32(), c.low32()));
-        } else {
-            let observe = |s: &State| s.vector[0].0[0].0[0];
-            check(&"fma64", &doubles, s, observe, |mx| float::fma64(mx, b.0[0], a.0[0], c.0[0]));
+    // Which registers are the factors and the addend.
+    let forms = [
+        (Code::VEX_Vfmadd132ss_xmm_xmm_xmmm32, Code::VEX_Vfmadd132sd_xmm_xmm_xmmm64, [0, 2, 1]),
+        (Code::VEX_Vfmadd213ss_xmm_xmm_xmmm32, Code::VEX_Vfmadd213sd_xmm_xmm_xmmm64, [1, 0, 2]),
+        (Code::VEX_Vfmadd231ss_xmm_xmm_xmmm32, Code::VEX_Vfmadd231sd_xmm_xmm_xmmm64, [1, 2, 0]),
+    ];
+    for (code32, code64, order) in forms {
+        let singles = Oracle::new(instruction(code32), true);
+        let doubles = Oracle::new(instruction(code64), true);
+        for round in 0..rounds(60_000) {
+            let single = round % 2 == 0;
+            let [mut a, b, mut c]: [Xmm; 3] =
+                std::array::from_fn(|_| if single { random.singles() } else { random.doubles() });
+            // A sum that cancels, almost or wholly.
+            if random.below(4) == 0 {
+                a = Xmm([if single { 0x3f80_0000 } else { 0x3ff0_0000_0000_0000 }, 0]);
+                c = Xmm([b.0[0] ^ (1 << 63 | 1 << 31) ^ random.below(4), 0]);
+            }
+            let mut s = state(&mut random, Xmm::ZERO, Xmm::ZERO);
+            for (register, value) in order.into_iter().zip([a, b, c]) {
+                s.vector[register] = low(value);
+            }
+            if single {
+                let observe = |s: &State| s.vector[0].0[0].low32();
+                check(&code32, &singles, s, observe, |mx| float::fma32(mx, a.low32(), b.low32(), c.low32()));
+            } else {
+                let observe = |s: &State| s.vector[0].0[0].0[0];
+                check(&code64, &doubles, s, observe, |mx| float::fma64(mx, a.0[0], b.0[0], c.0[0]));
+            }
         }
     }
 }
