@@ -40,7 +40,7 @@ lanewise! {
     pmullw: u16x8 -> from_u16x8, |a, b| a.wrapping_mul(b);
     pmulhw: i16x8 -> from_i16x8, |a, b| ((a as i32 * b as i32) >> 16) as i16;
     pmulhuw: u16x8 -> from_u16x8, |a, b| ((a as u32 * b as u32) >> 16) as u16;
-    pmulhrsw: i16x8 -> from_i16x8, |a, b| (((a as i32 * b as i32 >> 14) + 1) >> 1) as i16;
+    pmulhrsw: i16x8 -> from_i16x8, |a, b| ((((a as i32 * b as i32) >> 14) + 1) >> 1) as i16;
     pmulld: u32x4 -> from_u32x4, |a, b| a.wrapping_mul(b);
     pmuludq: u64x2 -> from_u64x2, |a, b| (a & 0xffff_ffff) * (b & 0xffff_ffff);
     pmuldq: i64x2 -> from_i64x2, |a, b| a as i32 as i64 * b as i32 as i64;

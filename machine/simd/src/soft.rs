@@ -314,7 +314,7 @@ pub(crate) fn div<F: Format>(mx: &mut Mxcsr, a: u64, b: u64) -> u64 {
         negative,
         ea - eb - 66,
         dividend / sb as u128,
-        dividend % sb as u128 != 0,
+        !dividend.is_multiple_of(sb as u128),
     )
 }
 

@@ -19,6 +19,7 @@ macro_rules! views {
             $(
                 #[doc = concat!("The register as ", stringify!($count), " lanes of `", stringify!($lane), "`.")]
                 #[inline(always)]
+                #[allow(clippy::useless_transmute)]
                 pub const fn $get(self) -> [$lane; $count] {
                     // SAFETY: both types are 16 bytes of plain integers or floats; every bit pattern is valid.
                     unsafe { core::mem::transmute::<[u64; 2], [$lane; $count]>(self.0) }
@@ -26,6 +27,7 @@ macro_rules! views {
 
                 #[doc = concat!("A register of ", stringify!($count), " lanes of `", stringify!($lane), "`.")]
                 #[inline(always)]
+                #[allow(clippy::useless_transmute)]
                 pub const fn $from(lanes: [$lane; $count]) -> Self {
                     // SAFETY: as above.
                     Xmm(unsafe { core::mem::transmute::<[$lane; $count], [u64; 2]>(lanes) })

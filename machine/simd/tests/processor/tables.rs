@@ -14,7 +14,7 @@ fn codes(mnemonic: Mnemonic, registers: &[OpCodeOperandKind], imm: bool) -> Vec<
             info.encoding() == EncodingKind::Legacy
                 && info.mode64()
                 && registers.contains(&info.op_kind(0))
-                && info.op_kinds().iter().any(|kind| *kind == OpCodeOperandKind::imm8) == imm
+                && info.op_kinds().contains(&OpCodeOperandKind::imm8) == imm
         })
         .collect();
     assert!(!found.is_empty(), "{mnemonic:?} is in a table but has no such form");
