@@ -63,7 +63,7 @@ macro_rules! sum_is_exact {
 }
 
 macro_rules! format {
-    ($module:ident, $float:ident, $bits:ident, $format:ident, $sqrt:ident,
+    ($module:ident, $float:ident, $bits:ident, $int:ident, $format:ident, $sqrt:ident,
      $mul_exact:expr, $div_exact:expr, $sqrt_exact:expr) => {
         /// One lane's operations.
         pub(crate) mod $module {
@@ -77,8 +77,9 @@ macro_rules! format {
             /// Normal or zero.
             #[inline(always)]
             pub fn plain(x: $bits) -> bool {
-                let x = x & MAGNITUDE;
-                (x == 0) | (x.wrapping_sub(ONE) < INFINITY - ONE)
+                // Signed comparisons: WebAssembly has no unsigned ones of 64-bit lanes.
+                let x = (x & MAGNITUDE) as $int;
+                (x == 0) | (x >= ONE as $int) & (x < INFINITY as $int)
             }
 
             #[inline(always)]
@@ -89,7 +90,8 @@ macro_rules! format {
             /// Normal, above the smallest binade, where a result may have been tiny, and below the largest.
             #[inline(always)]
             fn inner(x: $bits) -> bool {
-                (x & MAGNITUDE).wrapping_sub(2 * ONE) < INFINITY - 3 * ONE
+                let x = (x & MAGNITUDE) as $int;
+                (x >= 2 * ONE as $int) & (x < (INFINITY - ONE) as $int)
             }
 
             #[inline(always)]
@@ -227,6 +229,7 @@ format!(
     single,
     f32,
     u32,
+    i32,
     F32,
     sqrt32,
     |a, b, r| f32::from_bits(a) as f64 * f32::from_bits(b) as f64 == f32::from_bits(r) as f64,
@@ -237,6 +240,7 @@ format!(
     double,
     f64,
     u64,
+    i64,
     F64,
     sqrt64,
     |a, b, _| product_is(odd(a), odd(b), None),
@@ -283,9 +287,13 @@ macro_rules! arithmetic {
             pub fn $ps(mx: &mut Mxcsr, a: Xmm, b: Xmm) -> Xmm {
                 let (a, b) = (a.u32x4(), b.u32x4());
                 if $exact || mx.nearest_and_inexact() {
-                    let lanes: [(u32, bool); 4] = from_fn(|i| single::$host(a[i], b[i]));
-                    if lanes[0].1 & lanes[1].1 & lanes[2].1 & lanes[3].1 {
-                        return Xmm::from_u32x4(from_fn(|i| lanes[i].0));
+                    let (mut result, mut bad) = ([0; 4], [0u32; 4]);
+                    for i in 0..4 {
+                        let (r, ok) = single::$host(a[i], b[i]);
+                        (result[i], bad[i]) = (r, (ok as u32).wrapping_sub(1));
+                    }
+                    if bad[0] | bad[1] | bad[2] | bad[3] == 0 {
+                        return Xmm::from_u32x4(result);
                     }
                 }
                 Xmm::from_u32x4(from_fn(|i| single::$lane(mx, a[i], b[i])))
