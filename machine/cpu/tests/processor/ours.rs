@@ -179,8 +179,19 @@ pub fn undefined(instruction: &Instruction, bytes: &[u8]) -> bool {
         // AMD's processors read four bytes.
         Code::Movsxd_r16_rm16 => true,
         // MXCSR_MASK: AMD's have a bit more.
-        Code::Fxsave_m512byte | Code::Fxsave64_m512byte => true,
-        _ => false,
+        Code::Fxsave_m512byte | Code::Fxsave64_m512byte | Code::Fxrstor_m512byte | Code::Fxrstor64_m512byte => true,
+        _ => match instruction.mnemonic() {
+            // Approximations that each processor has its own of; the crates simd and x87 test their bounds.
+            Mnemonic::Rcpps | Mnemonic::Rcpss | Mnemonic::Rsqrtps | Mnemonic::Rsqrtss | Mnemonic::F2xm1
+            | Mnemonic::Fyl2x | Mnemonic::Fyl2xp1 | Mnemonic::Fptan | Mnemonic::Fpatan | Mnemonic::Fsin
+            | Mnemonic::Fcos | Mnemonic::Fsincos => true,
+            // Whether an empty mask faults is left to the processor.
+            Mnemonic::Maskmovdqu => true,
+            // AMD's processors take unaligned operands.
+            Mnemonic::Sha1msg1 | Mnemonic::Sha1msg2 | Mnemonic::Sha1nexte | Mnemonic::Sha1rnds4
+            | Mnemonic::Sha256msg1 | Mnemonic::Sha256msg2 | Mnemonic::Sha256rnds2 => is_memory(instruction),
+            _ => false,
+        },
     }
 }
 
