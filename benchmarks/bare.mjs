@@ -10,16 +10,19 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
 
+import { V86 } from "v86";
+
 import { createMachine } from "../web/vm/machine.js";
 import { loadMachine } from "../web/vm/node.mjs";
+import { v86 } from "../web/vm/v86.js";
 import { fill } from "./bare/files.js";
 
 const directory = process.argv[2];
 const image = fileURLToPath(new URL("../web/vm/image", import.meta.url));
-const { V86, ...files } = await loadMachine({ image, snapshot: directory });
 const entries = JSON.parse(await readFile(path.join(directory, "files.json"), "utf8"));
 const contents = gunzipSync(await readFile(path.join(directory, "contents.gz")));
 
+const files = await loadMachine({ image, snapshot: directory });
 /** @type {any} */
 let emulator;
 /** @type {(code: number) => void} */
@@ -28,14 +31,17 @@ let end = () => {};
 const ended = new Promise((resolve) => (end = resolve));
 const machine = await createMachine({
   ...files,
-  V86: class extends V86 {
-    /** @param {object} options */
-    constructor(options) {
-      super(options);
-      emulator = this;
-    }
-  },
-  filesystem: {},
+  emulator: v86(
+    class extends V86 {
+      /** @param {object} options */
+      constructor(options) {
+        super(options);
+        emulator = this;
+      }
+    },
+    files.emulator.wasm,
+    {},
+  ),
   on: {
     output: (bytes) => process.stdout.write(bytes),
     exit: ({ code }) => end(code),

@@ -14,7 +14,7 @@ import { loadMachine } from "../web/vm/node.mjs";
 
 const output = process.argv[2];
 const image = fileURLToPath(new URL("../web/vm/image", import.meta.url));
-const machine = await createMachine({ ...(await loadMachine({ image })), filesystem: {} });
+const machine = await createMachine(await loadMachine({ image, filesystem: {} }));
 const { state, info } = await machine.snapshot();
 machine.stop();
 await writeFile(path.join(output, "snapshot.bin"), new Uint8Array(state));

@@ -126,7 +126,7 @@ def machine_snapshot(cache: Path | None = None) -> Path:
     cache = cache or CACHE
     v86 = MODULES / "v86" / "build"
     image = WEB / "vm" / "image"
-    code = [WEB / "vm" / name for name in ("machine.js", "console.js", "jit.js")]
+    code = [WEB / "vm" / name for name in ("machine.js", "console.js", "jit.js", "v86.js")]
     key = _digest([v86 / "v86.wasm", v86 / "libv86.mjs", *_files(image), *code])
     kept = cache / f"machine-{key[:20]}"
     if not kept.exists():

@@ -14,9 +14,10 @@ function post(message) {
 const url = (path) => new URL(path, import.meta.url).href;
 
 async function run() {
-  const [{ Fetcher }, { createMachine }] = await Promise.all([
+  const [{ Fetcher }, { createMachine }, { v86 }] = await Promise.all([
     import(url("../../assets.js")),
     import(url("../../vm/machine.js")),
+    import(url("../../vm/v86.js")),
   ]);
   const fetcher = new Fetcher(() => {});
   const [{ V86 }, wasm, image, state, info, entries, contents] = await Promise.all([
@@ -31,18 +32,20 @@ async function run() {
   /** @type {any} */
   let emulator;
   const machine = await createMachine({
-    V86: class extends V86 {
-      /** @param {object} options */
-      constructor(options) {
-        super(options);
-        emulator = this;
-      }
-    },
-    wasm,
+    emulator: v86(
+      class extends V86 {
+        /** @param {object} options */
+        constructor(options) {
+          super(options);
+          emulator = this;
+        }
+      },
+      wasm,
+      {},
+    ),
     recipe: image.recipe,
     snapshot: { state, info },
     bootFiles: () => Promise.reject(new Error("the snapshot does not fit")),
-    filesystem: {},
     on: {
       stage: (/** @type {{ stage: string }} */ { stage }) => post({ type: "stage", stage }),
       output: (/** @type {Uint8Array} */ bytes) => post({ type: "output", bytes }),

@@ -52,7 +52,7 @@ def test_links_in_place_of_blobs_and_documents(tmp_path: Path, precious: Path) -
         path.unlink(missing_ok=True)
         path.symlink_to(precious)
     writer.add(b"{}")
-    writer.finish({"digest": str(digest), "size": 2}, "latest")
+    writer.finish([{"digest": str(digest), "size": 2}], "latest")
     assert precious.read_bytes() == b"mine"
     assert not writer.path(digest).is_symlink()
     assert not (layout / "oci-layout").is_symlink()

@@ -68,8 +68,9 @@ async function rootfs() {
 
 /** An emulator that has not run. @param {number} memory in bytes */
 export async function newEmulator(memory) {
-  const { V86, wasm } = await loadMachine({ image: IMAGE, v86: V86_DIRECTORY });
-  const module = await WebAssembly.compile(wasm);
+  const { emulator: kind } = await loadMachine({ image: IMAGE, v86: V86_DIRECTORY });
+  const V86 = /** @type {any} */ ((await import("v86")).V86);
+  const module = await WebAssembly.compile(kind.wasm);
   const emulator = new V86({
     wasm_fn: async (/** @type {WebAssembly.Imports} */ imports) =>
       (await WebAssembly.instantiate(module, imports)).exports,

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import test from "node:test";
 
-import { ROM_END } from "../../web/vm/machine.js";
+import { ROM_END } from "../../web/vm/v86.js";
 import { LINUX, newEmulator, runContainer } from "./container.mjs";
 
 /** @param {string} script @param {import("./container.mjs").Run} [how] */

@@ -1,23 +1,17 @@
 /**
  * One virtual machine, from its files to a container's exit code.
  *
- * Knows no page and no Node: the emulator (npm v86) and all bytes are passed
- * in, so the same code runs in a browser's worker and on the command line.
+ * Knows no page and no Node, and no emulator: that and all bytes are passed in, so
+ * the same code runs in a browser's worker and on the command line, on each of
+ * the emulators (v86.js and x64.js).
  */
 import { InputWindow, LineReader, OutputBatch } from "./console.js";
-import { configure, withThreshold } from "./jit.js";
 
 /** Bytes of memory are mostly taken by what the container writes to files. */
 export const DEFAULT_MEMORY_MIB = 512;
 
-export const COMMAND_LINE =
-  "console=ttyS0 quiet tsc=reliable mitigations=off random.trust_cpu=on nowatchdog";
-
 /** The ports of the virtio console, as tools/vm/init/control.h has them. */
 const PORT = { terminal: 0, control: 1, stdout: 2, stderr: 3 };
-
-/** Where a PC's first MiB, and with it the ROMs, ends. */
-export const ROM_END = 1024 * 1024;
 
 /** How long a resumed machine may take to say that it is alive. */
 const RESUME_TIMEOUT_MS = 5000;
@@ -32,15 +26,15 @@ const LOW_WATER = 128 * 1024;
 /**
  * What a snapshot belongs to. It is used only where all of it is equal.
  * @typedef {object} SnapshotInfo
- * @property {string} wasm SHA-256 of v86.wasm
+ * @property {string} wasm SHA-256 of the emulator's code
  * @property {string} recipe the digest in image.json
  * @property {number} memoryMiB
- * @property {string} commandLine
+ * @property {string} commandLine of the kernel
  */
 
 /**
  * @typedef {object} BootFiles
- * @property {ArrayBuffer} bios
+ * @property {ArrayBuffer} [bios] where the emulator needs one
  * @property {ArrayBuffer} kernel
  * @property {ArrayBuffer} initramfs
  */
@@ -68,9 +62,38 @@ const LOW_WATER = 128 * 1024;
  */
 
 /**
+ * What an emulator tells.
+ * @typedef {object} EmulatorEvents
+ * @property {(port: number, bytes: Uint8Array) => void} output of the virtio console
+ * @property {(byte: number) => void} log of the serial port
+ * @property {(message: string) => void} halted nothing will happen any more
+ */
+
+/**
+ * One emulated computer, which has not run.
+ * @typedef {object} Emulator
+ * @property {(files: BootFiles) => Promise<void>} boot loads a kernel
+ * @property {(state: ArrayBuffer) => Promise<void>} restore instead of booting
+ * @property {() => void} run
+ * @property {() => Promise<void>} pause
+ * @property {() => Promise<ArrayBuffer>} save the state of one that is paused
+ * @property {(port: number, bytes: Uint8Array) => void} send to the virtio console
+ * @property {() => void} destroy
+ */
+
+/**
+ * A kind of emulator.
+ * @typedef {object} EmulatorKind
+ * @property {ArrayBuffer} wasm its code
+ * @property {string} commandLine what the kernel is given
+ * @property {(options: {
+ *   memoryMiB: number, handle9p: Handle9P | undefined, events: EmulatorEvents
+ * }) => Promise<Emulator>} create
+ */
+
+/**
  * @typedef {object} MachineOptions
- * @property {any} V86 the class of the npm package v86
- * @property {ArrayBuffer} wasm its v86.wasm
+ * @property {EmulatorKind} emulator
  * @property {string} recipe the recipe digest in image.json
  * @property {() => Promise<BootFiles>} bootFiles called when there is no
  *   snapshot that fits
@@ -78,7 +101,6 @@ const LOW_WATER = 128 * 1024;
  *   may be compressed with zstd
  * @property {number} [memoryMiB] default: what the snapshot has
  * @property {Handle9P} [handle9p]
- * @property {object} [filesystem] v86's option, in the place of handle9p
  * @property {MachineEvents} [on]
  */
 
@@ -104,7 +126,6 @@ export class MachineError extends Error {
  */
 export async function createMachine(options) {
   const stage = options.on?.stage ?? (() => {});
-  const module = await WebAssembly.compile(withThreshold(options.wasm));
   const { snapshot } = options;
   const memoryMiB = options.memoryMiB ?? snapshot?.info.memoryMiB ?? DEFAULT_MEMORY_MIB;
 
@@ -113,7 +134,7 @@ export async function createMachine(options) {
     const expected = await snapshotInfo(options, memoryMiB);
     reason = differences(snapshot.info, expected);
     if (!reason) {
-      const machine = new Machine(options, module, memoryMiB);
+      const machine = new Machine(options, memoryMiB);
       try {
         await machine._resume(snapshot.state);
         stage({ stage: "resumed" });
@@ -126,7 +147,7 @@ export async function createMachine(options) {
     }
   }
   stage({ stage: "booting", reason });
-  const machine = new Machine(options, module, memoryMiB);
+  const machine = new Machine(options, memoryMiB);
   try {
     await machine._boot(await options.bootFiles());
   } catch (error) {
@@ -139,16 +160,16 @@ export async function createMachine(options) {
 
 /**
  * What a snapshot made of such a machine belongs to.
- * @param {{ wasm: ArrayBuffer, recipe: string }} options
+ * @param {{ emulator: EmulatorKind, recipe: string }} options
  * @param {number} memoryMiB
  * @returns {Promise<SnapshotInfo>}
  */
-export async function snapshotInfo({ wasm, recipe }, memoryMiB) {
+export async function snapshotInfo({ emulator, recipe }, memoryMiB) {
   return {
-    wasm: await sha256(wasm),
+    wasm: await sha256(emulator.wasm),
     recipe,
     memoryMiB,
-    commandLine: COMMAND_LINE,
+    commandLine: emulator.commandLine,
   };
 }
 
@@ -179,30 +200,11 @@ function messageOf(error) {
   return error instanceof Error ? error.message : String(error);
 }
 
-/**
- * v86 zeroes all of the machine's memory before it puts the state there, which
- * takes long and makes the browser provide all of it. The memory of a machine
- * that has not run is zero anyway, but for what v86 puts where a PC has its ROMs.
- * @param {any} emulator
- * @param {ArrayBuffer} state
- */
-async function restoreState(emulator, state) {
-  const { cpu } = emulator.v86;
-  const zero = cpu.zero_memory;
-  cpu.zero_memory = () => zero(0, ROM_END);
-  try {
-    await emulator.restore_state(state);
-  } finally {
-    cpu.zero_memory = zero;
-  }
-}
-
 /** Use createMachine() to get one. */
 export class Machine {
   #options;
-  #module;
   #memoryMiB;
-  /** @type {any} */
+  /** @type {Emulator | undefined} */
   #emulator;
   #lines = new LineReader();
   #input = new InputWindow(
@@ -226,12 +228,10 @@ export class Machine {
 
   /**
    * @param {MachineOptions} options
-   * @param {WebAssembly.Module} module
    * @param {number} memoryMiB
    */
-  constructor(options, module, memoryMiB) {
+  constructor(options, memoryMiB) {
     this.#options = options;
-    this.#module = module;
     this.#memoryMiB = memoryMiB;
   }
 
@@ -321,8 +321,9 @@ export class Machine {
   async snapshot() {
     // Free memory is zeroed first: zeros are not saved.
     await this.#exchange({ type: "scrub" }, "scrubbed");
-    await this.#emulator.stop();
-    const state = await this.#emulator.save_state();
+    const emulator = /** @type {Emulator} */ (this.#emulator);
+    await emulator.pause();
+    const state = await emulator.save();
     return { state, info: await snapshotInfo(this.#options, this.#memoryMiB) };
   }
 
@@ -330,54 +331,49 @@ export class Machine {
 
   /** @param {ArrayBuffer} state */
   async _resume(state) {
-    await this.#createEmulator({});
-    await restoreState(this.#emulator, state);
+    const emulator = await this.#createEmulator();
+    await emulator.restore(state);
     const answer = this.#exchange({ type: "hello" }, "ready", RESUME_TIMEOUT_MS);
-    this.#emulator.run();
+    emulator.run();
     await answer;
   }
 
   /** @param {BootFiles} files */
-  async _boot({ bios, kernel, initramfs }) {
-    await this.#createEmulator({
-      bios: { buffer: bios },
-      bzimage: { buffer: kernel },
-      initrd: { buffer: initramfs },
-      cmdline: COMMAND_LINE,
-    });
+  async _boot(files) {
+    const emulator = await this.#createEmulator();
+    await emulator.boot(files);
     const ready = this.#expect("ready");
-    this.#emulator.run();
+    emulator.run();
     await ready;
   }
 
-  /** @param {object} bootOptions */
-  async #createEmulator(bootOptions) {
-    const { V86, filesystem } = this.#options;
-    this.#emulator = new V86({
-      wasm_fn: async (/** @type {WebAssembly.Imports} */ imports) => {
-        const { exports } = await WebAssembly.instantiate(this.#module, imports);
-        configure(exports);
-        return exports;
+  async #createEmulator() {
+    const { emulator, handle9p } = this.#options;
+    const receivers = this.#receivers();
+    this.#emulator = await emulator.create({
+      memoryMiB: this.#memoryMiB,
+      handle9p:
+        handle9p &&
+        ((request, reply) =>
+          handle9p(request, (frame) => {
+            if (!this.#finished) reply(frame);
+          })),
+      events: {
+        output: (port, bytes) => {
+          if (!this.#finished) receivers.get(port)?.(bytes);
+        },
+        log: (byte) => this.#readLog(byte),
+        halted: (message) => this.#fail(new MachineError("machine", message)),
       },
-      memory_size: this.#memoryMiB * 1024 * 1024,
-      // There is no screen; this is the least that the emulator takes.
-      vga_memory_size: 256 * 1024,
-      virtio_console: true,
-      filesystem: filesystem ?? { handle9p: this.#handle9p },
-      disable_keyboard: true,
-      disable_mouse: true,
-      disable_speaker: true,
-      autostart: false,
-      ...bootOptions,
     });
-    this.#listen();
-    await new Promise((resolve) => {
-      this.#emulator.add_listener("emulator-loaded", resolve);
-    });
+    return this.#emulator;
   }
 
-  #listen() {
+  /** Who gets the bytes of which port. */
+  #receivers() {
     const on = this.#options.on ?? {};
+    /** @type {Map<number, (bytes: Uint8Array) => void>} */
+    const receivers = new Map();
     /** @type {[number, ((bytes: Uint8Array) => void) | undefined][]} */
     const outputs = [
       [PORT.terminal, on.output],
@@ -392,38 +388,13 @@ export class Machine {
         receive?.(bytes);
       });
       this.#batches.push(batch);
-      this.#onOutput(port, (bytes) => batch.add(bytes));
+      receivers.set(port, (bytes) => batch.add(bytes));
     }
-    this.#onOutput(PORT.control, (bytes) => {
+    receivers.set(PORT.control, (bytes) => {
       for (const line of this.#lines.read(bytes)) this.#receive(line);
     });
-    this.#emulator.add_listener("serial0-output-byte", (/** @type {number} */ byte) =>
-      this.#readLog(byte),
-    );
-    this.#emulator.add_listener("cpu-event-halt", () =>
-      this.#fail(new MachineError("machine", "the machine halted")),
-    );
+    return receivers;
   }
-
-  /**
-   * @param {number} port
-   * @param {(bytes: Uint8Array) => void} receive
-   */
-  #onOutput(port, receive) {
-    this.#emulator.add_listener(
-      `virtio-console${port}-output-bytes`,
-      (/** @type {Uint8Array} */ bytes) => {
-        if (!this.#finished) receive(bytes);
-      },
-    );
-  }
-
-  /** @type {Handle9P} */
-  #handle9p = (request, reply) => {
-    this.#options.handle9p?.(request, (frame) => {
-      if (!this.#finished) reply(frame);
-    });
-  };
 
   // -- Messages of the guest -------------------------------------------------
 
@@ -485,7 +456,7 @@ export class Machine {
     for (const batch of this.#batches) batch.flush();
     this.#finished = true;
     report();
-    this.#emulator.destroy();
+    this.#emulator?.destroy();
   }
 
   // -- Messages to the guest ------------------------------------------------
@@ -542,6 +513,6 @@ export class Machine {
    */
   #send(port, bytes) {
     if (this.#finished) return;
-    this.#emulator.bus.send(`virtio-console${port}-input-bytes`, bytes);
+    this.#emulator?.send(port, bytes);
   }
 }

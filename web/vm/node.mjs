@@ -4,6 +4,8 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 
+import { v86 as v86Emulator } from "./v86.js";
+
 /** @import { Duplex } from "node:stream" */
 /** @import { Handle9P, MachineOptions, SnapshotInfo } from "./machine.js" */
 
@@ -14,20 +16,24 @@ import { pathToFileURL } from "node:url";
  * @property {string} [v86] the directory of libv86.mjs and v86.wasm, or the
  *   path of that module under another name; default: the installed npm package
  * @property {string} [snapshot] the directory of snapshot.json and its state
+ * @property {object} [filesystem] v86's own, in the place of a 9P server
  */
 
 /**
  * The part of createMachine()'s options that says what the machine is made of.
  * @param {Places} places
- * @returns {Promise<Pick<MachineOptions, "V86" | "wasm" | "recipe" | "bootFiles" | "snapshot">>}
+ * @returns {Promise<Pick<MachineOptions, "emulator" | "recipe" | "bootFiles" | "snapshot">>}
  */
-export async function loadMachine({ image, v86 = installedV86(), snapshot }) {
+export async function loadMachine({ image, v86 = installedV86(), snapshot, filesystem }) {
   const module = path.resolve(v86.endsWith(".mjs") ? v86 : path.join(v86, "libv86.mjs"));
   const { V86 } = await import(pathToFileURL(module).href);
   const manifest = JSON.parse(await readFile(path.join(image, "image.json"), "utf8"));
   return {
-    V86,
-    wasm: await bytes(path.join(path.dirname(module), "v86.wasm")),
+    emulator: v86Emulator(
+      V86,
+      await bytes(path.join(path.dirname(module), "v86.wasm")),
+      filesystem,
+    ),
     recipe: manifest.recipe,
     bootFiles: async () => ({
       bios: await bytes(path.join(image, "seabios.bin")),

@@ -4,6 +4,7 @@
  */
 import { FetchError, Fetcher } from "../assets.js";
 import { createMachine, MachineError } from "./machine.js";
+import { v86 } from "./v86.js";
 
 /** @import { Machine, Handle9P, SnapshotInfo } from "./machine.js" */
 /** @import * as Messages from "./messages.d.ts" */
@@ -70,8 +71,7 @@ async function boot({ assets, memoryMiB, port }) {
     fetchSnapshot(fetcher, assets),
   ]);
   machine = await createMachine({
-    V86,
-    wasm,
+    emulator: v86(V86, wasm),
     recipe: image.recipe,
     snapshot,
     memoryMiB,

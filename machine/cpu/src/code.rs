@@ -1,0 +1,257 @@
+//! Decoded instructions, and which pages of RAM they came from.
+//!
+//! A block is a run of instructions with one entry, of one page. It is found by its physical address
+//! and mode. For each page there is a bit for each line of 64 bytes that something decoded (or
+//! compiled) came from, and a version that changes when such a line is written to: blocks of older
+//! versions are dead.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::decode::{self, Op};
+use crate::memory::PAGE;
+use crate::paging::Access;
+use crate::state::Mode;
+use crate::tlb;
+use crate::{Cpu, Outcome, Stop};
+
+const BLOCKS: usize = 1 << 15;
+/// Decoded instructions are dropped all at once when there are so many.
+const MAX_OPS: usize = 1 << 18;
+const MAX_BLOCK: usize = 64;
+const LINE_SHIFT: u64 = 6;
+
+#[derive(Clone, Copy)]
+struct Block {
+    /// Physical address and mode; `NO_KEY` where there is none.
+    key: u64,
+    version: u32,
+    first: u32,
+    count: u32,
+}
+
+const NO_KEY: u64 = u64::MAX;
+const NO_BLOCK: Block = Block { key: NO_KEY, version: 0, first: 0, count: 0 };
+
+pub struct CodeCache {
+    blocks: Box<[Block]>,
+    ops: Vec<Op>,
+    /// By page: the lines that hold code.
+    lines: Vec<u64>,
+    versions: Vec<u32>,
+}
+
+impl CodeCache {
+    pub(crate) fn new(pages: usize) -> CodeCache {
+        CodeCache {
+            blocks: vec![NO_BLOCK; BLOCKS].into_boxed_slice(),
+            ops: Vec::with_capacity(MAX_OPS),
+            lines: vec![0; pages],
+            versions: vec![0; pages],
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn holds_code(&self, address: u64) -> bool {
+        self.lines.get((address / PAGE) as usize).is_some_and(|&lines| lines != 0)
+    }
+
+    /// Tells that bytes of RAM were written. Returns whether there was code.
+    #[inline(always)]
+    pub(crate) fn written(&mut self, address: u64, length: u64) -> bool {
+        let first = address / PAGE;
+        if (address + length - 1) / PAGE == first && self.lines[first as usize] == 0 {
+            return false;
+        }
+        self.written_slow(address, length)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn written_slow(&mut self, address: u64, length: u64) -> bool {
+        let mut hit = false;
+        let end = address + length;
+        let mut at = address;
+        while at < end {
+            let page = at / PAGE;
+            let last = (end - 1).min(page * PAGE + PAGE - 1);
+            let (low, high) = (at % PAGE >> LINE_SHIFT, last % PAGE >> LINE_SHIFT);
+            let mask = u64::MAX >> (63 - high) & u64::MAX << low;
+            let lines = &mut self.lines[page as usize];
+            if *lines & mask != 0 {
+                *lines = 0;
+                self.versions[page as usize] = self.versions[page as usize].wrapping_add(1);
+                hit = true;
+            }
+            at = last + 1;
+        }
+        hit
+    }
+
+    /// Forgets all that was decoded.
+    pub fn clear(&mut self) {
+        self.blocks.fill(NO_BLOCK);
+        self.ops.clear();
+    }
+}
+
+fn slot(key: u64) -> usize {
+    // Neighbours of a page are in different slots, pages are spread.
+    ((key >> 3) ^ (key >> 15).wrapping_mul(0x9e37)) as usize % BLOCKS
+}
+
+impl Cpu {
+    /// The linear address of the next instruction.
+    #[inline(always)]
+    fn code_address(&self) -> u64 {
+        if self.long() {
+            self.state.rip
+        } else {
+            self.segments[crate::segment::CS].base.wrapping_add(self.state.rip) & 0xffff_ffff
+        }
+    }
+
+    /// The physical address of the next instruction.
+    #[inline(always)]
+    fn fetch_address(&mut self) -> Result<u64, Stop> {
+        let va = self.code_address();
+        let entry = unsafe { &*self.table.add(tlb::index(va)) };
+        if entry.execute == tlb::tag(va, self.state.tlb_generation) {
+            return Ok(va.wrapping_add(entry.addend).wrapping_sub(self.ram.base() as u64));
+        }
+        self.translate(va, Access::Execute)
+    }
+
+    /// Executes one block.
+    #[inline(always)]
+    pub(crate) fn block(&mut self) -> Result<(), Outcome> {
+        let pa = match self.fetch_address() {
+            Ok(pa) => pa,
+            Err(stop) => return self.stopped(stop, 0),
+        };
+        let key = pa << 3 | u64::from(self.state.mode);
+        let page = (pa / PAGE) as usize;
+        let block = &self.code.blocks[slot(key)];
+        if block.key != key || self.code.versions[page] != block.version {
+            if !self.decode_block(pa, key) {
+                return self.step();
+            }
+        }
+        let block = self.code.blocks[slot(key)];
+        let ops = self.code.ops[block.first as usize..].as_ptr();
+        let mut done = 0;
+        while done < block.count {
+            // The instructions stay where they are: only `decode_block` moves them.
+            let op = unsafe { &*ops.add(done as usize) };
+            let length = u64::from(op.length);
+            self.state.rip = self.state.rip.wrapping_add(length);
+            let step = (op.handler)(self, op);
+            if let Err(stop) = step {
+                self.state.budget -= i64::from(done) + i64::from(stop != Stop::Fault);
+                return self.stopped(stop, length);
+            }
+            done += 1;
+            if self.state.event != 0 {
+                self.state.event = 0;
+                break;
+            }
+        }
+        self.state.budget -= i64::from(done);
+        Ok(())
+    }
+
+    /// Decodes what is at a physical address. False where the first instruction reaches into the
+    /// next page, or where there is no RAM.
+    #[cold]
+    #[inline(never)]
+    fn decode_block(&mut self, pa: u64, key: u64) -> bool {
+        if !self.ram.contains(pa, 1) {
+            return false;
+        }
+        if self.code.ops.len() + MAX_BLOCK > MAX_OPS {
+            self.code.clear();
+        }
+        let page_end = (pa | (PAGE - 1)) + 1;
+        let first = self.code.ops.len();
+        let bytes = self.ram.bytes(pa, page_end - pa).expect("pages are whole");
+        let size = decode::block(bytes, self.state.mode, MAX_BLOCK, &mut self.code.ops);
+        let count = self.code.ops.len() - first;
+        if count == 0 {
+            return false;
+        }
+        let page = (pa / PAGE) as usize;
+        let (low, high) = (pa % PAGE >> LINE_SHIFT, (pa % PAGE + size as u64 - 1) >> LINE_SHIFT);
+        if self.code.lines[page] == 0 {
+            self.tlb.protect(self.ram.base() as u64 + (pa & !(PAGE - 1)));
+        }
+        self.code.lines[page] |= u64::MAX >> (63 - high) & u64::MAX << low;
+        self.code.blocks[slot(key)] =
+            Block { key, version: self.code.versions[page], first: first as u32, count: count as u32 };
+        true
+    }
+
+    /// Executes one instruction, which may reach into the next page, and keeps nothing of it.
+    pub fn step(&mut self) -> Result<(), Outcome> {
+        let mut bytes = [0; 15];
+        let va = self.code_address();
+        let mut length = 0;
+        let mut fault = None;
+        // Bytes behind an instruction's end need not be there.
+        while length < bytes.len() {
+            let at = va.wrapping_add(length as u64);
+            match self.translate(at, Access::Execute) {
+                Ok(pa) => {
+                    let take = ((PAGE - at % PAGE) as usize).min(bytes.len() - length);
+                    for byte in &mut bytes[length..length + take] {
+                        *byte = self.load_physical(pa + va.wrapping_add(length as u64).wrapping_sub(at), 1) as u8;
+                        length += 1;
+                    }
+                }
+                Err(_) => {
+                    fault = self.fault.take();
+                    break;
+                }
+            }
+        }
+        let op = match decode::one(&bytes[..length], self.state.mode) {
+            Some(op) => op,
+            None => {
+                self.fault = fault;
+                return self.stopped(Stop::Fault, 0);
+            }
+        };
+        let length = u64::from(op.length);
+        self.shadow = false;
+        self.state.rip = self.state.rip.wrapping_add(length);
+        let step = (op.handler)(self, &op);
+        self.state.event = 0;
+        self.state.budget -= i64::from(step != Err(Stop::Fault));
+        match step {
+            Ok(()) => Ok(()),
+            Err(stop) => self.stopped(stop, length),
+        }
+    }
+
+    /// As `step`, but gives the exception instead of delivering it. For comparing with other processors.
+    pub fn try_step(&mut self) -> Result<(), crate::exception::Fault> {
+        let va = self.code_address();
+        let mut bytes = [0; 15];
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            let pa = self.translate(va.wrapping_add(i as u64), Access::Execute);
+            *byte = pa.map_or(0, |pa| self.load_physical(pa, 1) as u8);
+        }
+        let op = decode::one(&bytes, self.state.mode).expect("there are enough bytes");
+        self.state.rip = self.state.rip.wrapping_add(u64::from(op.length));
+        match (op.handler)(self, &op) {
+            Err(Stop::Fault) => Err(self.fault.take().expect("a fault was recorded")),
+            Err(Stop::Leave) if self.state.rip == va => self.try_step(),
+            _ => Ok(()),
+        }
+    }
+
+    /// What compiled code depends on.
+    pub fn mode_bits(&self) -> u32 {
+        self.state.mode & (Mode::USER | Mode::LONG | Mode::BITS16)
+    }
+}

@@ -1,0 +1,121 @@
+//! What CPUID says: exactly what is there.
+//!
+//! The vendor is Intel's, since Linux takes the rate of the time stamp counter from leaf 15H only of
+//! its processors. Model and family are of one that no kernel has special treatment for.
+
+/// Ticks of the time stamp counter per second. (One tick is a nanosecond.)
+pub const TSC_HZ: u64 = 1_000_000_000;
+/// The crystal that leaf 15H is about.
+const CRYSTAL_HZ: u32 = 25_000_000;
+
+const MAX_BASIC: u32 = 0x16;
+const MAX_EXTENDED: u32 = 0x8000_0008;
+/// Family 6, model 85, stepping 1.
+const SIGNATURE: u32 = 0x0005_0651;
+const BRAND: &[u8; 48] = b"browsermount virtual CPU\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+
+/// Bits of leaf 1, ECX.
+mod ecx1 {
+    pub const SSE3: u32 = 1 << 0;
+    pub const PCLMULQDQ: u32 = 1 << 1;
+    pub const SSSE3: u32 = 1 << 9;
+    pub const CX16: u32 = 1 << 13;
+    pub const PCID: u32 = 1 << 17;
+    pub const SSE4_1: u32 = 1 << 19;
+    pub const SSE4_2: u32 = 1 << 20;
+    pub const MOVBE: u32 = 1 << 22;
+    pub const POPCNT: u32 = 1 << 23;
+    pub const TSC_DEADLINE: u32 = 1 << 24;
+    pub const AES: u32 = 1 << 25;
+    pub const HYPERVISOR: u32 = 1 << 31;
+}
+
+/// Bits of leaf 1, EDX.
+mod edx1 {
+    pub const FPU: u32 = 1 << 0;
+    pub const PSE: u32 = 1 << 3;
+    pub const TSC: u32 = 1 << 4;
+    pub const MSR: u32 = 1 << 5;
+    pub const PAE: u32 = 1 << 6;
+    pub const CX8: u32 = 1 << 8;
+    pub const APIC: u32 = 1 << 9;
+    pub const SEP: u32 = 1 << 11;
+    pub const PGE: u32 = 1 << 13;
+    pub const CMOV: u32 = 1 << 15;
+    pub const PAT: u32 = 1 << 16;
+    pub const CLFLUSH: u32 = 1 << 19;
+    pub const MMX: u32 = 1 << 23;
+    pub const FXSR: u32 = 1 << 24;
+    pub const SSE: u32 = 1 << 25;
+    pub const SSE2: u32 = 1 << 26;
+}
+
+/// Bits of leaf 7, EBX.
+mod ebx7 {
+    pub const FSGSBASE: u32 = 1 << 0;
+    pub const TSC_ADJUST: u32 = 1 << 1;
+    pub const ERMS: u32 = 1 << 9;
+    pub const INVPCID: u32 = 1 << 10;
+}
+
+/// EAX, EBX, ECX and EDX of a leaf. Intel SDM volume 2, CPUID.
+pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
+    match leaf {
+        0 => [MAX_BASIC, word(b"Genu"), word(b"ntel"), word(b"ineI")],
+        1 => [
+            SIGNATURE,
+            // CLFLUSH lines of 64 bytes; one logical processor; APIC ID 0.
+            8 << 8 | 1 << 16,
+            ecx1::SSE3 | ecx1::PCLMULQDQ | ecx1::SSSE3 | ecx1::CX16 | ecx1::PCID | ecx1::SSE4_1
+                | ecx1::SSE4_2 | ecx1::MOVBE | ecx1::POPCNT | ecx1::TSC_DEADLINE | ecx1::AES
+                | ecx1::HYPERVISOR,
+            edx1::FPU | edx1::PSE | edx1::TSC | edx1::MSR | edx1::PAE | edx1::CX8 | edx1::APIC
+                | edx1::SEP | edx1::PGE | edx1::CMOV | edx1::PAT | edx1::CLFLUSH | edx1::MMX
+                | edx1::FXSR | edx1::SSE | edx1::SSE2,
+        ],
+        // Caches are described by leaf 4.
+        2 => [0x00ff_ff01, 0, 0, 0],
+        4 => cache(subleaf),
+        7 if subleaf == 0 => [
+            0,
+            ebx7::FSGSBASE | ebx7::TSC_ADJUST | ebx7::ERMS | ebx7::INVPCID,
+            0,
+            0,
+        ],
+        // TSC = crystal * EBX / EAX.
+        0x15 => [1, (TSC_HZ / CRYSTAL_HZ as u64) as u32, CRYSTAL_HZ, 0],
+        0x16 => [(TSC_HZ / 1_000_000) as u32, (TSC_HZ / 1_000_000) as u32, 100, 0],
+        // No hypervisor that offers anything: only that there is one.
+        0x4000_0000 => [0x4000_0000, word(b"brow"), word(b"serm"), word(b"ount")],
+        0x8000_0000 => [MAX_EXTENDED, 0, 0, 0],
+        // LAHF in 64-bit mode. SYSCALL, NX, pages of 1 GiB, RDTSCP, long mode.
+        0x8000_0001 => [0, 0, 1, 1 << 11 | 1 << 20 | 1 << 26 | 1 << 27 | 1 << 29],
+        0x8000_0002..=0x8000_0004 => {
+            let at = (leaf - 0x8000_0002) as usize * 16;
+            [0, 4, 8, 12].map(|i| word(&BRAND[at + i..at + i + 4]))
+        }
+        // L2 cache: 1 MiB, 16 ways, lines of 64 bytes.
+        0x8000_0006 => [0, 0, 1024 << 16 | 8 << 12 | 64, 0],
+        // An invariant time stamp counter.
+        0x8000_0007 => [0, 0, 0, 1 << 8],
+        // 40 bits of physical addresses, 48 of linear ones.
+        0x8000_0008 => [48 << 8 | 40, 0, 0, 0],
+        _ => [0; 4],
+    }
+}
+
+/// Leaf 4: data and instruction cache of 32 KiB, L2 of 1 MiB, L3 of 8 MiB.
+fn cache(subleaf: u32) -> [u32; 4] {
+    let (kind, level, ways, sets) = match subleaf {
+        0 => (1, 1, 8, 64),
+        1 => (2, 1, 8, 64),
+        2 => (3, 2, 16, 1024),
+        3 => (3, 3, 16, 8192),
+        _ => return [0; 4],
+    };
+    [kind | level << 5 | 1 << 8, (ways - 1) << 22 | 63, sets - 1, 0]
+}
+
+fn word(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}

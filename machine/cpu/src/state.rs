@@ -1,0 +1,101 @@
+//! What compiled code and the interpreter share: the registers, at fixed places.
+//!
+//! Compiled code addresses these fields by their offsets in [`State`], which lies at one address for
+//! the whole life of a machine. `offset` names them; nothing else knows where a field is.
+
+use crate::flags::Flags;
+use simd::Xmm;
+
+pub const RAX: usize = 0;
+pub const RCX: usize = 1;
+pub const RDX: usize = 2;
+pub const RBX: usize = 3;
+pub const RSP: usize = 4;
+pub const RBP: usize = 5;
+pub const RSI: usize = 6;
+pub const RDI: usize = 7;
+pub const R11: usize = 11;
+
+/// The part of the processor that compiled code reads and writes.
+#[repr(C, align(64))]
+pub struct State {
+    /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15.
+    pub gpr: [u64; 16],
+    /// The instruction to be executed next. While the interpreter executes one: the one behind it.
+    pub rip: u64,
+    /// Always 0: what addresses without a base or an index add (see `Op::base`).
+    pub zero: u64,
+    /// The arithmetic flags, computed when somebody asks for them.
+    pub flags: Flags,
+    /// RFLAGS without the arithmetic flags: TF, IF, DF, IOPL, NT, RF, AC, ID, and bit 1, always set.
+    pub system_flags: u64,
+    /// The segments' bases, as FS and GS prefixes add them. (All others are 0 in 64-bit mode.)
+    pub fs_base: u64,
+    pub gs_base: u64,
+    /// Instructions that may be executed before the loop has to look around. Code that finds it
+    /// negative at a back edge or an entry leaves with `Exit::Budget`. Whoever wants the loop's
+    /// attention makes it negative (`Cpu::interrupt_slice`).
+    pub budget: i64,
+    /// In the low 12 bits of a TLB tag; changes with each flush and address space (see `tlb`).
+    pub tlb_generation: u64,
+    pub mxcsr: u32,
+    /// What code means depends on it: see [`Mode`].
+    pub mode: u32,
+    /// A helper that compiled code called has something for the loop: 0, or the number of an `Exit`.
+    pub event: u32,
+    pub reserved: u32,
+    /// Where helpers put what does not fit into one result.
+    pub scratch: Xmm,
+    pub xmm: [Xmm; 16],
+    /// Bits 128 to 255 of YMM0 to YMM15.
+    pub ymm_high: [Xmm; 16],
+}
+
+/// `State::mode`: the bits that decode and privilege depend on.
+pub struct Mode;
+
+impl Mode {
+    /// Privilege level 3. (Levels 1 and 2 count as 0 does for paging; Linux uses neither.)
+    pub const USER: u32 = 1;
+    /// 64-bit code segment; otherwise a 32-bit one (compatibility or protected mode).
+    pub const LONG: u32 = 2;
+    /// In a segment of 32-bit code: operands and addresses of 16 bits by default.
+    pub const BITS16: u32 = 4;
+}
+
+/// Why compiled code returned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Exit {
+    /// Go on at `State::rip`.
+    Next = 0,
+    /// The budget is used up; go on at `State::rip`.
+    Budget = 1,
+    /// A helper has recorded a fault (or another event) that the loop has to deliver; `State::rip`
+    /// is the instruction that caused it.
+    Event = 2,
+}
+
+pub mod offset {
+    use super::State;
+    use crate::flags::Flags;
+    use core::mem::offset_of;
+
+    pub const GPR: usize = offset_of!(State, gpr);
+    pub const RIP: usize = offset_of!(State, rip);
+    pub const FLAGS_RESULT: usize = offset_of!(State, flags) + offset_of!(Flags, result);
+    pub const FLAGS_A: usize = offset_of!(State, flags) + offset_of!(Flags, a);
+    pub const FLAGS_B: usize = offset_of!(State, flags) + offset_of!(Flags, b);
+    pub const FLAGS_KIND: usize = offset_of!(State, flags) + offset_of!(Flags, kind);
+    pub const SYSTEM_FLAGS: usize = offset_of!(State, system_flags);
+    pub const FS_BASE: usize = offset_of!(State, fs_base);
+    pub const GS_BASE: usize = offset_of!(State, gs_base);
+    pub const BUDGET: usize = offset_of!(State, budget);
+    pub const TLB_GENERATION: usize = offset_of!(State, tlb_generation);
+    pub const MXCSR: usize = offset_of!(State, mxcsr);
+    pub const MODE: usize = offset_of!(State, mode);
+    pub const EVENT: usize = offset_of!(State, event);
+    pub const SCRATCH: usize = offset_of!(State, scratch);
+    pub const XMM: usize = offset_of!(State, xmm);
+    pub const YMM_HIGH: usize = offset_of!(State, ymm_high);
+}

@@ -1,0 +1,170 @@
+//! The real processor: executes one instruction with given registers, and catches its faults.
+
+use core::arch::global_asm;
+use std::sync::Once;
+
+/// Where code and data are, for the real processor and for ours alike.
+pub const CODE: u64 = 0x1000_0000;
+pub const DATA: u64 = 0x2000_0000;
+pub const DATA_SIZE: u64 = 0x3000;
+
+/// The registers before an instruction, and after it.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, PartialEq)]
+pub struct Registers {
+    pub gpr: [u64; 16],
+    pub flags: u64,
+    pub rip: u64,
+    pub mxcsr: u32,
+    /// 0, or the signal that the instruction was answered with.
+    pub signal: u32,
+    pub reserved: [u64; 5],
+    /// FXSAVE's format: x87 and XMM registers.
+    pub fx: [u8; 512],
+}
+
+#[no_mangle]
+static mut BM_REGISTERS: Registers = Registers {
+    gpr: [0; 16],
+    flags: 0,
+    rip: 0,
+    mxcsr: 0,
+    signal: 0,
+    reserved: [0; 5],
+    fx: [0; 512],
+};
+#[no_mangle]
+static mut BM_HOST_STACK: u64 = 0;
+#[no_mangle]
+static mut BM_HOST_MXCSR: u32 = 0;
+
+global_asm!(
+    ".globl bm_enter",
+    "bm_enter:",
+    "push rbx; push rbp; push r12; push r13; push r14; push r15",
+    "mov [rip + BM_HOST_STACK], rsp",
+    "stmxcsr [rip + BM_HOST_MXCSR]",
+    "fxrstor64 [rip + BM_REGISTERS + 192]",
+    "push qword ptr [rip + BM_REGISTERS + 128]",
+    "popfq",
+    "mov rax, [rip + BM_REGISTERS]",
+    "mov rcx, [rip + BM_REGISTERS + 8]",
+    "mov rdx, [rip + BM_REGISTERS + 16]",
+    "mov rbx, [rip + BM_REGISTERS + 24]",
+    "mov rsp, [rip + BM_REGISTERS + 32]",
+    "mov rbp, [rip + BM_REGISTERS + 40]",
+    "mov rsi, [rip + BM_REGISTERS + 48]",
+    "mov rdi, [rip + BM_REGISTERS + 56]",
+    "mov r8, [rip + BM_REGISTERS + 64]",
+    "mov r9, [rip + BM_REGISTERS + 72]",
+    "mov r10, [rip + BM_REGISTERS + 80]",
+    "mov r11, [rip + BM_REGISTERS + 88]",
+    "mov r12, [rip + BM_REGISTERS + 96]",
+    "mov r13, [rip + BM_REGISTERS + 104]",
+    "mov r14, [rip + BM_REGISTERS + 112]",
+    "mov r15, [rip + BM_REGISTERS + 120]",
+    "jmp qword ptr [rip + BM_REGISTERS + 136]",
+    ".globl bm_leave",
+    "bm_leave:",
+    "mov [rip + BM_REGISTERS], rax",
+    "mov [rip + BM_REGISTERS + 8], rcx",
+    "mov [rip + BM_REGISTERS + 16], rdx",
+    "mov [rip + BM_REGISTERS + 24], rbx",
+    "mov [rip + BM_REGISTERS + 32], rsp",
+    "mov [rip + BM_REGISTERS + 40], rbp",
+    "mov [rip + BM_REGISTERS + 48], rsi",
+    "mov [rip + BM_REGISTERS + 56], rdi",
+    "mov [rip + BM_REGISTERS + 64], r8",
+    "mov [rip + BM_REGISTERS + 72], r9",
+    "mov [rip + BM_REGISTERS + 80], r10",
+    "mov [rip + BM_REGISTERS + 88], r11",
+    "mov [rip + BM_REGISTERS + 96], r12",
+    "mov [rip + BM_REGISTERS + 104], r13",
+    "mov [rip + BM_REGISTERS + 112], r14",
+    "mov [rip + BM_REGISTERS + 120], r15",
+    "mov rsp, [rip + BM_HOST_STACK]",
+    "pushfq",
+    "pop qword ptr [rip + BM_REGISTERS + 128]",
+    "fxsave64 [rip + BM_REGISTERS + 192]",
+    ".globl bm_faulted",
+    "bm_faulted:",
+    "mov rsp, [rip + BM_HOST_STACK]",
+    "cld",
+    "fninit",
+    "ldmxcsr [rip + BM_HOST_MXCSR]",
+    "pop r15; pop r14; pop r13; pop r12; pop rbp; pop rbx",
+    "ret",
+);
+
+extern "C" {
+    fn bm_enter();
+    fn bm_leave();
+    fn bm_faulted();
+}
+
+extern "C" fn handle(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    unsafe {
+        let context = &mut *context.cast::<libc::ucontext_t>();
+        let registers = &mut context.uc_mcontext.gregs;
+        let rip = registers[libc::REG_RIP as usize] as u64;
+        // Only what the tested instruction does is caught.
+        if !(CODE..CODE + 0x2000).contains(&rip) {
+            libc::signal(signal, libc::SIG_DFL);
+            return;
+        }
+        (&raw mut BM_REGISTERS.signal).write(signal as u32);
+        (&raw mut BM_REGISTERS.rip).write(rip);
+        registers[libc::REG_RIP as usize] = bm_faulted as *const () as i64;
+    }
+}
+
+/// Maps code and data, and catches faults. Once.
+pub fn prepare() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| unsafe {
+        for (address, size, executable) in [(CODE, 0x2000, true), (DATA, DATA_SIZE, false)] {
+            let protection =
+                libc::PROT_READ | libc::PROT_WRITE | if executable { libc::PROT_EXEC } else { 0 };
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+            let mapped = libc::mmap(address as *mut _, size as usize, protection, flags, -1, 0);
+            assert_eq!(mapped as u64, address);
+        }
+        let size = 1 << 16;
+        let stack = libc::stack_t {
+            ss_sp: Box::leak(vec![0u8; size].into_boxed_slice()).as_mut_ptr().cast(),
+            ss_flags: 0,
+            ss_size: size,
+        };
+        assert_eq!(libc::sigaltstack(&stack, core::ptr::null_mut()), 0);
+        for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP] {
+            let mut action: libc::sigaction = core::mem::zeroed();
+            action.sa_sigaction = handle as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+            assert_eq!(libc::sigaction(signal, &action, core::ptr::null_mut()), 0);
+        }
+    });
+}
+
+/// Executes the instruction at `CODE`, and another one at `landing` when that is where it goes.
+/// Registers are those after it; of one that has faulted, those before it, with the signal.
+pub fn execute(instruction: &[u8], registers: &Registers) -> Registers {
+    unsafe {
+        let mut code = instruction.to_vec();
+        // jmp [rip + 0], and where to.
+        code.extend_from_slice(&[0xff, 0x25, 0, 0, 0, 0]);
+        code.extend_from_slice(&(bm_leave as *const () as u64).to_le_bytes());
+        core::ptr::copy_nonoverlapping(code.as_ptr(), CODE as *mut u8, code.len());
+        let global = &raw mut BM_REGISTERS;
+        global.write(Registers { rip: CODE, signal: 0, ..*registers });
+        bm_enter();
+        let after = global.read();
+        if after.signal != 0 {
+            return Registers { signal: after.signal, ..*registers };
+        }
+        after
+    }
+}
+
+pub fn data() -> &'static mut [u8] {
+    unsafe { core::slice::from_raw_parts_mut(DATA as *mut u8, DATA_SIZE as usize) }
+}

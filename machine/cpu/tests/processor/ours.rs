@@ -1,0 +1,299 @@
+//! Our processor, brought into the state that the real one had.
+
+use cpu::control::CR4_OSFXSR;
+use cpu::exception::Fault;
+use cpu::memory::Ram;
+use cpu::{Bus, Cpu, Memory};
+use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic};
+
+use crate::native::{Registers, CODE, DATA, DATA_SIZE};
+use crate::Random;
+
+const RAM: usize = 0x40_0000;
+/// Physical addresses.
+const TABLES: u64 = 0x10_0000;
+const CODE_AT: u64 = 0x20_0000;
+const DATA_AT: u64 = 0x30_0000;
+
+struct NoDevices;
+
+impl Bus for NoDevices {
+    fn read(&mut self, _: u64, _: u8) -> u64 {
+        u64::MAX
+    }
+    fn write(&mut self, _: u64, _: u8, _: u64, _: &mut Memory) {}
+    fn port_read(&mut self, _: u16, _: u8) -> u32 {
+        u32::MAX
+    }
+    fn port_write(&mut self, _: u16, _: u8, _: u32) {}
+    fn tsc(&mut self, executed: u64) -> u64 {
+        executed
+    }
+    fn tsc_deadline(&mut self) -> u64 {
+        0
+    }
+    fn set_tsc_deadline(&mut self, _: u64) {}
+    fn task_priority(&mut self) -> u64 {
+        0
+    }
+    fn set_task_priority(&mut self, _: u64) {}
+    fn poll(&mut self, _: u64, _: &mut Memory) {}
+    fn interrupt_pending(&mut self) -> bool {
+        false
+    }
+    fn acknowledge_interrupt(&mut self) -> u8 {
+        unreachable!()
+    }
+    fn reset_requested(&self) -> bool {
+        false
+    }
+}
+
+pub struct Ours {
+    cpu: Box<Cpu>,
+}
+
+impl Ours {
+    pub fn new() -> Ours {
+        let layout = std::alloc::Layout::from_size_align(RAM, 4096).unwrap();
+        let ram = unsafe { Ram::new(std::alloc::alloc_zeroed(layout), RAM as u64) };
+        let mut cpu = Cpu::new(ram, Box::new(NoDevices));
+        // One table of each level serves both areas, which are in different gigabytes' parts.
+        let user = 7;
+        let directory = TABLES + 0x2000;
+        cpu.ram.set_entry(TABLES, TABLES + 0x1000 | user);
+        cpu.ram.set_entry(TABLES + 0x1000, directory | user);
+        for (i, (va, pa, size)) in [(CODE, CODE_AT, 0x2000), (DATA, DATA_AT, DATA_SIZE)].into_iter().enumerate() {
+            let table = TABLES + 0x3000 + i as u64 * 0x1000;
+            cpu.ram.set_entry(directory + (va >> 21) * 8, table | user);
+            for page in 0..size / 0x1000 {
+                cpu.ram.set_entry(table + ((va >> 12 & 0x1ff) + page) * 8, pa + page * 0x1000 | user);
+            }
+        }
+        cpu.write_control(3, TABLES).unwrap();
+        cpu.write_control(4, cpu.control.cr4 | CR4_OSFXSR | 0x400).unwrap();
+        let code = cpu::segment::Segment { access: 0xa0fb, ..cpu::segment::Segment::flat_code(0x33) };
+        cpu.set_code_segment(code);
+        Ours { cpu }
+    }
+
+    /// Whether the interpreter has this instruction.
+    pub fn knows(&self, instruction: &[u8]) -> bool {
+        cpu::has_handler(instruction, self.cpu.state.mode)
+    }
+
+    pub fn execute(&mut self, instruction: &[u8], before: &Registers, contents: &[u8]) -> (Registers, Vec<u8>) {
+        let cpu = &mut self.cpu;
+        cpu.ram.bytes_mut(CODE_AT, 0x2000).unwrap()[..instruction.len()].copy_from_slice(instruction);
+        cpu.written(CODE_AT, 16);
+        cpu.ram.bytes_mut(DATA_AT, DATA_SIZE).unwrap().copy_from_slice(contents);
+        cpu.state.gpr = before.gpr;
+        cpu.set_rflags(before.flags);
+        cpu.state.rip = CODE;
+        cpu.load_fx(&before.fx, true);
+        let mut after = *before;
+        match cpu.try_step() {
+            Err(fault) => after.signal = signal(fault),
+            Ok(()) => {
+                after.gpr = cpu.state.gpr;
+                after.flags = cpu.rflags();
+                after.fx = cpu.save_fx(true);
+            }
+        }
+        (after, cpu.ram.bytes(DATA_AT, DATA_SIZE).unwrap().to_vec())
+    }
+}
+
+/// The signal that Linux makes of an exception.
+fn signal(fault: Fault) -> u32 {
+    use cpu::exception::*;
+    (match fault.vector {
+        DIVIDE_ERROR | X87_ERROR | SIMD_ERROR => libc::SIGFPE,
+        INVALID_OPCODE => libc::SIGILL,
+        BREAKPOINT | DEBUG => libc::SIGTRAP,
+        ALIGNMENT_CHECK => libc::SIGBUS,
+        _ => libc::SIGSEGV,
+    }) as u32
+}
+
+/// XMM registers and x87 registers with random contents, all exceptions masked.
+pub fn initial_fx(random: &mut Random) -> [u8; 512] {
+    let mut fx = [0; 512];
+    // Control word: masked, 64 bits, sometimes another rounding.
+    let rounding = if random.below(4) == 0 { random.below(4) } else { 0 };
+    fx[0..2].copy_from_slice(&(0x37f | (rounding << 10) as u16).to_le_bytes());
+    let top = random.below(8) as u16;
+    fx[2..4].copy_from_slice(&(top << 11).to_le_bytes());
+    fx[4] = match random.below(3) {
+        0 => 0,
+        1 => 0xff,
+        _ => random.next() as u8,
+    };
+    let mut mxcsr = 0x1f80u32;
+    if random.below(3) == 0 {
+        mxcsr |= (random.below(4) as u32) << 13;
+    }
+    if random.below(8) == 0 {
+        mxcsr |= (random.below(2) as u32) << 15 | (random.below(2) as u32) << 6;
+    }
+    mxcsr |= random.below(64) as u32 & random.below(64) as u32;
+    fx[24..28].copy_from_slice(&mxcsr.to_le_bytes());
+    fx[28..32].copy_from_slice(&0xffffu32.to_le_bytes());
+    for i in 0..8 {
+        let at = 32 + i * 16;
+        let fraction = match random.below(4) {
+            0 => 1 << 63,
+            1 => random.next() | 1 << 63,
+            2 => (random.float(64) << 11) | 1 << 63,
+            _ => random.next() & random.next() | 1 << 63,
+        };
+        let exponent = match random.below(6) {
+            0 => 0x7fff,
+            1 => 0x3fff + random.below(64) as u16,
+            _ => 0x3fff + random.below(40) as u16 - 20,
+        } | (random.below(2) as u16) << 15;
+        fx[at..at + 8].copy_from_slice(&fraction.to_le_bytes());
+        fx[at + 8..at + 10].copy_from_slice(&exponent.to_le_bytes());
+    }
+    for i in 0..16 {
+        fx[160 + i * 16..176 + i * 16].copy_from_slice(&random.vector());
+    }
+    fx
+}
+
+pub fn is_memory(instruction: &Instruction) -> bool {
+    (0..instruction.op_count()).any(|i| instruction.op_kind(i) == iced_x86::OpKind::Memory)
+}
+
+/// Forms whose effect is undefined or another one on AMD's processors than on Intel's.
+pub fn undefined(instruction: &Instruction, bytes: &[u8]) -> bool {
+    use iced_x86::Code;
+    match instruction.code() {
+        // #UD on AMD's, as PREFETCHW of a register.
+        Code::Reservednop_rm16_r16_0F0D | Code::Reservednop_rm32_r32_0F0D | Code::Reservednop_rm64_r64_0F0D => true,
+        // With REX.B it is XCHG R8, RAX, which iced-x86 does not see. No compiler writes it.
+        Code::Pause => bytes[..instruction.len()].len() > 2,
+        // By more than the operand's size.
+        Code::Shld_rm16_r16_CL | Code::Shrd_rm16_r16_CL => true,
+        Code::Shld_rm16_r16_imm8 | Code::Shrd_rm16_r16_imm8 => instruction.immediate8() & 31 > 16,
+        // AMD's processors read four bytes.
+        Code::Movsxd_r16_rm16 => true,
+        // MXCSR_MASK: AMD's have a bit more.
+        Code::Fxsave_m512byte | Code::Fxsave64_m512byte | Code::Fxrstor_m512byte | Code::Fxrstor64_m512byte => true,
+        _ => match instruction.mnemonic() {
+            // Approximations that each processor has its own of; the crates simd and x87 test their bounds.
+            Mnemonic::Rcpps | Mnemonic::Rcpss | Mnemonic::Rsqrtps | Mnemonic::Rsqrtss | Mnemonic::F2xm1
+            | Mnemonic::Fyl2x | Mnemonic::Fyl2xp1 | Mnemonic::Fptan | Mnemonic::Fpatan | Mnemonic::Fsin
+            | Mnemonic::Fcos | Mnemonic::Fsincos => true,
+            // Whether an empty mask faults is left to the processor.
+            Mnemonic::Maskmovdqu => true,
+            // AMD's processors take unaligned operands.
+            Mnemonic::Sha1msg1 | Mnemonic::Sha1msg2 | Mnemonic::Sha1nexte | Mnemonic::Sha1rnds4
+            | Mnemonic::Sha256msg1 | Mnemonic::Sha256msg2 | Mnemonic::Sha256rnds2 => is_memory(instruction),
+            _ => false,
+        },
+    }
+}
+
+/// The flags whose values the manual leaves open.
+fn undefined_flags(instruction: &Instruction, before: &Registers) -> u64 {
+    use iced_x86::RflagsBits;
+    let bits = instruction.rflags_undefined();
+    let mut flags = 0;
+    for (name, bit) in [
+        (RflagsBits::CF, 1 << 0),
+        (RflagsBits::PF, 1 << 2),
+        (RflagsBits::AF, 1 << 4),
+        (RflagsBits::ZF, 1 << 6),
+        (RflagsBits::SF, 1 << 7),
+        (RflagsBits::OF, 1 << 11),
+    ] {
+        if bits & name != 0 {
+            flags |= bit;
+        }
+    }
+    match instruction.mnemonic() {
+        // By how much decides what is defined.
+        Mnemonic::Shl | Mnemonic::Shr | Mnemonic::Sar | Mnemonic::Rol | Mnemonic::Ror | Mnemonic::Rcl
+        | Mnemonic::Rcr | Mnemonic::Shld | Mnemonic::Shrd | Mnemonic::Sal => {
+            flags |= 1 << 4 | 1 << 11;
+            let _ = before;
+        }
+        _ => {}
+    }
+    flags
+}
+
+pub fn differences(
+    instruction: &Instruction,
+    before: &Registers,
+    expected: &Registers,
+    actual: &Registers,
+    expected_memory: &[u8],
+    actual_memory: &[u8],
+) -> String {
+    let mut text = String::new();
+    let mut different = |name: String, expected: String, actual: String| {
+        if expected != actual {
+            text += &format!("  {name}: {expected} expected, {actual} found\n");
+        }
+    };
+    if expected.signal != 0 || actual.signal != 0 {
+        different("signal".into(), expected.signal.to_string(), actual.signal.to_string());
+        // A repeated instruction that faults has done a part.
+        return text;
+    }
+    for i in 0..16 {
+        different(
+            format!("gpr {i} (was {:#x})", before.gpr[i]),
+            format!("{:#x}", expected.gpr[i]),
+            format!("{:#x}", actual.gpr[i]),
+        );
+    }
+    let defined = 0x8d5 & !undefined_flags(instruction, before);
+    different(
+        format!("flags (were {:#x})", before.flags),
+        format!("{:#x}", expected.flags & defined),
+        format!("{:#x}", actual.flags & defined),
+    );
+    let _ = InstructionInfoFactory::new;
+    // Instruction and data pointers are not kept as AMD's processors do it.
+    for (name, range) in [
+        ("x87 control", 0..2),
+        ("x87 status", 2..4),
+        ("x87 tags", 4..5),
+        ("mxcsr", 24..28),
+    ] {
+        different(
+            format!("{name} (was {:02x?})", &before.fx[range.clone()]),
+            format!("{:02x?}", &expected.fx[range.clone()]),
+            format!("{:02x?}", &actual.fx[range]),
+        );
+    }
+    for i in 0..8 {
+        let range = 32 + i * 16..42 + i * 16;
+        different(
+            format!("st {i} (was {:02x?})", &before.fx[range.clone()]),
+            format!("{:02x?}", &expected.fx[range.clone()]),
+            format!("{:02x?}", &actual.fx[range]),
+        );
+    }
+    for i in 0..16 {
+        let range = 160 + i * 16..176 + i * 16;
+        different(
+            format!("xmm {i} (was {:02x?})", &before.fx[range.clone()]),
+            format!("{:02x?}", &expected.fx[range.clone()]),
+            format!("{:02x?}", &actual.fx[range]),
+        );
+    }
+    if expected_memory != actual_memory {
+        let at = expected_memory.iter().zip(actual_memory).position(|(a, b)| a != b).unwrap();
+        let end = (at + 16).min(expected_memory.len());
+        different(
+            format!("memory at {at:#x}"),
+            format!("{:02x?}", &expected_memory[at..end]),
+            format!("{:02x?}", &actual_memory[at..end]),
+        );
+    }
+    text
+}

@@ -1,0 +1,104 @@
+/**
+ * The emulator of the npm package v86, for machine.js: 32-bit guests.
+ */
+import { configure, withThreshold } from "./jit.js";
+
+/** @import { EmulatorKind } from "./machine.js" */
+
+const COMMAND_LINE =
+  "console=ttyS0 quiet tsc=reliable mitigations=off random.trust_cpu=on nowatchdog";
+
+/** Where a PC's first MiB, and with it the ROMs, ends. */
+export const ROM_END = 1024 * 1024;
+
+/** Ports of the virtio console. */
+const PORTS = [0, 1, 2, 3];
+
+/**
+ * @param {any} V86 the package's class
+ * @param {ArrayBuffer} wasm its v86.wasm
+ * @param {object} [filesystem] v86's option, in the place of a 9P server
+ * @returns {EmulatorKind}
+ */
+export function v86(V86, wasm, filesystem) {
+  /** @type {Promise<WebAssembly.Module> | undefined} */
+  let module;
+  return {
+    wasm,
+    commandLine: COMMAND_LINE,
+    async create({ memoryMiB, handle9p, events }) {
+      module ??= WebAssembly.compile(withThreshold(wasm));
+      const compiled = await module;
+      /** @type {any} */
+      let emulator;
+      /** @param {object} options */
+      const make = async (options) => {
+        emulator = new V86({
+          wasm_fn: async (/** @type {WebAssembly.Imports} */ imports) => {
+            const { exports } = await WebAssembly.instantiate(compiled, imports);
+            configure(exports);
+            return exports;
+          },
+          memory_size: memoryMiB * 1024 * 1024,
+          // There is no screen; this is the least that the emulator takes.
+          vga_memory_size: 256 * 1024,
+          virtio_console: true,
+          filesystem: filesystem ?? { handle9p },
+          disable_keyboard: true,
+          disable_mouse: true,
+          disable_speaker: true,
+          autostart: false,
+          ...options,
+        });
+        for (const port of PORTS)
+          emulator.add_listener(
+            `virtio-console${port}-output-bytes`,
+            (/** @type {Uint8Array} */ bytes) => events.output(port, bytes),
+          );
+        emulator.add_listener("serial0-output-byte", (/** @type {number} */ byte) =>
+          events.log(byte),
+        );
+        emulator.add_listener("cpu-event-halt", () => events.halted("the machine halted"));
+        await new Promise((resolve) => {
+          emulator.add_listener("emulator-loaded", resolve);
+        });
+      };
+      return {
+        boot: ({ bios, kernel, initramfs }) =>
+          make({
+            bios: { buffer: bios },
+            bzimage: { buffer: kernel },
+            initrd: { buffer: initramfs },
+            cmdline: COMMAND_LINE,
+          }),
+        async restore(state) {
+          await make({});
+          await restoreState(emulator, state);
+        },
+        run: () => emulator.run(),
+        pause: () => emulator.stop(),
+        save: () => emulator.save_state(),
+        send: (port, bytes) => emulator.bus.send(`virtio-console${port}-input-bytes`, bytes),
+        destroy: () => emulator?.destroy(),
+      };
+    },
+  };
+}
+
+/**
+ * v86 zeroes all of the machine's memory before it puts the state there, which
+ * takes long and makes the browser provide all of it. The memory of a machine
+ * that has not run is zero anyway, but for what v86 puts where a PC has its ROMs.
+ * @param {any} emulator
+ * @param {ArrayBuffer} state
+ */
+async function restoreState(emulator, state) {
+  const { cpu } = emulator.v86;
+  const zero = cpu.zero_memory;
+  cpu.zero_memory = () => zero(0, ROM_END);
+  try {
+    await emulator.restore_state(state);
+  } finally {
+    cpu.zero_memory = zero;
+  }
+}
