@@ -186,7 +186,7 @@ class TestOpenRegistry:
             image = f"{bearer.host}/team/app"
             assert which(image, person, mirror=f"{proxy.url}/{{url}}") == "386"
             assert person.asked == [
-                CredentialRequest(bearer.host, tokens.url, refused=False, via=proxy.host)
+                CredentialRequest(bearer.host, tokens.url, False, via=proxy.host, mirrored=True)
             ]
             assert any(f"GET /{tokens.url}?" in line for line in proxy.requests)
 

@@ -216,7 +216,7 @@ class Authorizer:
                 f"{registry} wants to know who pulls {self._repository}, "
                 "and no credentials were given",
                 hint="Try again and sign in; or if the image should be public, check how its name "
-                f"is spelled.{self._exposure_hint()}",
+                f"is spelled.{self._mirror_hint()}{self._exposure_hint()}",
             )
         if given == before:
             raise AuthError(
@@ -225,6 +225,14 @@ class Authorizer:
                 hint=f"Check the user name and the password or token.{self._exposure_hint()}",
             )
         return given
+
+    def _mirror_hint(self) -> str:
+        if not self._route.mirrored:
+            return ""
+        return (
+            " A mirror or proxy that the page's address names is given no credentials: name it in "
+            "the page itself."
+        )
 
     def _exposure_hint(self) -> str:
         if self._challenge_seen:
