@@ -22,7 +22,7 @@ pub const CR4_OSXMMEXCPT: u64 = 1 << 10;
 pub const CR4_FSGSBASE: u64 = 1 << 16;
 pub const CR4_PCIDE: u64 = 1 << 17;
 /// VME, PVI, TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR, OSXMMEXCPT, FSGSBASE, PCIDE.
-const CR4_KNOWN: u64 = 0x7ff | CR4_FSGSBASE | CR4_PCIDE;
+pub const CR4_KNOWN: u64 = 0x7ff | CR4_FSGSBASE | CR4_PCIDE;
 
 pub const EFER_SCE: u64 = 1 << 0;
 pub const EFER_LME: u64 = 1 << 8;
@@ -162,7 +162,10 @@ impl Cpu {
             msr::SYSENTER_EIP => c.sysenter_eip,
             msr::MISC_ENABLE => c.misc_enable,
             msr::PAT => c.pat,
-            msr::TSC_DEADLINE => self.bus.tsc_deadline(),
+            msr::TSC_DEADLINE => match self.bus.tsc_deadline() {
+                0 => 0,
+                time => time.wrapping_add(c.tsc_offset),
+            },
             msr::EFER => c.efer,
             msr::STAR => c.star,
             msr::LSTAR => c.lstar,
@@ -201,7 +204,9 @@ impl Cpu {
             msr::MISC_ENABLE => c.misc_enable = value,
             msr::PAT => c.pat = value,
             msr::TSC_DEADLINE => {
-                self.bus.set_tsc_deadline(value);
+                // 0 disarms it, whatever the counter is.
+                let time = if value == 0 { 0 } else { value.wrapping_sub(c.tsc_offset).max(1) };
+                self.bus.set_tsc_deadline(time);
                 self.interrupt_slice();
             }
             msr::EFER => {

@@ -18,6 +18,7 @@ mod instructions;
 pub mod memory;
 pub mod paging;
 pub mod segment;
+pub mod snapshot;
 pub mod state;
 pub mod tlb;
 
@@ -49,7 +50,7 @@ pub enum Stop {
 pub type Step = Result<(), Stop>;
 
 /// What is around the processor: devices, interrupt controllers and the clock.
-pub trait Bus {
+pub trait Bus: core::any::Any {
     /// A load from a physical address outside RAM.
     fn read(&mut self, address: u64, size: u8) -> u64;
     fn write(&mut self, address: u64, size: u8, value: u64, memory: &mut Memory);
@@ -186,6 +187,11 @@ impl Cpu {
 
     pub fn bus(&mut self) -> &mut dyn Bus {
         &mut *self.bus
+    }
+
+    /// What is around the processor, and the memory that it shares with it.
+    pub fn bus_and_memory(&mut self) -> (&mut dyn Bus, Memory<'_>) {
+        (&mut *self.bus, Memory { ram: &mut self.ram, code: &mut self.code })
     }
 
     pub fn memory(&mut self) -> Memory<'_> {
