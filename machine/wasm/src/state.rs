@@ -1,0 +1,105 @@
+//! A whole machine as bytes: its processor, its board, and the pages of its memory that are not zero.
+
+use alloc::vec::Vec;
+
+use cpu::memory::PAGE;
+use ruzstd::io::Read;
+use virtio::State;
+
+use crate::Machine;
+
+const MAGIC: &[u8; 8] = b"bmx64\0\0\x01";
+/// The most words and bytes that a processor's and a board's state have.
+const MAX_PART: usize = 1 << 22;
+
+pub fn save(machine: &mut Machine) -> Vec<u8> {
+    let mut out = MAGIC.to_vec();
+    let words = machine.cpu.save();
+    let size = machine.cpu.ram.size();
+    put(&mut out, words.len() as u32);
+    words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+    let mut part = Vec::new();
+    machine.board().0.save(&mut part);
+    put(&mut out, part.len() as u32);
+    out.extend_from_slice(&part);
+    out.extend_from_slice(&size.to_le_bytes());
+    let (board, memory) = machine.board();
+    let balloon = board.balloon.is_running();
+    let wanted = |page: u64| {
+        let bytes = memory.bytes(page * PAGE, PAGE).unwrap_or_default();
+        !(balloon && board.balloon.holds(page)) && !is_zero(bytes)
+    };
+    let pages = size / PAGE;
+    let mut page = 0;
+    while page < pages {
+        if !wanted(page) {
+            page += 1;
+            continue;
+        }
+        let first = page;
+        while page < pages && wanted(page) {
+            page += 1;
+        }
+        put(&mut out, first as u32);
+        put(&mut out, (page - first) as u32);
+        out.extend_from_slice(memory.bytes(first * PAGE, (page - first) * PAGE).unwrap_or_default());
+    }
+    put(&mut out, 0);
+    put(&mut out, 0);
+    out
+}
+
+fn put(out: &mut Vec<u8>, value: u32) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn is_zero(page: &[u8]) -> bool {
+    page.chunks_exact(8).all(|word| word == [0; 8])
+}
+
+fn take<const N: usize>(source: &mut impl Read) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    source.read_exact(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+fn part(source: &mut impl Read, size: usize) -> Option<Vec<u8>> {
+    let length = (u32::from_le_bytes(take(source)?) as usize).checked_mul(size)?;
+    if length > MAX_PART {
+        return None;
+    }
+    let mut bytes = alloc::vec![0; length];
+    source.read_exact(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// None when that is no state of a machine like this one, which must not be used then.
+pub fn restore(machine: &mut Machine, mut source: impl Read) -> Option<()> {
+    let source = &mut source;
+    if take(source)? != *MAGIC {
+        return None;
+    }
+    let words: Vec<u64> = part(source, 8)?
+        .chunks_exact(8)
+        .map(|word| word.try_into().map(u64::from_le_bytes))
+        .collect::<Result<_, _>>()
+        .ok()?;
+    let board = part(source, 1)?;
+    let size = u64::from_le_bytes(take(source)?);
+    if size != machine.cpu.ram.size() {
+        return None;
+    }
+    loop {
+        let [first, count] = [take(source)?, take(source)?].map(|word| u64::from(u32::from_le_bytes(word)));
+        if count == 0 {
+            break;
+        }
+        let mut memory = machine.cpu.memory();
+        source.read_exact(memory.bytes_mut(first * PAGE, count * PAGE)?).ok()?;
+    }
+    machine.board().0.restore_all(&board).ok()?;
+    machine.cpu.restore(&words).ok()?;
+    let (board, mut memory) = machine.board();
+    board.resume(&mut memory);
+    Some(())
+}

@@ -1,0 +1,311 @@
+/**
+ * The emulator of this project's own 64-bit machine (machine/), for machine.js.
+ *
+ * It runs in slices on the thread that it is on, and lets events in between: replies
+ * of the 9P server, input, timers.
+ */
+
+/** @import { Emulator, EmulatorEvents, EmulatorKind, Handle9P } from "./machine.js" */
+
+const COMMAND_LINE = "console=ttyS0 quiet tsc=reliable reboot=t nowatchdog";
+
+/** How long the machine runs before other events have their turn. */
+const SLICE_MS = 8;
+/** Shorter waits are not worth a timer: what browsers give is not that exact. */
+const SHORTEST_TIMER_MS = 1.5;
+const LONGEST_TIMER_MS = 0x7fffffff;
+
+/** What `run` of the module returns. */
+const STATUS = { running: 0, output: 1, idle: 2 };
+/** @type {Record<number, string>} */
+const ENDS = {
+  3: "the machine halted",
+  4: "the machine's processor shut down (a triple fault)",
+  5: "the machine was reset",
+};
+
+/** What `take` of the module is asked for. */
+const OUTPUT = { log: 0, request: 1, frame: 2, console: 8 };
+const PORTS = 4;
+
+/** What `boot` of the module returns. */
+const BOOT_ERRORS = [
+  "",
+  "the kernel is no ELF program for x86-64",
+  "the kernel and its initramfs need more memory",
+  "the kernel's command line is too long",
+];
+
+/** How many random bytes the host gives at once. */
+const RANDOM_LIMIT = 65536;
+
+/**
+ * @param {ArrayBuffer} wasm machine.wasm
+ * @returns {EmulatorKind}
+ */
+export function x64(wasm) {
+  /** @type {Promise<WebAssembly.Module> | undefined} */
+  let module;
+  return {
+    wasm,
+    commandLine: COMMAND_LINE,
+    async create({ memoryMiB, handle9p, events }) {
+      module ??= WebAssembly.compile(wasm);
+      return new Machine64(await module, memoryMiB, handle9p, events);
+    },
+  };
+}
+
+/** Calls back after events that wait. */
+class Turns {
+  /** @param {() => void} callback */
+  constructor(callback) {
+    this.#callback = callback;
+    if (typeof setImmediate === "undefined") {
+      const channel = new MessageChannel();
+      channel.port1.onmessage = () => callback();
+      this.#port = channel.port2;
+      this.#other = channel.port1;
+    }
+  }
+
+  #callback;
+  /** @type {MessagePort | undefined} */
+  #port;
+  /** @type {MessagePort | undefined} */
+  #other;
+
+  ask() {
+    if (this.#port) this.#port.postMessage(null);
+    else setImmediate(this.#callback);
+  }
+
+  close() {
+    this.#other?.close();
+    this.#port?.close();
+  }
+}
+
+/** @implements {Emulator} */
+class Machine64 {
+  /** @type {any} */
+  #exports;
+  /** @type {WebAssembly.Memory} */
+  #memory;
+  #handle9p;
+  #events;
+  #running = false;
+  #ended = false;
+  /** Whether a turn was asked for, and whether we are in one. */
+  #asked = false;
+  #inside = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #turns = new Turns(() => {
+    this.#asked = false;
+    this.#turn();
+  });
+  /** What the guest had no room for, by port. @type {Uint8Array[][]} */
+  #input = Array.from({ length: PORTS }, () => []);
+
+  /**
+   * @param {WebAssembly.Module} module
+   * @param {number} memoryMiB
+   * @param {Handle9P | undefined} handle9p
+   * @param {EmulatorEvents} events
+   */
+  constructor(module, memoryMiB, handle9p, events) {
+    this.#handle9p = handle9p;
+    this.#events = events;
+    const instance = new WebAssembly.Instance(module, {
+      host: {
+        now: () => performance.now(),
+        random: (/** @type {number} */ address, /** @type {number} */ length) => {
+          const bytes = new Uint8Array(this.#memory.buffer, address, length);
+          for (let at = 0; at < length; at += RANDOM_LIMIT)
+            crypto.getRandomValues(bytes.subarray(at, at + RANDOM_LIMIT));
+        },
+        fail: (/** @type {number} */ address, /** @type {number} */ length) => {
+          throw new Error(`the 64-bit machine failed: ${this.#text(address, length)}`);
+        },
+      },
+    });
+    this.#exports = instance.exports;
+    this.#memory = this.#exports.memory;
+    if (!this.#exports.create(memoryMiB))
+      throw new Error(`a machine with ${memoryMiB} MiB of memory cannot be made`);
+  }
+
+  /** @param {import("./machine.js").BootFiles} files */
+  async boot({ kernel, initramfs }) {
+    const error = this.#exports.boot(
+      ...this.#give(new Uint8Array(kernel)),
+      ...this.#give(new Uint8Array(initramfs)),
+      ...this.#give(new TextEncoder().encode(COMMAND_LINE)),
+    );
+    if (error) throw new Error(BOOT_ERRORS[error]);
+  }
+
+  /** @param {ArrayBuffer} state */
+  async restore(state) {
+    if (!this.#exports.restore(...this.#give(new Uint8Array(state))))
+      throw new Error("it is not a state of this machine");
+  }
+
+  run() {
+    this.#running = true;
+    this.#ask();
+  }
+
+  async pause() {
+    this.#running = false;
+    clearTimeout(this.#timer);
+  }
+
+  async save() {
+    const length = this.#exports.save();
+    return this.#taken(length).slice().buffer;
+  }
+
+  /**
+   * @param {number} port
+   * @param {Uint8Array} bytes
+   */
+  send(port, bytes) {
+    if (this.#ended) return;
+    this.#input[port].push(bytes);
+    this.#wake();
+  }
+
+  destroy() {
+    this.#running = false;
+    this.#ended = true;
+    clearTimeout(this.#timer);
+    this.#turns.close();
+  }
+
+  // -- Slices ------------------------------------------------------------------
+
+  #ask() {
+    if (this.#asked || !this.#running) return;
+    this.#asked = true;
+    this.#turns.ask();
+  }
+
+  /** Something came in: an idle machine goes on at once. */
+  #wake() {
+    if (this.#inside || this.#asked || !this.#running) return;
+    this.#turn();
+  }
+
+  #turn() {
+    clearTimeout(this.#timer);
+    if (!this.#running || this.#inside) return;
+    this.#inside = true;
+    try {
+      this.#slice();
+    } catch (error) {
+      this.#end(error instanceof Error ? error.message : String(error));
+    } finally {
+      this.#inside = false;
+    }
+  }
+
+  #slice() {
+    const end = performance.now() + SLICE_MS;
+    for (;;) {
+      const received = this.#passInput();
+      const status = this.#exports.run(Math.max(end - performance.now(), 0));
+      const answered = this.#passOutput();
+      if (!this.#running) return;
+      if (status in ENDS) return this.#end(ENDS[status]);
+      if (performance.now() >= end) return this.#ask();
+      if (status !== STATUS.idle || answered || (received && this.#waiting())) continue;
+      const wait = this.#exports.idle_time();
+      if (wait < SHORTEST_TIMER_MS) return this.#ask();
+      if (wait !== Infinity)
+        this.#timer = setTimeout(() => this.#turn(), Math.min(wait, LONGEST_TIMER_MS));
+      return;
+    }
+  }
+
+  /** @param {string} message */
+  #end(message) {
+    this.#running = false;
+    this.#ended = true;
+    this.#events.halted(message);
+  }
+
+  #waiting() {
+    return this.#input.some((queue) => queue.length > 0);
+  }
+
+  /** Whether the guest took any. */
+  #passInput() {
+    let any = false;
+    for (const [port, queue] of this.#input.entries()) {
+      while (queue.length > 0) {
+        const bytes = queue[0];
+        const taken = this.#exports.console_input(port, ...this.#give(bytes));
+        any ||= taken > 0;
+        if (taken === bytes.length) {
+          queue.shift();
+        } else {
+          queue[0] = bytes.subarray(taken);
+          break;
+        }
+      }
+    }
+    return any;
+  }
+
+  /** Whether there was something that the machine can go on by. */
+  #passOutput() {
+    let any = false;
+    const { take } = this.#exports;
+    for (let length = take(OUTPUT.log); length > 0; length = take(OUTPUT.log))
+      for (const byte of this.#taken(length).slice()) this.#events.log(byte);
+    for (let port = 0; port < PORTS; port += 1)
+      for (let kind = OUTPUT.console + port, length = take(kind); length > 0; length = take(kind)) {
+        any = true;
+        this.#events.output(port, this.#taken(length).slice());
+      }
+    for (let length = take(OUTPUT.request); length > 0; length = take(OUTPUT.request)) {
+      const request = this.#taken(length).slice();
+      this.#handle9p?.(request, (frame) => {
+        if (this.#ended) return;
+        any = true;
+        this.#exports.reply(...this.#give(frame));
+        this.#wake();
+      });
+    }
+    // Nobody is at the other end of the wire.
+    while (take(OUTPUT.frame) > 0);
+    return any;
+  }
+
+  // -- Bytes in the module's memory -----------------------------------------------
+
+  /**
+   * @param {Uint8Array} bytes
+   * @returns {[number, number]}
+   */
+  #give(bytes) {
+    const address = this.#exports.allocate(bytes.length) >>> 0;
+    new Uint8Array(this.#memory.buffer).set(bytes, address);
+    return [address, bytes.length];
+  }
+
+  /** @param {number} length */
+  #taken(length) {
+    return new Uint8Array(this.#memory.buffer, this.#exports.taken() >>> 0, length);
+  }
+
+  /**
+   * @param {number} address
+   * @param {number} length
+   */
+  #text(address, length) {
+    return new TextDecoder().decode(new Uint8Array(this.#memory.buffer, address >>> 0, length));
+  }
+}
