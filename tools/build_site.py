@@ -30,6 +30,9 @@ CACHE = ROOT / "build" / "site"
 # What of web/ goes into the site as it is; declarations and Node's parts do not.
 _SUFFIXES = {".html", ".css", ".js"}
 
+# What of web/vm/ is not code in JavaScript.
+_MACHINE = {("vm", name) for name in ("image", "image64", "interpreters", "x64")}
+
 _VENDOR = {
     "v86.mjs": "v86/build/libv86.mjs",
     "v86.wasm": "v86/build/v86.wasm",
@@ -106,7 +109,7 @@ def _copy_page(site: Path) -> None:
         if (
             path.suffix in _SUFFIXES
             or name.parts[0] == "images"
-            or name.parts[:2] in (("vm", "image"), ("vm", "interpreters"))
+            or name.parts[:2] in _MACHINE
         ):
             target = site / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -117,23 +120,31 @@ def _copy_page(site: Path) -> None:
 
 
 def _add_machine(site: Path, cache: Path) -> None:
-    for path in machine_snapshot(cache).iterdir():
-        shutil.copyfile(path, site / "vm" / path.name)
+    for kind, folder in (("v86", "vm"), ("x64", "vm/x64")):
+        for path in machine_snapshot(kind, cache).iterdir():
+            shutil.copyfile(path, site / folder / path.name)
 
 
-def machine_snapshot(cache: Path | None = None) -> Path:
+def emulator(kind: str) -> Path:
+    """Return the directory of v86's module, or the code of our own machine."""
+    return MODULES / "v86" / "build" if kind == "v86" else WEB / "vm" / "x64" / "machine.wasm"
+
+
+def machine_snapshot(kind: str, cache: Path | None = None) -> Path:
     """Return the directory of a snapshot of the checkout's machine, made where there is none."""
     cache = cache or CACHE
-    v86 = MODULES / "v86" / "build"
-    image = WEB / "vm" / "image"
-    code = [WEB / "vm" / name for name in ("machine.js", "console.js", "jit.js", "v86.js")]
-    key = _digest([v86 / "v86.wasm", v86 / "libv86.mjs", *_files(image), *code])
+    machine = emulator(kind)
+    image = WEB / "vm" / ("image" if kind == "v86" else "image64")
+    names = {"v86": ("jit.js", "v86.js"), "x64": ("x64.js",)}[kind]
+    code = [WEB / "vm" / name for name in ("machine.js", "console.js", *names)]
+    binaries = [machine / "v86.wasm", machine / "libv86.mjs"] if kind == "v86" else [machine]
+    key = _digest([*binaries, *_files(image), *code])
     kept = cache / f"machine-{key[:20]}"
     if not kept.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as work:
             made = Path(work) / "made"
-            make_snapshot(made, v86, image)
+            make_snapshot(made, machine, image)
             try:
                 made.rename(kept)
             except OSError:
@@ -240,7 +251,8 @@ def _write_notices(site: Path) -> None:
     """Write the licences of all that is not ours."""
     parts = [
         "browsermount is under the Apache License, Version 2.0. The site holds works of others:\n",
-        "The virtual machine's kernel and programs: see vm/image/README.md.\n",
+        "The virtual machines' kernels and programs: see vm/image/README.md and "
+        "vm/image64/README.md.\n",
         "QEMU, for other processors' programs: see vm/interpreters/README.md.\n",
     ]
     for name in _NOTICES:
@@ -253,7 +265,7 @@ def _write_notices(site: Path) -> None:
     parts.append("== CPython, in Pyodide, PSF-2.0: https://docs.python.org/3/license.html\n")
     (site / "THIRD-PARTY-NOTICES.txt").write_text("".join(parts))
     shutil.copyfile(ROOT / "LICENSE", site / "LICENSE.txt")
-    for part in ("image", "interpreters"):
+    for part in ("image", "image64", "interpreters"):
         shutil.copyfile(WEB / "vm" / part / "README.md", site / "vm" / part / "README.md")
 
 

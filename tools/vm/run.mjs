@@ -1,7 +1,7 @@
 /**
  * Runs one container in Node, with this process' terminal.
  *
- *     node run.mjs --p9 unix:PATH [--assets DIR] [--v86 DIR] [--snapshot DIR] [--memory MIB]
+ *     node run.mjs --p9 unix:PATH [--assets DIR] [--v86 DIR | --x64 PATH] [--snapshot DIR] [--memory MIB]
  *
  * Exits with the container's exit code. Without a terminal in config.json,
  * standard input, output and error are the container's.
@@ -25,6 +25,7 @@ const { values: options } = parseArgs({
       default: fileURLToPath(new URL("../../web/vm/image", import.meta.url)),
     },
     v86: { type: "string" },
+    x64: { type: "string" },
     snapshot: { type: "string" },
     memory: { type: "string" },
   },
@@ -59,6 +60,7 @@ async function main() {
     ...(await loadMachine({
       image: options.assets,
       v86: options.v86,
+      x64: options.x64,
       snapshot: options.snapshot,
     })),
     ...(options.memory && { memoryMiB: Number(options.memory) }),

@@ -23,7 +23,7 @@ INFO = "snapshot.json"
 
 def make_snapshot(
     out_dir: Path,
-    v86_dir: Path,
+    emulator: Path,
     image_dir: Path = IMAGE_DIR,
     memory_mib: int = DEFAULT_MEMORY_MIB,
     level: int = 19,
@@ -32,7 +32,8 @@ def make_snapshot(
 
     Args:
         out_dir: Gets snapshot.zst and snapshot.json.
-        v86_dir: Has libv86.mjs and v86.wasm, the files that the site will serve.
+        emulator: A directory with libv86.mjs and v86.wasm, the files that the site will serve, or
+            the code of our own machine, for a 64-bit image.
         image_dir: Has the machine's files.
         memory_mib: The memory of the machine, and of all that resume from it.
         level: How hard zstd tries.
@@ -44,7 +45,7 @@ def make_snapshot(
                 "node",
                 str(HERE / "snapshot.mjs"),
                 str(image_dir),
-                str(v86_dir),
+                str(emulator),
                 str(memory_mib),
                 work,
             ],
@@ -59,11 +60,11 @@ def make_snapshot(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out_dir", type=Path)
-    parser.add_argument("--v86", type=Path, required=True, help="npm's v86/build")
+    parser.add_argument("--emulator", type=Path, required=True, help="v86/build, or machine.wasm")
     parser.add_argument("--image", type=Path, default=IMAGE_DIR)
     parser.add_argument("--memory", type=int, default=DEFAULT_MEMORY_MIB)
     options = parser.parse_args()
-    make_snapshot(options.out_dir, options.v86, options.image, options.memory)
+    make_snapshot(options.out_dir, options.emulator, options.image, options.memory)
 
 
 if __name__ == "__main__":

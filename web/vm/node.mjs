@@ -5,6 +5,7 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 
 import { v86 as v86Emulator } from "./v86.js";
+import { x64 } from "./x64.js";
 
 /** @import { Duplex } from "node:stream" */
 /** @import { Handle9P, MachineOptions, SnapshotInfo } from "./machine.js" */
@@ -12,7 +13,9 @@ import { v86 as v86Emulator } from "./v86.js";
 /**
  * Where the machine's files are.
  * @typedef {object} Places
- * @property {string} image the directory of bzImage, image.json and so on
+ * @property {string} image the directory of the kernel, image.json and so on
+ * @property {string} [x64] the path of our own machine's code, for a 64-bit
+ *   image; else the machine is v86
  * @property {string} [v86] the directory of libv86.mjs and v86.wasm, or the
  *   path of that module under another name; default: the installed npm package
  * @property {string} [snapshot] the directory of snapshot.json and its state
@@ -24,24 +27,37 @@ import { v86 as v86Emulator } from "./v86.js";
  * @param {Places} places
  * @returns {Promise<Pick<MachineOptions, "emulator" | "recipe" | "bootFiles" | "snapshot">>}
  */
-export async function loadMachine({ image, v86 = installedV86(), snapshot, filesystem }) {
-  const module = path.resolve(v86.endsWith(".mjs") ? v86 : path.join(v86, "libv86.mjs"));
+export async function loadMachine({ image, v86, x64: wasm, snapshot, filesystem }) {
+  const { recipe } = JSON.parse(await readFile(path.join(image, "image.json"), "utf8"));
+  /** @param {string} name */
+  const file = (name) => bytes(path.join(image, name));
+  const machine = wasm
+    ? {
+        emulator: x64(await bytes(wasm)),
+        bootFiles: async () => ({
+          kernel: await file("vmlinux.zst"),
+          initramfs: await file("initramfs.cpio.zst"),
+        }),
+      }
+    : {
+        emulator: await loadV86(v86 ?? installedV86(), filesystem),
+        bootFiles: async () => ({
+          bios: await file("seabios.bin"),
+          kernel: await file("bzImage"),
+          initramfs: await file("initramfs.cpio.zst"),
+        }),
+      };
+  return { ...machine, recipe, ...(snapshot && { snapshot: await loadSnapshot(snapshot) }) };
+}
+
+/**
+ * @param {string} place
+ * @param {object} [filesystem]
+ */
+async function loadV86(place, filesystem) {
+  const module = path.resolve(place.endsWith(".mjs") ? place : path.join(place, "libv86.mjs"));
   const { V86 } = await import(pathToFileURL(module).href);
-  const manifest = JSON.parse(await readFile(path.join(image, "image.json"), "utf8"));
-  return {
-    emulator: v86Emulator(
-      V86,
-      await bytes(path.join(path.dirname(module), "v86.wasm")),
-      filesystem,
-    ),
-    recipe: manifest.recipe,
-    bootFiles: async () => ({
-      bios: await bytes(path.join(image, "seabios.bin")),
-      kernel: await bytes(path.join(image, "bzImage")),
-      initramfs: await bytes(path.join(image, "initramfs.cpio.zst")),
-    }),
-    ...(snapshot && { snapshot: await loadSnapshot(snapshot) }),
-  };
+  return v86Emulator(V86, await bytes(path.join(path.dirname(module), "v86.wasm")), filesystem);
 }
 
 function installedV86() {

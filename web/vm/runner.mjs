@@ -1,7 +1,7 @@
 /**
  * Runs one machine in Node for another program, which started this one.
  *
- *     node runner.mjs --frames FD --control FD --image DIR [--v86 PATH]
+ *     node runner.mjs --frames FD --control FD --image DIR [--v86 PATH | --x64 PATH]
  *       [--snapshot DIR] [--memory MIB]
  *
  * Standard input, output and error are the container's. FD are file descriptors
@@ -31,6 +31,7 @@ const { values: options } = parseArgs({
     control: { type: "string" },
     image: { type: "string" },
     v86: { type: "string" },
+    x64: { type: "string" },
     snapshot: { type: "string" },
     memory: { type: "string" },
   },
@@ -162,6 +163,7 @@ async function create() {
     ...(await loadMachine({
       image: options.image ?? "",
       v86: options.v86,
+      x64: options.x64,
       snapshot: options.snapshot,
     })),
     ...(options.memory && { memoryMiB: Number(options.memory) }),

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from browsermount.cli.site import find_node, machine_files
+from browsermount.machines import MachineKind
 from browsermount.mount import Mount
 from browsermount.ninep.server import MSIZE
 from browsermount.sockets import serve
@@ -29,7 +30,9 @@ class Machine:
         frames: socket.socket,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        kind: MachineKind,
     ) -> None:
+        self.kind = kind
         self._process = process
         self._frames = frames
         self._reader = reader
@@ -37,29 +40,31 @@ class Machine:
         self._server: asyncio.Task[None] | None = None
 
     @classmethod
-    async def create(cls, memory_mib: int | None = None) -> Machine:
+    async def create(cls, kind: MachineKind, memory_mib: int | None = None) -> Machine:
         """Start the process: it gets the machine ready while we do something else.
 
         Args:
+            kind: Which machine.
             memory_mib: The machine's memory; by default what the snapshot has. With another
                 it boots in the place of resuming.
 
         Raises:
             NotInstalled: Node or the machine's files are missing.
         """
-        node, files = find_node(), machine_files()
+        node, files = find_node(), machine_files(kind)
         frames, their_frames = socket.socketpair()
         control, their_control = socket.socketpair()
         descriptors = their_frames.fileno(), their_control.fileno()
         arguments = ["--frames", descriptors[0], "--control", descriptors[1]]
-        arguments += ["--image", files.image, "--v86", files.v86, "--snapshot", files.snapshot]
+        arguments += ["--image", files.image, f"--{kind}", files.emulator]
+        arguments += ["--snapshot", files.snapshot]
         if memory_mib is not None:
             arguments += ["--memory", memory_mib]
         with their_frames, their_control:
             process = await asyncio.create_subprocess_exec(
                 node, files.runner, *map(str, arguments), pass_fds=descriptors
             )
-        return cls(process, frames, *await asyncio.open_connection(sock=control))
+        return cls(process, frames, *await asyncio.open_connection(sock=control), kind)
 
     async def start(self, mount: Mount, *, takes_input: bool, size: tuple[int, int] | None) -> None:
         """Serve an image to the machine, and start the process that its config describes.

@@ -25,6 +25,7 @@ from browsermount.cli.sizes import read_size
 from browsermount.cli.terminal import raw, window_size
 from browsermount.errors import BrowsermountError
 from browsermount.interpreters import install
+from browsermount.machines import machine_for
 from browsermount.local.files import FileFetcher
 from browsermount.mount import Mount
 from browsermount.oci.platform import NATIVE, Platform, choose_platforms
@@ -172,9 +173,14 @@ async def _run(
 ) -> int:
     signals = _Signals()
     with signals.caught():
-        machine = await Machine.create(memory)
+        # It gets ready while the image is opened, which mostly is one for what was asked for.
+        machine = await Machine.create(machine_for(platforms[0]), memory)
         try:
             async with mounted(image, opening, platforms=platforms, options=options) as mount:
+                kind = machine_for(mount.image.platform)
+                if machine.kind != kind:
+                    await machine.close()
+                    machine = await Machine.create(kind, memory)
                 _say_translation(mount.image.platform, opening)
                 await _add_interpreter(mount)
                 size = window_size() if streams.terminal else None
@@ -190,7 +196,7 @@ async def _run(
 
 def _say_translation(platform: Platform, opening: Opening) -> None:
     """Tell a person, though no program that reads our output, why all takes longer."""
-    if platform.satisfies(NATIVE) or opening.quiet or not sys.stderr.isatty():
+    if platform.satisfies(NATIVE) or machine_for(platform) == "x64" or opening.quiet or not sys.stderr.isatty():
         return
     text = f"the image is for {platform}: its programs are translated, and run several times slower"
     print(f"browsermount: {text}.", file=sys.stderr, flush=True)
@@ -198,7 +204,9 @@ def _say_translation(platform: Platform, opening: Opening) -> None:
 
 async def _add_interpreter(mount: Mount) -> None:
     """Add to the tree what the machine needs for an image of another platform than its own."""
-    base = machine_files().interpreters.as_uri() + "/"
+    if machine_for(mount.image.platform) == "x64":
+        return
+    base = machine_files("v86").interpreters.as_uri() + "/"
     await install(mount.tree, mount.image.platform, FileFetcher(), base)
 
 

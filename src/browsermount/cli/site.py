@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from browsermount.errors import BrowsermountError
+from browsermount.machines import MachineKind
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _CHECKOUT = _PACKAGE.parents[1]
@@ -26,46 +27,47 @@ class NotInstalled(BrowsermountError):
 
 @dataclass(frozen=True, slots=True)
 class MachineFiles:
-    """What web/vm/runner.mjs is and needs.
+    """What web/vm/runner.mjs is and needs for one kind of machine.
 
     Attributes:
         runner: The program for Node.
         image: The directory of the kernel and all that.
-        v86: The emulator's module.
+        emulator: The emulator's module or code.
         snapshot: The directory of the snapshot.
         interpreters: The directory of what images of other platforms need.
     """
 
     runner: Path
     image: Path
-    v86: Path
+    emulator: Path
     snapshot: Path
     interpreters: Path
 
 
-def machine_files() -> MachineFiles:
-    """Return where the virtual machine's files are.
+def machine_files(kind: MachineKind) -> MachineFiles:
+    """Return where a virtual machine's files are.
 
     Raises:
         NotInstalled: They are not there.
     """
     site = _PACKAGE / "site"
+    image = {"v86": "image", "x64": "image64"}[kind]
     if site.is_dir():
         vm = site / "vm"
         return MachineFiles(
             runner=_PACKAGE / "node" / "runner.mjs",
-            image=vm / "image",
-            v86=site / "vendor" / "v86.mjs",
-            snapshot=vm,
+            image=vm / image,
+            emulator=site / "vendor" / "v86.mjs" if kind == "v86" else vm / "x64" / "machine.wasm",
+            snapshot=vm if kind == "v86" else vm / "x64",
             interpreters=vm / "interpreters",
         )
     builder = _builder()
     vm = _CHECKOUT / "web" / "vm"
     return MachineFiles(
         runner=vm / "runner.mjs",
-        image=vm / "image",
-        v86=_CHECKOUT / "node_modules" / "v86" / "build" / "libv86.mjs",
-        snapshot=builder.machine_snapshot(),
+        image=vm / image,
+        emulator=builder.emulator(kind),
+        snapshot=builder.machine_snapshot(kind),
         interpreters=vm / "interpreters",
     )
 
