@@ -215,9 +215,7 @@ fn select_move(instruction: &Instruction) -> Option<Handler> {
         Mnemonic::Movd | Mnemonic::Movq | Mnemonic::Movntq if to_memory => {
             pick(operand_size(instruction, 0) == 8, store::<Dword>, store::<Qword>)
         }
-        Mnemonic::Movd | Mnemonic::Movq if from_memory => {
-            pick(operand_size(instruction, 1) == 8, load::<4>, load::<8>)
-        }
+        Mnemonic::Movd | Mnemonic::Movq if from_memory => pick(operand_size(instruction, 1) == 8, load::<4>, load::<8>),
         Mnemonic::Movd | Mnemonic::Movq if is_general(instruction, 0) => {
             pick(operand_size(instruction, 0) == 8, to_general::<Dword>, to_general::<Qword>)
         }
