@@ -102,6 +102,26 @@ extern "C" {
     fn bm_faulted();
 }
 
+/// Where a signal's context has the general registers, in our order.
+const GENERAL: [i32; 16] = [
+    libc::REG_RAX,
+    libc::REG_RCX,
+    libc::REG_RDX,
+    libc::REG_RBX,
+    libc::REG_RSP,
+    libc::REG_RBP,
+    libc::REG_RSI,
+    libc::REG_RDI,
+    libc::REG_R8,
+    libc::REG_R9,
+    libc::REG_R10,
+    libc::REG_R11,
+    libc::REG_R12,
+    libc::REG_R13,
+    libc::REG_R14,
+    libc::REG_R15,
+];
+
 extern "C" fn handle(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
     unsafe {
         let context = &mut *context.cast::<libc::ucontext_t>();
@@ -114,6 +134,13 @@ extern "C" fn handle(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::c
         }
         (&raw mut BM_REGISTERS.signal).write(signal as u32);
         (&raw mut BM_REGISTERS.rip).write(rip);
+        let general = &raw mut BM_REGISTERS.gpr;
+        for (i, &number) in GENERAL.iter().enumerate() {
+            (*general)[i] = registers[number as usize] as u64;
+        }
+        (&raw mut BM_REGISTERS.flags).write(registers[libc::REG_EFL as usize] as u64);
+        // The image that the kernel has saved: FXSAVE's, whatever comes behind it.
+        (&raw mut BM_REGISTERS.fx).write(context.uc_mcontext.fpregs.cast::<[u8; 512]>().read());
         registers[libc::REG_RIP as usize] = bm_faulted as *const () as i64;
     }
 }
@@ -146,7 +173,7 @@ pub fn prepare() {
 }
 
 /// Executes the instruction at `CODE`, and another one at `landing` when that is where it goes.
-/// Registers are those after it; of one that has faulted, those before it, with the signal.
+/// Registers are those after it; of one that has faulted, those that its handler finds, with the signal.
 pub fn execute(instruction: &[u8], registers: &Registers) -> Registers {
     unsafe {
         let mut code = instruction.to_vec();
@@ -157,11 +184,7 @@ pub fn execute(instruction: &[u8], registers: &Registers) -> Registers {
         let global = &raw mut BM_REGISTERS;
         global.write(Registers { rip: CODE, signal: 0, ..*registers });
         bm_enter();
-        let after = global.read();
-        if after.signal != 0 {
-            return Registers { signal: after.signal, ..*registers };
-        }
-        after
+        global.read()
     }
 }
 

@@ -1,7 +1,7 @@
 //! MMX, and the conversions between its registers and XMM registers.
 //!
-//! Every instruction here but EMMS makes the x87 stack one of valid registers with its top at 0, once nothing can
-//! fail any more.
+//! Every instruction here but EMMS makes the x87 stack one of valid registers with its top at 0, once its operands are
+//! there. (So a conversion that raises #XM has done it; the processor does the same.)
 
 use iced_x86::{Instruction, Mnemonic};
 use simd::table::{Mmx, MmxImm};
@@ -156,25 +156,23 @@ fn dwords<const SIZE: u8>(cpu: &mut Cpu, op: &Op) -> Result<u64, Stop> {
     if SIZE == 0 {
         cpu.check_mmx()?;
     }
-    mm_source::<SIZE>(cpu, op)
+    let value = mm_source::<SIZE>(cpu, op)?;
+    if SIZE == 0 {
+        cpu.fpu.enter_mmx();
+    }
+    Ok(value)
 }
 
 fn singles_of_dwords<const SIZE: u8>(cpu: &mut Cpu, op: &Op) -> Step {
     let b = dwords::<SIZE>(cpu, op)?;
     let a = cpu.state.xmm[op.a as usize & 15];
     cpu.state.xmm[op.a as usize & 15] = cpu.compute(|mxcsr| convert::cvtpi2ps(mxcsr, a, b))?;
-    if SIZE == 0 {
-        cpu.fpu.enter_mmx();
-    }
     Ok(())
 }
 
 fn doubles_of_dwords<const SIZE: u8>(cpu: &mut Cpu, op: &Op) -> Step {
     let b = dwords::<SIZE>(cpu, op)?;
     cpu.state.xmm[op.a as usize & 15] = convert::cvtpi2pd(b);
-    if SIZE == 0 {
-        cpu.fpu.enter_mmx();
-    }
     Ok(())
 }
 
@@ -184,8 +182,10 @@ fn to_dwords<const SIZE: u8>(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.check_mmx()?;
     let b = source::<SIZE>(cpu, op)?;
     let operation: fn(&mut Mxcsr, Xmm) -> u64 = unsafe { attached(op) };
+    cpu.fpu.enter_mmx();
     let result = cpu.compute(|mxcsr| operation(mxcsr, b))?;
-    cpu.finish_mm(op.a, result)
+    cpu.fpu.set_mm(op.a as usize, result);
+    Ok(())
 }
 
 fn select_conversion(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
@@ -215,9 +215,7 @@ fn select_move(instruction: &Instruction) -> Option<Handler> {
         Mnemonic::Movd | Mnemonic::Movq | Mnemonic::Movntq if to_memory => {
             pick(operand_size(instruction, 0) == 8, store::<Dword>, store::<Qword>)
         }
-        Mnemonic::Movd | Mnemonic::Movq if from_memory => {
-            pick(operand_size(instruction, 1) == 8, load::<4>, load::<8>)
-        }
+        Mnemonic::Movd | Mnemonic::Movq if from_memory => pick(operand_size(instruction, 1) == 8, load::<4>, load::<8>),
         Mnemonic::Movd | Mnemonic::Movq if is_general(instruction, 0) => {
             pick(operand_size(instruction, 0) == 8, to_general::<Dword>, to_general::<Qword>)
         }

@@ -170,8 +170,13 @@ pub fn select(instruction: &Instruction) -> Option<Handler> {
         _ => move_all,
     };
     Some(match instruction.mnemonic() {
-        Mnemonic::Movaps | Mnemonic::Movapd | Mnemonic::Movdqa | Mnemonic::Movntps | Mnemonic::Movntpd
-        | Mnemonic::Movntdq | Mnemonic::Movntdqa => whole(true),
+        Mnemonic::Movaps
+        | Mnemonic::Movapd
+        | Mnemonic::Movdqa
+        | Mnemonic::Movntps
+        | Mnemonic::Movntpd
+        | Mnemonic::Movntdq
+        | Mnemonic::Movntdqa => whole(true),
         Mnemonic::Movups | Mnemonic::Movupd | Mnemonic::Movdqu | Mnemonic::Lddqu => whole(false),
         Mnemonic::Movss => {
             if to_memory {

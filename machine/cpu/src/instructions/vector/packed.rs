@@ -86,7 +86,11 @@ fn compare_strings<const LENGTH: u8, const MEMORY: bool>(
     };
     let length = |register: usize| {
         let value = cpu.state.gpr[register];
-        if LENGTH == length::QWORDS { value as i64 } else { i64::from(value as i32) }
+        if LENGTH == length::QWORDS {
+            value as i64
+        } else {
+            i64::from(value as i32)
+        }
     };
     let control = op.immediate as u8;
     let compared = if LENGTH == length::IMPLICIT {
@@ -140,9 +144,9 @@ pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
     // A shift by an immediate has that as its second operand.
     let second = is_xmm(instruction, 1) || is_memory(instruction, 1);
     let (operation, handler) = if instruction.op_count() == 2 && second {
-        simd::table::packed(mnemonic).map(|f| (f as usize, by_source!(size, packed))).or_else(|| {
-            simd::table::packed_xmm0(mnemonic).map(|f| (f as usize, by_source!(size, packed_xmm0)))
-        })?
+        simd::table::packed(mnemonic)
+            .map(|f| (f as usize, by_source!(size, packed)))
+            .or_else(|| simd::table::packed_xmm0(mnemonic).map(|f| (f as usize, by_source!(size, packed_xmm0))))?
     } else {
         simd::table::packed_imm(mnemonic).map(|f| (f as usize, by_source!(size, packed_immediate)))?
     };
