@@ -106,11 +106,7 @@ def _digest_of(path: Path) -> str:
 def _copy_page(site: Path) -> None:
     for path in _files(WEB):
         name = path.relative_to(WEB)
-        if (
-            path.suffix in _SUFFIXES
-            or name.parts[0] == "images"
-            or name.parts[:2] in _MACHINE
-        ):
+        if path.suffix in _SUFFIXES or name.parts[0] == "images" or name.parts[:2] in _MACHINE:
             target = site / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
@@ -123,6 +119,8 @@ def _add_machine(site: Path, cache: Path) -> None:
     for kind, folder in (("v86", "vm"), ("x64", "vm/x64")):
         for path in machine_snapshot(kind, cache).iterdir():
             shutil.copyfile(path, site / folder / path.name)
+    code = site / "vm" / "x64" / "machine.wasm"
+    _compress(code.read_bytes(), code.with_name(f"{code.name}.gz"))
 
 
 def emulator(kind: str) -> Path:

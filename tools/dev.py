@@ -38,6 +38,10 @@ PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
     "bsdtar": "libarchive-tools",
     "zstd": "zstd",
+    "/usr/bin/cargo": "cargo-web",
+    "/usr/bin/rustc": "rustc-web",
+    "cc": "gcc",
+    "/usr/include/stdio.h": "libc6-dev",
     "setfattr": "attr",
     "setcap": "libcap2-bin",
     "xz": "xz-utils",
@@ -48,6 +52,9 @@ PACKAGES = {
         "golang-github-containerd-stargz-snapshotter-dev"
     ),
 }
+
+# The crates of the 64-bit machine, but for the one that only a browser or Node can run.
+MACHINE = ("--manifest-path", "machine/Cargo.toml", "--workspace", "--features", "simd/iced")
 
 
 def run(*command: str | Path, directory: Path = ROOT) -> None:
@@ -145,6 +152,8 @@ def test(arguments: Sequence[str]) -> None:
     run(PYTHON, "-m", "mypy")
     run("npm", "run", "--silent", "check")
     run("node", "--test", "tests/vm/", "tests/web/")
+    # The x87 unit and the SSE operations are compared with this computer's, and the kernel boots.
+    run("/usr/bin/cargo", "test", "--quiet", "--locked", *MACHINE)
     run(PYTHON, "tools/build_site.py", SITE)
     run(PYTHON, "-m", "pytest", *arguments)
 

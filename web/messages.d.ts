@@ -24,6 +24,15 @@ export interface MountMessage {
   port: MessagePort;
 }
 
+/**
+ * Page to worker: the requests come from this port instead, of a machine that fits the image.
+ * The machine before it has mounted nothing.
+ */
+export interface ConnectMessage {
+  type: "connect";
+  port: MessagePort;
+}
+
 /** Page to worker: open another session on what is mounted, for another machine. */
 export interface AttachMessage {
   type: "attach";
@@ -55,7 +64,7 @@ export interface Credentials {
 }
 
 export type PageMessage =
-  MountMessage | AttachMessage | CredentialsMessage | FillMessage | KeptMessage;
+  MountMessage | ConnectMessage | AttachMessage | CredentialsMessage | FillMessage | KeptMessage;
 
 /** Worker to page: the Python runtime is being loaded (bytes come often), or is there. */
 export type RuntimeMessage =

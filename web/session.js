@@ -3,6 +3,7 @@
  * runs it.  The machine can be replaced by a fresh one; the mount stays.
  */
 
+import { machineFor } from "./platform.js";
 import { startMachine, takeWorkers } from "./workers.js";
 
 /** @import { Helper } from "./workers.js" */
@@ -44,6 +45,8 @@ export class Session {
   #mount;
   /** @type {Helper | undefined} */
   #machine;
+  /** Which machine it is. @type {VM.MachineKind} */
+  #kind = "v86";
   #translates = false;
   #mounted = false;
   #ready = false;
@@ -62,8 +65,9 @@ export class Session {
 
   /** Mount the image and start a machine on it, both at once. */
   open() {
-    const { mount, machine, port } = takeWorkers();
+    const { mount, machine, kind, port } = takeWorkers();
     this.#mount = mount;
+    this.#kind = kind;
     this.#listen(mount, (data) => this.#fromMount(data));
     const { request } = this;
     mount.post({ type: "mount", request, base: document.baseURI, port }, [port]);
@@ -78,7 +82,7 @@ export class Session {
       return;
     }
     this.#stopMachine();
-    const { machine, port } = startMachine();
+    const { machine, port } = startMachine(this.#kind);
     this.#mount.post({ type: "attach", port }, [port]);
     this.#use(machine);
   }
@@ -109,6 +113,20 @@ export class Session {
     this.#mount = undefined;
     this.#translates = false;
     this.#mounted = false;
+  }
+
+  /**
+   * Exchange the machine for the one that runs such images, before anything was started.
+   * @param {string} platform
+   */
+  #choose(platform) {
+    const wanted = machineFor(platform);
+    if (wanted === this.#kind || !this.#mount) return;
+    this.#stopMachine();
+    this.#kind = wanted;
+    const { machine, port } = startMachine(wanted);
+    this.#mount.post({ type: "connect", port }, [port]);
+    this.#use(machine);
   }
 
   #stopMachine() {
@@ -146,6 +164,7 @@ export class Session {
         this.on.runtime(message);
         break;
       case "event":
+        if (message.event.kind === "resolved") this.#choose(message.event.platform);
         if (message.event.kind === "interpreter") {
           this.#translates = true;
           this.#prepareWhenReady();

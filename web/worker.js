@@ -151,6 +151,10 @@ async function handleMessage(message) {
   }
   session?.close();
   session = undefined;
+  if (message.type === "connect") {
+    session = new NinePort(python, worker, message.port);
+    return;
+  }
   if (message.type === "attach") {
     worker.attach();
     session = new NinePort(python, worker, message.port);

@@ -57,8 +57,35 @@ export class Helper {
   }
 }
 
-/** Start a machine; its 9P requests come out of the port. */
-export function startMachine() {
+/** What each machine is made of. @type {Record<VM.MachineKind, VM.Assets>} */
+const ASSETS = {
+  v86: {
+    kind: "v86",
+    v86: url("vendor/v86.mjs"),
+    wasm: url("vendor/v86.wasm"),
+    bios: url("vm/image/seabios.bin"),
+    kernel: url("vm/image/bzImage"),
+    initramfs: url("vm/image/initramfs.cpio.zst"),
+    image: url("vm/image/image.json"),
+    snapshot: url("vm/snapshot.zst"),
+    snapshotInfo: url("vm/snapshot.json"),
+  },
+  x64: {
+    kind: "x64",
+    wasm: url("vm/x64/machine.wasm.gz"),
+    kernel: url("vm/image64/vmlinux.zst"),
+    initramfs: url("vm/image64/initramfs.cpio.zst"),
+    image: url("vm/image64/image.json"),
+    snapshot: url("vm/x64/snapshot.zst"),
+    snapshotInfo: url("vm/x64/snapshot.json"),
+  },
+};
+
+/**
+ * Start a machine; its 9P requests come out of the port.
+ * @param {VM.MachineKind} kind
+ */
+export function startMachine(kind) {
   // The query makes v86 yield through the browser's scheduler, where there is
   // one, instead of through yet another worker.
   const machine = new Helper("vm/worker.js?use-scheduling-api");
@@ -66,24 +93,16 @@ export function startMachine() {
   /** @type {VM.BootMessage} */
   const message = {
     type: "boot",
-    assets: {
-      v86: url("vendor/v86.mjs"),
-      wasm: url("vendor/v86.wasm"),
-      bios: url("vm/image/seabios.bin"),
-      kernel: url("vm/image/bzImage"),
-      initramfs: url("vm/image/initramfs.cpio.zst"),
-      image: url("vm/image/image.json"),
-      snapshot: url("vm/snapshot.zst"),
-      snapshotInfo: url("vm/snapshot.json"),
-    },
+    assets: ASSETS[kind],
     port: port2,
   };
   machine.post(message, [port2]);
-  return { machine, port: port1 };
+  return { kind, machine, port: port1 };
 }
 
 function startBoth() {
-  return { mount: new Helper("worker.js"), ...startMachine() };
+  // Most often it is the right one: an image of both platforms is run as that for 386.
+  return { mount: new Helper("worker.js"), ...startMachine("v86") };
 }
 
 /** @type {ReturnType<typeof startBoth> | undefined} */

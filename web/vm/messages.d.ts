@@ -6,15 +6,26 @@
  * worker is one machine and runs one container; to run another, make another.
  */
 
-/** URLs of what the machine is made of.  The worker fetches them itself. */
-export interface Assets {
-  /** The ES module of the npm package v86 (build/libv86.mjs). */
-  v86: string;
-  /** v86.wasm, of the same version. */
+/** The npm package's 32-bit emulator, or our own 64-bit machine. */
+export type MachineKind = "v86" | "x64";
+
+/** URLs of what a machine is made of.  The worker fetches them itself. */
+export type Assets = CommonAssets &
+  (
+    | {
+        kind: "v86";
+        /** The ES module of the npm package v86 (build/libv86.mjs). */
+        v86: string;
+        /** seabios.bin */
+        bios: string;
+      }
+    | { kind: "x64" }
+  );
+
+interface CommonAssets {
+  /** The emulator's code: v86.wasm of the module's version, or machine.wasm. */
   wasm: string;
-  /** seabios.bin */
-  bios: string;
-  /** bzImage */
+  /** bzImage, or vmlinux.zst */
   kernel: string;
   /** initramfs.cpio.zst */
   initramfs: string;

@@ -5,6 +5,7 @@
 import { FetchError, Fetcher } from "../assets.js";
 import { createMachine, MachineError } from "./machine.js";
 import { v86 } from "./v86.js";
+import { x64 } from "./x64.js";
 
 /** @import { Machine, Handle9P, SnapshotInfo } from "./machine.js" */
 /** @import * as Messages from "./messages.d.ts" */
@@ -64,20 +65,20 @@ async function boot({ assets, memoryMiB, port }) {
     post({ type: "stage", stage: "fetching", bytes, total }),
   );
   // All at once: the time to the prompt is mostly that of the slowest.
-  const [{ V86 }, wasm, image, snapshot] = await Promise.all([
-    import(assets.v86),
+  const [module, wasm, image, snapshot] = await Promise.all([
+    assets.kind === "v86" ? import(assets.v86) : undefined,
     fetcher.bytes(assets.wasm),
     fetcher.json(assets.image),
     fetchSnapshot(fetcher, assets),
   ]);
   machine = await createMachine({
-    emulator: v86(V86, wasm),
+    emulator: module ? v86(module.V86, wasm) : x64(wasm),
     recipe: image.recipe,
     snapshot,
     memoryMiB,
     bootFiles: async () => {
       const [bios, kernel, initramfs] = await Promise.all([
-        fetcher.bytes(assets.bios),
+        assets.kind === "v86" ? fetcher.bytes(assets.bios) : undefined,
         fetcher.bytes(assets.kernel),
         fetcher.bytes(assets.initramfs),
       ]);

@@ -25,8 +25,8 @@ from browsermount.cli.sizes import read_size
 from browsermount.cli.terminal import raw, window_size
 from browsermount.errors import BrowsermountError
 from browsermount.interpreters import install
-from browsermount.machines import machine_for
 from browsermount.local.files import FileFetcher
+from browsermount.machines import machine_for
 from browsermount.mount import Mount
 from browsermount.oci.platform import NATIVE, Platform, choose_platforms
 from browsermount.runtime.spec import ProcessOptions
@@ -196,7 +196,12 @@ async def _run(
 
 def _say_translation(platform: Platform, opening: Opening) -> None:
     """Tell a person, though no program that reads our output, why all takes longer."""
-    if platform.satisfies(NATIVE) or machine_for(platform) == "x64" or opening.quiet or not sys.stderr.isatty():
+    if (
+        platform.satisfies(NATIVE)
+        or machine_for(platform) == "x64"
+        or opening.quiet
+        or not sys.stderr.isatty()
+    ):
         return
     text = f"the image is for {platform}: its programs are translated, and run several times slower"
     print(f"browsermount: {text}.", file=sys.stderr, flush=True)
