@@ -3,6 +3,7 @@
  * Debian's busybox-static, served by diod (an independent 9P server).
  */
 import { execFile, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { chmod, cp, mkdir, mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
@@ -16,9 +17,14 @@ import { handle9pOver, loadMachine } from "../../web/vm/node.mjs";
 const run = promisify(execFile);
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const TOOLS = path.join(ROOT, "tools/vm");
-const IMAGE = path.join(ROOT, "web/vm/image");
+/** Which machine runs the containers; machine-x64.test.mjs sets it. */
+const KIND = process.env.MACHINE === "x64" ? "x64" : "v86";
+const IMAGE = path.join(ROOT, KIND === "x64" ? "web/vm/image64" : "web/vm/image");
 const INTERPRETERS = path.join(ROOT, "web/vm/interpreters");
-const V86_DIRECTORY = path.join(ROOT, "node_modules/v86/build");
+const EMULATOR = path.join(
+  ROOT,
+  KIND === "x64" ? "web/vm/x64/machine.wasm" : "node_modules/v86/build",
+);
 const CACHE = path.join(homedir(), ".cache/browsermount/vm-tests");
 
 const APPLETS =
@@ -39,11 +45,12 @@ async function cached(name, make) {
 }
 
 async function rootfs() {
-  return cached("rootfs-3", async (directory) => {
+  const architecture = KIND === "x64" ? "amd64" : "i386";
+  return cached(`rootfs-3-${architecture}`, async (directory) => {
     const script = [
       "import sys; from pathlib import Path; from debian import Archive, unpack",
       "work = Path(sys.argv[1]); archive = Archive(work / 'apt'); archive.update()",
-      "unpack(archive.fetch('busybox-static:i386'), work / 'package')",
+      `unpack(archive.fetch('busybox-static:${architecture}'), work / 'package')`,
     ].join("\n");
     await run("python3", ["-c", script, directory], {
       env: { ...process.env, PYTHONPATH: TOOLS },
@@ -68,7 +75,7 @@ async function rootfs() {
 
 /** An emulator that has not run. @param {number} memory in bytes */
 export async function newEmulator(memory) {
-  const { emulator: kind } = await loadMachine({ image: IMAGE, v86: V86_DIRECTORY });
+  const { emulator: kind } = await loadMachine({ image: IMAGE, [KIND]: EMULATOR });
   const V86 = /** @type {any} */ ((await import("v86")).V86);
   const module = await WebAssembly.compile(kind.wasm);
   const emulator = new V86({
@@ -87,9 +94,10 @@ export async function newEmulator(memory) {
 
 /** A snapshot of the machine as it is now. */
 async function snapshot() {
-  const { recipe } = await loadMachine({ image: IMAGE, v86: V86_DIRECTORY });
-  return cached(`snapshot-${recipe.slice(0, 16)}`, async (directory) => {
-    await run("node", [path.join(TOOLS, "snapshot.mjs"), IMAGE, V86_DIRECTORY, "256", directory]);
+  const { recipe, emulator } = await loadMachine({ image: IMAGE, [KIND]: EMULATOR });
+  const code = createHash("sha256").update(new Uint8Array(emulator.wasm)).digest("hex");
+  return cached(`snapshot-${recipe.slice(0, 16)}-${code.slice(0, 16)}`, async (directory) => {
+    await run("node", [path.join(TOOLS, "snapshot.mjs"), IMAGE, EMULATOR, "256", directory]);
     await rename(path.join(directory, "snapshot.bin"), path.join(directory, "snapshot.zst"));
   });
 }
@@ -214,7 +222,7 @@ export async function runContainer(args, how = {}) {
         machine = await createMachine({
           ...(await loadMachine({
             image: IMAGE,
-            v86: V86_DIRECTORY,
+            [KIND]: EMULATOR,
             ...(!how.boot && { snapshot: await snapshot() }),
           })),
           ...(how.withSnapshot && { snapshot: how.withSnapshot }),

@@ -23,13 +23,18 @@ test("resumes and passes streams and the exit code on", async () => {
   assert.deepEqual(result.exit, { code: 3 });
 });
 
-test("a new machine's memory is zero above its ROMs, as resuming takes for granted", async () => {
-  const memory = 64 << 20;
-  const emulator = await newEmulator(memory);
-  const { cpu } = emulator.v86;
-  for (let address = ROM_END; address < memory; address += 1 << 20)
-    assert.ok(cpu.is_memory_zeroed(address, 1 << 20), `at ${address}`);
-});
+const ofV86 = { skip: process.env.MACHINE === "x64" && "it has no ROMs" };
+test(
+  "a new machine's memory is zero above its ROMs, as resuming takes for granted",
+  ofV86,
+  async () => {
+    const memory = 64 << 20;
+    const emulator = await newEmulator(memory);
+    const { cpu } = emulator.v86;
+    for (let address = ROM_END; address < memory; address += 1 << 20)
+      assert.ok(cpu.is_memory_zeroed(address, 1 << 20), `at ${address}`);
+  },
+);
 
 test("boots without a snapshot", async () => {
   const result = await sh("exit 4", { boot: true });

@@ -20,13 +20,16 @@ const STATUS = { running: 0, output: 1, idle: 2 };
 /** @type {Record<number, string>} */
 const ENDS = {
   3: "the machine halted",
-  4: "the machine's processor shut down (a triple fault)",
+  // A triple fault, by which a PC resets itself.
+  4: "the machine was reset",
   5: "the machine was reset",
 };
 
 /** What `take` of the module is asked for. */
 const OUTPUT = { log: 0, request: 1, frame: 2, console: 8 };
 const PORTS = 4;
+/** The control channel comes last: what it says may end what comes from the others. */
+const OUTPUT_ORDER = [0, 2, 3, 1];
 
 /** What `boot` of the module returns. */
 const BOOT_ERRORS = [
@@ -268,7 +271,7 @@ class Machine64 {
     const { take } = this.#exports;
     for (let length = take(OUTPUT.log); length > 0; length = take(OUTPUT.log))
       for (const byte of this.#taken(length).slice()) this.#events.log(byte);
-    for (let port = 0; port < PORTS; port += 1)
+    for (const port of OUTPUT_ORDER)
       for (let kind = OUTPUT.console + port, length = take(kind); length > 0; length = take(kind)) {
         any = true;
         this.#events.output(port, this.#taken(length).slice());
