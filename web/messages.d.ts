@@ -107,6 +107,7 @@ export interface CredentialRequest {
   refused: boolean;
   via: string;
   mirrored: boolean;
+  token_server: string;
 }
 
 /** Worker to page: a registry wants credentials; the answer has the same id. */
