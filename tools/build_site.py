@@ -28,7 +28,7 @@ STAMP = ".build.json"
 CACHE = ROOT / "build" / "site"
 
 # What of web/ goes into the site as it is; declarations and Node's parts do not.
-_SUFFIXES = {".html", ".css", ".js"}
+_SUFFIXES = {".html", ".css", ".js", ".svg"}
 
 _VENDOR = {
     "v86.mjs": "v86/build/libv86.mjs",

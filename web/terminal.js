@@ -7,6 +7,7 @@ import { FitAddon } from "./vendor/addon-fit.mjs";
 import { Terminal } from "./vendor/xterm.mjs";
 import { Termios, openpty } from "./vendor/xterm-pty.mjs";
 import { OutputQueue, inPortions } from "./console-bridge.js";
+import { openStyled } from "./constructed-styles.js";
 import { TouchSelection } from "./touch-selection.js";
 import { LibcWidths } from "./unicode-widths.js";
 
@@ -90,7 +91,7 @@ export class ContainerConsole {
     });
     this.master = master;
     this.terminal.attachCustomKeyEventHandler((event) => this.#handleKey(event));
-    this.terminal.open(element);
+    openStyled(this.terminal, element);
     this.touch = new TouchSelection(this.terminal, element, () => this.#copy());
     // Before xterm.js sees it, which would paste it as it is.
     element.addEventListener("paste", (event) => this.#handlePaste(event), { capture: true });
