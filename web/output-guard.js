@@ -104,6 +104,26 @@ class Bytes {
   }
 }
 
+/**
+ * Whether these are numbers, and such that nothing is done too often: colours (m) count nothing.
+ * @param {Uint8Array} held
+ * @param {number} final
+ */
+function small(held, final) {
+  let digits = 0;
+  let first = final !== 0x6d;
+  for (const byte of held) {
+    if (byte >= 0x30 && byte <= 0x39) {
+      digits += 1;
+      if (digits > (first ? 1 : 4)) return false;
+    } else if (byte === 0x3b) {
+      digits = 0;
+      first = false;
+    } else return false;
+  }
+  return true;
+}
+
 const decoder = new TextDecoder("latin1");
 const encoder = new TextEncoder();
 
@@ -270,6 +290,18 @@ export class OutputGuard {
 
   /** @param {number} final */
   #passCSI(final) {
+    const held = this.#held.view;
+    // Nearly all of them are numbers that are harmless whatever they count.
+    if (held.length < 32 && small(held, final)) {
+      this.#out.push(CODE.ESC);
+      this.#out.push(0x5b);
+      this.#out.append(held);
+      this.#out.push(final);
+    } else this.#clampCSI(final);
+  }
+
+  /** @param {number} final */
+  #clampCSI(final) {
     const body = decoder.decode(this.#held.view);
     // What is not of this form means nothing.
     const parts = /^([<-?]?)([0-9:;]*)([ -/]*)$/.exec(body);
