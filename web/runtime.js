@@ -16,8 +16,8 @@ const EMPTY_ZIP = Uint8Array.of(0x50, 0x4b, 5, 6, ...new Array(18).fill(0));
 const EMPTY_ZIP_NAME = "empty.zip";
 const WASM_NAME = "pyodide.asm.wasm";
 
-// WebKit's errors of requests that failed have no stack, and Pyodide makes no exception of what has
-// none: Python would wait for the answer for ever.
+// Pyodide makes no exception of an error without a stack: Python would wait for the answer for ever.
+// There is none in WebKit's errors of requests that failed, and in Chromium's of a used up quota.
 if (!("stack" in Error.prototype)) {
   Object.defineProperty(Error.prototype, "stack", {
     value: "",

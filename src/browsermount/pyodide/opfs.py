@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import js
-from pyodide.ffi import JsException, create_once_callable, to_js
+from pyodide.ffi import JsException, create_proxy, to_js
 
 from browsermount.blobs.files import File, NoRoom
 
 _LOCK = "browsermount-store"
+
+LOCK_SECONDS = 10.0
+"""How long a tab waits for the others and has the lock itself: what is done with it takes moments.
+
+A storage that does not answer would else keep all tabs waiting, for as long as this one is open.
+"""
 
 
 def _options(**values: Any) -> Any:
@@ -88,8 +94,14 @@ class OpfsFiles:
         try:
             handle = await self._directory.getFileHandle(name, _options(create=True))
             writable = await handle.createWritable()
-            await writable.write(to_js(data))
-            await writable.close()
+            try:
+                await writable.write(to_js(data))
+                await writable.close()
+            except JsException:
+                # Else what was written stays beside the file, and counts against the quota.
+                with suppress(JsException):
+                    await writable.abort()
+                raise
         except JsException as error:
             raise NoRoom(str(error)) from error
 
@@ -111,19 +123,31 @@ class OpfsFiles:
 
     @asynccontextmanager
     async def lock(self) -> AsyncIterator[None]:
-        """Keep other tabs out; held for moments only."""
+        """Keep other tabs out; held for moments only.
+
+        Raises:
+            NoRoom: Other tabs do not let us in, or what is done takes too long.
+        """
         entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        resolvers = js.Promise.withResolvers()
+        done = js.Promise.withResolvers()
+        waiting = js.AbortController.new()
 
         def granted(_lock: Any) -> Any:
             if not entered.done():
                 entered.set_result(None)
-            return resolvers.promise
+            return done.promise
 
-        held = js.navigator.locks.request(_LOCK, create_once_callable(granted))
+        proxy = create_proxy(granted)
+        held = js.navigator.locks.request(_LOCK, _options(signal=waiting.signal), proxy)
         try:
-            await entered
-            yield
+            async with asyncio.timeout(LOCK_SECONDS):
+                await entered
+                yield
+        except TimeoutError as error:
+            raise NoRoom(f"the storage has not answered for {LOCK_SECONDS:.0f} seconds") from error
         finally:
-            resolvers.resolve(None)
-            await held
+            done.resolve(None)
+            waiting.abort()  # of use only where we were not let in
+            with suppress(JsException):
+                await held
+            proxy.destroy()
