@@ -24,6 +24,7 @@
 import { askCredentials } from "./credentials.js";
 import { translationNote } from "./platform.js";
 import { ProgressView } from "./progress.js";
+import { missing } from "./requirements.js";
 import { Session } from "./session.js";
 import { StatusView } from "./status.js";
 import { ContainerConsole } from "./terminal.js";
@@ -132,6 +133,11 @@ export class ContainerTerminal extends HTMLElement {
         hint: "Set the attribute image to an image's name or to the URL of an OCI image layout.",
         details: "",
       });
+      return;
+    }
+    const lacking = missing(window);
+    if (lacking) {
+      this.#fail(lacking);
       return;
     }
     const view = this.#showProgress();

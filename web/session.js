@@ -3,6 +3,7 @@
  * runs it.  The machine can be replaced by a fresh one; the mount stays.
  */
 
+import { noWorker } from "./requirements.js";
 import { startMachine, takeWorkers } from "./workers.js";
 
 /** @import { Helper } from "./workers.js" */
@@ -62,7 +63,9 @@ export class Session {
 
   /** Mount the image and start a machine on it, both at once. */
   open() {
-    const { mount, machine, port } = takeWorkers();
+    const workers = this.#start(takeWorkers);
+    if (!workers) return;
+    const { mount, machine, port } = workers;
     this.#mount = mount;
     this.#listen(mount, (data) => this.#fromMount(data));
     const { request } = this;
@@ -78,7 +81,9 @@ export class Session {
       return;
     }
     this.#stopMachine();
-    const { machine, port } = startMachine();
+    const started = this.#start(startMachine);
+    if (!started) return;
+    const { machine, port } = started;
     this.#mount.post({ type: "attach", port }, [port]);
     this.#use(machine);
   }
@@ -109,6 +114,21 @@ export class Session {
     this.#mount = undefined;
     this.#translates = false;
     this.#mounted = false;
+  }
+
+  /**
+   * Start workers, or say why there are none.
+   * @template T
+   * @param {() => T} start
+   * @returns {T | undefined}
+   */
+  #start(start) {
+    try {
+      return start();
+    } catch (error) {
+      this.#fail(noWorker(error));
+      return undefined;
+    }
   }
 
   #stopMachine() {

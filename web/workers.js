@@ -112,7 +112,11 @@ let prepared;
 
 /** Start the workers that the next to call takeWorkers() will get. */
 export function prepare() {
-  prepared ??= startBoth();
+  try {
+    prepared ??= startBoth();
+  } catch {
+    // Who takes them tries again, and can tell a person.
+  }
 }
 
 /** Workers that nobody else uses: those that were prepared, or new ones. */
