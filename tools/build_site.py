@@ -121,12 +121,16 @@ def _add_machine(site: Path, cache: Path) -> None:
         shutil.copyfile(path, site / "vm" / path.name)
 
 
+# What the snapshot is made by, beside the emulator and the kernel.
+_MACHINE = ("machine.js", "console.js", "control.js", "jit.js", "v86.js")
+
+
 def machine_snapshot(cache: Path | None = None) -> Path:
     """Return the directory of a snapshot of the checkout's machine, made where there is none."""
     cache = cache or CACHE
     v86 = MODULES / "v86" / "build"
     image = WEB / "vm" / "image"
-    code = [WEB / "vm" / name for name in ("machine.js", "console.js", "jit.js", "v86.js")]
+    code = [WEB / "vm" / name for name in _MACHINE]
     key = _digest([v86 / "v86.wasm", v86 / "libv86.mjs", *_files(image), *code])
     kept = cache / f"machine-{key[:20]}"
     if not kept.exists():

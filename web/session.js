@@ -203,6 +203,8 @@ export class Session {
         this.on.machine(message);
         if (message.stage === "ready") {
           this.#ready = true;
+          // From the beginning, its output waits where it is too much.
+          this.shown(0);
           this.#prepareWhenReady();
           this.#startWhenReady();
         }
