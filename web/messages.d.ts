@@ -117,6 +117,11 @@ export interface AskMessage {
   request: CredentialRequest;
 }
 
+/** Worker to page: requests of the machine that was attached are answered from now on. */
+export interface AttachedMessage {
+  type: "attached";
+}
+
 export interface MountedMessage {
   type: "mounted";
   image: ImageInfo;
@@ -154,4 +159,10 @@ export interface KeptAnswer {
 }
 
 export type WorkerMessage =
-  RuntimeMessage | EventMessage | AskMessage | MountedMessage | KeptAnswer | ErrorMessage;
+  | RuntimeMessage
+  | EventMessage
+  | AskMessage
+  | AttachedMessage
+  | MountedMessage
+  | KeptAnswer
+  | ErrorMessage;

@@ -40,11 +40,16 @@ const MACHINE_HINTS = {
  */
 const PATIENCE_MS = navigator.hardwareConcurrency > 2 ? 0 : 1000;
 
+/** How long the mount worker may take to answer that another machine has come. */
+const ATTACH_MS = 5000;
+
 export class Session {
   /** @type {Helper | undefined} */
   #mount;
   /** @type {Helper | undefined} */
   #machine;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #attaching;
   #translates = false;
   #mounted = false;
   #ready = false;
@@ -86,6 +91,16 @@ export class Session {
     const { machine, port } = started;
     this.#mount.post({ type: "attach", port }, [port]);
     this.#use(machine);
+    // A worker that is busy with something without end, or broken, is replaced, too.
+    this.#attaching = setTimeout(() => {
+      this.close();
+      this.open();
+    }, ATTACH_MS);
+  }
+
+  /** End the container and its machine, whatever they do; no event comes after this. */
+  stop() {
+    this.#stopMachine();
   }
 
   /** @param {Uint8Array} data */
@@ -132,6 +147,7 @@ export class Session {
   }
 
   #stopMachine() {
+    clearTimeout(this.#attaching);
     this.#machine?.end();
     this.#machine = undefined;
     this.#ready = false;
@@ -174,6 +190,9 @@ export class Session {
         break;
       case "ask":
         void this.#answer(message.id, message.request);
+        break;
+      case "attached":
+        clearTimeout(this.#attaching);
         break;
       case "mounted":
         this.#mounted = true;

@@ -128,6 +128,7 @@ export class ContainerConsole {
 
   /** Make it as new, for the next container. */
   reset() {
+    this.output.clear();
     this.terminal.reset();
     this.guard.reset();
     this.links.close();
