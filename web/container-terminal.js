@@ -6,7 +6,7 @@
  *   is relative to the page starts with `./`, `../` or `/`, or ends with `/`.
  * - `mirror`: a mirror or proxy of registries that do not let pages read from them: docs/images.md.
  * - `mirror-without-credentials`: never asks for credentials on behalf of the mirror, which somebody
- *   else has chosen.
+ *   else has chosen, and says so while the container runs.
  * - `platform`: which of an image's platforms is run, such as `linux/amd64`: docs/platforms.md.
  * - `toc`: `unverified` reads eStargz and zstd:chunked layers lazily also where the manifest has no
  *   digest of their tables of contents.
@@ -161,18 +161,20 @@ export class ContainerTerminal extends HTMLElement {
       () => this.stop(),
     );
     this.#status = status;
+    const mirror = this.getAttribute("mirror") ?? "";
+    const foreign = this.hasAttribute("mirror-without-credentials");
+    if (mirror && foreign) status.foreignMirror(mirror);
     const session = new Session(
       {
         image,
-        mirror: this.getAttribute("mirror") ?? "",
+        mirror,
         platform: this.getAttribute("platform") ?? "",
         allowUnverified: this.getAttribute("toc") === "unverified",
         fill: this.getAttribute("fetch") !== "read",
       },
       {
         credentials: async (request) => {
-          const distrusted = this.hasAttribute("mirror-without-credentials");
-          if (request.mirrored && distrusted) return null;
+          if (request.mirrored && foreign) return null;
           clearTimeout(this.#patience);
           // A running container may need them, too: when a password has been changed.
           const loading = this.dataset.state === "loading";

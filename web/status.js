@@ -32,6 +32,8 @@ export class StatusView {
     this.choice.setAttribute("aria-label", "Platform");
     this.choice.title = "Run the image for another platform, in a fresh container";
     this.choice.addEventListener("change", () => onPlatform(this.choice.value));
+    this.mirror = document.createElement("span");
+    this.mirror.className = "bm-trouble";
     this.image = document.createElement("span");
     this.trouble = document.createElement("span");
     this.trouble.className = "bm-trouble";
@@ -50,7 +52,7 @@ export class StatusView {
     const power = document.createElement("span");
     power.className = "bm-power";
     power.append(this.stop, makeButton("Restart", "Run the image in a fresh container", onRestart));
-    element.replaceChildren(this.platform, this.image, this.trouble, kept, power);
+    element.replaceChildren(this.platform, this.mirror, this.image, this.trouble, kept, power);
   }
 
   /** @param {MountEvent} event */
@@ -71,6 +73,15 @@ export class StatusView {
         this.trouble.textContent = "";
         break;
     }
+  }
+
+  /**
+   * Say that somebody else has chosen where the image comes from: a mirror can give another image
+   * under the same name.
+   * @param {string} mirror
+   */
+  foreignMirror(mirror) {
+    this.mirror.textContent = `The link to this page has the image read from: ${mirror}`;
   }
 
   /**

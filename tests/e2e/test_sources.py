@@ -95,6 +95,8 @@ class TestRegistry:
 
     def test_a_mirror(self, page: Page, site: str, opened: Registry) -> None:
         runs(page, f"{site}?mirror={opened.url}&image=registry.invalid/team/app:v1")
+        # It may give another image under that name.
+        assert f"The link to this page has the image read from: {opened.url}" in page.visible
 
     def test_a_proxy(self, page: Page, site: str, work: Path) -> None:
         with (

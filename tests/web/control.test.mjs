@@ -174,6 +174,35 @@ test("garbage on the control channel ends nothing", async () => {
   assert.ok(destroyed());
 });
 
+test("whatever comes on the control channel, nothing is thrown", async () => {
+  let seed = 7;
+  const random = (/** @type {number} */ below) => {
+    seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
+    return (seed >> 8) % below;
+  };
+  const good = [
+    '{"type": "ready"}\n',
+    '{"type": "consumed", "bytes": 12}\n',
+    '{"type": "mounted"}\n{"type": "started"}\n',
+    '{"type": "error", "stage": "start", "message": "no", "code": 127}\n',
+    '{"type": "exit", "code": 1, "signal": 9}\n',
+  ].map(bytes);
+  for (let round = 0; round < 3000; round += 1) {
+    const { machine, output, seen } = await hostile();
+    if (random(2)) machine.start();
+    for (let i = 0; i < 5; i += 1) {
+      const line = good[random(good.length)].slice(0, random(8) ? undefined : random(40));
+      for (let change = random(3); change > 0; change -= 1)
+        line[random(line.length)] = random(3) ? 0x20 + random(0x5f) : random(256);
+      output(1, line);
+    }
+    const ends = seen.filter((event) => typeof event === "object");
+    assert.ok(ends.length <= 1);
+    if (ends.length > 0) assert.equal(seen.at(-1), ends[0]);
+    machine.stop();
+  }
+});
+
 test("a container cannot end before it was started, nor start twice", async () => {
   const { machine, seen, say } = await hostile();
   say('{"type": "started"}\n{"type": "exit", "code": 0}\n');
