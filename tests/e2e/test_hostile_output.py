@@ -128,3 +128,78 @@ class TestLinks:
         self.move(shell, click=True)
         time.sleep(0.5)
         assert not shell.driver.find_elements(By.CSS_SELECTOR, self.PROMPT)
+
+
+# What two terminals show of the same output, one of them behind the guard, which gets it in pieces.
+COMPARE = """
+const done = arguments[0];
+(async () => {
+  const base = document.baseURI;
+  const { Terminal } = await import(new URL("vendor/xterm.mjs", base));
+  const { OutputGuard } = await import(new URL("output-guard.js", base));
+  const size = { cols: 20, rows: 6 };
+  let seed = 3;
+  const random = (below) => {
+    seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
+    return (seed >> 8) % below;
+  };
+  const pick = (all) => all[random(all.length)];
+  const number = () => pick(["", "0", "1", "2", "3", "7", "19", "20", "25", "200", "007"]);
+  const E = "\\x1b";
+  const token = () => pick([
+    () => pick(["word ", "ü€😀漢", "a\\u0301", "\\r\\n", "\\n", "\\t", "\\b", "a line\\r\\n"]),
+    () => `${E}[${number()}${pick([..."@ABCDEFGHIJKLMPSTXZadefg`"])}`,
+    () => `x${E}[${pick(["", 0, 1, 5, 20])}b`,
+    () => `${E}[${number()};${number()}${pick([..."Hfr"])}`,
+    () => `${E}[${pick(["", "0", "1;31", "38;5;200", "38;2;1;2;3", "4:3", "58:2::1:2:3"])}m`,
+    () => `${E}[?${pick([6, 7, 25, 45, 1049])}${pick([..."hl"])}`,
+    () => `${E}[4${pick([..."hl"])}`,
+    () => `${E}[${number()}${pick([" @", " A", "'}", "'~", '"q', "!p"])}`,
+    () => E + pick([..."78DEHM=>"]),
+    () => E + pick(["(0", "(B", "#8", " F", "%G"]),
+    () => `${E}]${pick(["0;title", "8;;http://a.example/", "8;;", "4;1;#112233"])}` +
+      pick(["\\x07", `${E}\\\\`, "\\u009c"]),
+    () => `${E}P$q${pick(["m", "r"])}${E}\\\\`,
+    () => `${E}_hidden${E}\\\\`,
+    () => pick(["\\u0084", "\\u0085", "\\u008d", "\\u009b2A", "\\u009b1;3H", "\\u009d0;t\\x07"]),
+    () => `${E}[1${pick(["\\n", "\\r", "\\x7f"])}2${pick([..."ABCS"])}`,
+    () => E + pick(["[12\\x18", "[3\\x1a", `[4${E}[m`, "[1?2h", "]0;x\\x18"]),
+  ])();
+  const shown = (terminal) => {
+    const { active } = terminal.buffer;
+    const lines = [];
+    for (let y = 0; y < active.length; y += 1) {
+      const line = active.getLine(y);
+      for (let x = 0; x < size.cols; x += 1) {
+        const cell = line.getCell(x);
+        lines.push([cell.getChars(), cell.getWidth(), cell.getFgColor(), cell.isInverse()].join());
+      }
+    }
+    return JSON.stringify([active.type, active.cursorX, active.cursorY, active.baseY, lines]);
+  };
+  const write = (terminal, data) => new Promise((resolve) => terminal.write(data, resolve));
+  for (let round = 0; round < 200; round += 1) {
+    const text = Array.from({ length: 40 }, token).join("");
+    const bytes = new TextEncoder().encode(text);
+    const [plain, guarded] = [0, 1].map(
+      () => new Terminal({ ...size, scrollback: 20, allowProposedApi: true }),
+    );
+    await write(plain, bytes);
+    const guard = new OutputGuard(() => size);
+    for (let at = 0; at < bytes.length; ) {
+      const end = at + 1 + random(30);
+      await write(guarded, guard.pass(bytes.slice(at, end)));
+      at = end;
+    }
+    if (shown(plain) !== shown(guarded)) return done([round, text]);
+    plain.dispose();
+    guarded.dispose();
+  }
+  done(null);
+})().catch((error) => done(String(error?.stack ?? error)));
+"""
+
+
+def test_what_is_harmless_is_shown_as_without_the_guard(shell: Page) -> None:
+    shell.driver.set_script_timeout(120)
+    assert shell.driver.execute_async_script(COMPARE) is None
