@@ -13,7 +13,15 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-RUNNER = ("runner.mjs", "node.mjs", "machine.js", "console.js", "jit.js")
+RUNNER = (
+    "runner.mjs",
+    "node.mjs",
+    "machine.js",
+    "console.js",
+    "control.js",
+    "jit.js",
+    "v86.js",
+)
 
 
 class SiteHook(BuildHookInterface):  # type: ignore[type-arg]

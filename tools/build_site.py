@@ -28,7 +28,7 @@ STAMP = ".build.json"
 CACHE = ROOT / "build" / "site"
 
 # What of web/ goes into the site as it is; declarations and Node's parts do not.
-_SUFFIXES = {".html", ".css", ".js"}
+_SUFFIXES = {".html", ".css", ".js", ".svg"}
 
 # What of web/vm/ is not code in JavaScript.
 _MACHINE = {("vm", name) for name in ("image", "image64", "interpreters", "x64")}
@@ -134,7 +134,7 @@ def machine_snapshot(kind: str, cache: Path | None = None) -> Path:
     machine = emulator(kind)
     image = WEB / "vm" / ("image" if kind == "v86" else "image64")
     names = {"v86": ("jit.js", "v86.js"), "x64": ("x64.js",)}[kind]
-    code = [WEB / "vm" / name for name in ("machine.js", "console.js", *names)]
+    code = [WEB / "vm" / name for name in ("machine.js", "console.js", "control.js", *names)]
     binaries = [machine / "v86.wasm", machine / "libv86.mjs"] if kind == "v86" else [machine]
     key = _digest([*binaries, *_files(image), *code])
     kept = cache / f"machine-{key[:20]}"

@@ -89,8 +89,13 @@ export class OutputQueue {
     return this.#waiting.length === 0;
   }
 
-  dispose() {
+  /** Leave out what was not handed over. */
+  clear() {
     this.#waiting.length = 0;
+  }
+
+  dispose() {
+    this.clear();
     this.#subscription.dispose();
   }
 

@@ -6,7 +6,7 @@
  *   is relative to the page starts with `./`, `../` or `/`, or ends with `/`.
  * - `mirror`: a mirror or proxy of registries that do not let pages read from them: docs/images.md.
  * - `mirror-without-credentials`: never asks for credentials on behalf of the mirror, which somebody
- *   else has chosen.
+ *   else has chosen, and says so while the container runs.
  * - `platform`: which of an image's platforms is run, such as `linux/amd64`: docs/platforms.md.
  * - `toc`: `unverified` reads eStargz and zstd:chunked layers lazily also where the manifest has no
  *   digest of their tables of contents.
@@ -17,6 +17,9 @@
  * Events, all of which bubble: `started`, `exit` (detail: `{code, signal}`) and
  * `failure` (detail: `{code, message, hint, details}`).
  *
+ * Methods: `restart()` runs the image in a fresh container, `stop()` ends it at once, `open()` and
+ * `close()` do so with everything.
+ *
  * The element's files are found beside this module, so a page of another folder
  * or site only needs to import it.
  */
@@ -24,6 +27,7 @@
 import { askCredentials } from "./credentials.js";
 import { translationNote } from "./platform.js";
 import { ProgressView } from "./progress.js";
+import { missing } from "./requirements.js";
 import { Session } from "./session.js";
 import { StatusView } from "./status.js";
 import { ContainerConsole } from "./terminal.js";
@@ -73,6 +77,8 @@ export class ContainerTerminal extends HTMLElement {
   #session;
   /** @type {ContainerConsole | undefined} */
   #console;
+  /** @type {StatusView | undefined} */
+  #status;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #patience;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -134,6 +140,11 @@ export class ContainerTerminal extends HTMLElement {
       });
       return;
     }
+    const lacking = missing(window);
+    if (lacking) {
+      this.#fail(lacking);
+      return;
+    }
     const view = this.#showProgress();
     const screen = /** @type {HTMLElement} */ (this.screen);
     const terminal = new ContainerConsole(screen, {
@@ -146,19 +157,24 @@ export class ContainerTerminal extends HTMLElement {
       /** @type {HTMLElement} */ (this.status),
       () => this.#session?.kept(true),
       (platform) => this.setAttribute("platform", platform),
+      () => this.restart(),
+      () => this.stop(),
     );
+    this.#status = status;
+    const mirror = this.getAttribute("mirror") ?? "";
+    const foreign = this.hasAttribute("mirror-without-credentials");
+    if (mirror && foreign) status.foreignMirror(mirror);
     const session = new Session(
       {
         image,
-        mirror: this.getAttribute("mirror") ?? "",
+        mirror,
         platform: this.getAttribute("platform") ?? "",
         allowUnverified: this.getAttribute("toc") === "unverified",
         fill: this.getAttribute("fetch") !== "read",
       },
       {
         credentials: async (request) => {
-          const distrusted = this.hasAttribute("mirror-without-credentials");
-          if (request.mirrored && distrusted) return null;
+          if (request.mirrored && foreign) return null;
           clearTimeout(this.#patience);
           // A running container may need them, too: when a password has been changed.
           const loading = this.dataset.state === "loading";
@@ -214,6 +230,19 @@ export class ContainerTerminal extends HTMLElement {
     this.#session.restart();
   }
 
+  /**
+   * End the container at once, or its start, whatever it is doing: the process gets no time to end by
+   * itself, and what it has written is gone.
+   */
+  stop() {
+    if (this.dataset.state === "loading") {
+      this.#fail({ code: "stopped", message: "the start was stopped", hint: "", details: "" });
+    } else if (this.dataset.state === "running") {
+      this.#session?.stop();
+      this.#end(137, 9, "The container was stopped.");
+    }
+  }
+
   /** End everything. */
   close() {
     clearTimeout(this.#patience);
@@ -233,7 +262,10 @@ export class ContainerTerminal extends HTMLElement {
     loading.hidden = false;
     loading.replaceChildren(make("h2", "bm-title", "Starting the container"));
     const body = make("div", "bm-body");
-    loading.append(body);
+    const stop = /** @type {HTMLButtonElement} */ (make("button", "bm-button", "Stop"));
+    stop.type = "button";
+    stop.addEventListener("click", () => this.stop());
+    loading.append(body, stop);
     return new ProgressView(body);
   }
 
@@ -267,21 +299,22 @@ export class ContainerTerminal extends HTMLElement {
     this.dataset.state = "running";
     /** @type {HTMLElement} */ (this.loading).hidden = true;
     /** @type {HTMLElement} */ (this.status).hidden = false;
+    if (this.#status) this.#status.stop.hidden = false;
     this.#session?.kept();
     this.#console?.fit();
     if (this.hasAttribute("autofocus")) this.#console?.focus();
     this.dispatchEvent(new CustomEvent("started", { bubbles: true }));
   }
 
-  /** @param {number} code @param {number} [signal] */
-  #end(code, signal) {
-    this.#begin();
+  /** @param {number} code @param {number} [signal] @param {string} [text] */
+  #end(code, signal, text) {
+    if (this.dataset.state === "loading") this.#begin();
     this.dataset.state = "exited";
+    if (this.#status) this.#status.stop.hidden = true;
     this.#console?.stopInput();
     const how = signal === undefined ? "" : ` (ended by signal ${signal})`;
-    this.#showBar(`The process has ended with exit code ${code}${how}.`, "Start again", () =>
-      this.restart(),
-    );
+    const message = text ?? `The process has ended with exit code ${code}${how}.`;
+    this.#showBar(message, "Start again", () => this.restart());
     this.dispatchEvent(new CustomEvent("exit", { bubbles: true, detail: { code, signal } }));
   }
 

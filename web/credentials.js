@@ -17,15 +17,6 @@ const open = new Map();
 
 let forms = 0;
 
-/** @param {string} realm @returns {string} the host of a token server's URL, or "" */
-function hostOf(realm) {
-  try {
-    return new URL(realm).host;
-  } catch {
-    return "";
-  }
-}
-
 /**
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} name
@@ -47,7 +38,8 @@ function make(name, properties, ...children) {
  * @returns {Promise<Credentials | null>} null when the person cancels
  */
 export function askCredentials(parent, request) {
-  const key = `${request.registry} ${request.via}`;
+  // A registry that names another token server than before has not been trusted with that.
+  const key = [request.registry, request.via, request.token_server].join(" ");
   const known = remembered.get(key);
   if (known && !request.refused) return Promise.resolve(known);
   remembered.delete(key);
@@ -84,13 +76,11 @@ export function askCredentials(parent, request) {
 function makeForm(request, before) {
   forms += 1;
   const id = (/** @type {string} */ name) => `bm-${name}-${forms}`;
-  const { registry, via, refused } = request;
-  const tokenServer = hostOf(request.realm);
-  const elsewhere =
-    tokenServer && tokenServer !== registry
-      ? ` and to ${tokenServer}, which it names for that`
-      : "";
-  const receiver = via ? `${via}, which passes it on to ${registry}` : registry;
+  const { registry, via, refused, token_server: tokenServer } = request;
+  // What is said here comes from our own requests: a realm is whatever the registry calls it.
+  const named =
+    tokenServer && tokenServer !== registry ? ", which the registry names for that" : "";
+  const receiver = (tokenServer || registry) + named;
   const title = make(
     "h3",
     { id: id("title"), className: "bm-form-title" },
@@ -100,8 +90,8 @@ function makeForm(request, before) {
     "p",
     { id: id("explanation"), className: "bm-hint" },
     "This registry wants to know who pulls the image. " +
-      `What you enter is sent to ${receiver}${elsewhere}, and is kept only until you close ` +
-      "or reload this page.",
+      `What you enter is sent to ${via ? `${via}, which passes it on to ${receiver}` : receiver}. ` +
+      "It is kept only until you close or reload this page.",
   );
   const username = make("input", {
     id: id("username"),

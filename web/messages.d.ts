@@ -116,6 +116,7 @@ export interface CredentialRequest {
   refused: boolean;
   via: string;
   mirrored: boolean;
+  token_server: string;
 }
 
 /** Worker to page: a registry wants credentials; the answer has the same id. */
@@ -123,6 +124,11 @@ export interface AskMessage {
   type: "ask";
   id: number;
   request: CredentialRequest;
+}
+
+/** Worker to page: requests of the machine that was attached are answered from now on. */
+export interface AttachedMessage {
+  type: "attached";
 }
 
 export interface MountedMessage {
@@ -162,4 +168,10 @@ export interface KeptAnswer {
 }
 
 export type WorkerMessage =
-  RuntimeMessage | EventMessage | AskMessage | MountedMessage | KeptAnswer | ErrorMessage;
+  | RuntimeMessage
+  | EventMessage
+  | AskMessage
+  | AttachedMessage
+  | MountedMessage
+  | KeptAnswer
+  | ErrorMessage;

@@ -10,11 +10,14 @@ import { Fetcher } from "./assets.js";
 /** @typedef {(bytes: number, total: number | undefined) => void} Progress */
 /** @typedef {{ python: PyodideAPI, start: "snapshot" | "packages" }} Runtime */
 
-// An archive without members: what is needed is in the snapshot.
-const EMPTY_ZIP = `data:application/zip;base64,UEsFBg${"A".repeat(24)}==`;
+// An archive without members, in the place of the standard library: what is needed is in the
+// snapshot. It is only the record at the end of an archive.
+const EMPTY_ZIP = Uint8Array.of(0x50, 0x4b, 5, 6, ...new Array(18).fill(0));
+const EMPTY_ZIP_NAME = "empty.zip";
+const WASM_NAME = "pyodide.asm.wasm";
 
-// WebKit's errors of requests that failed have no stack, and Pyodide makes no exception of what has
-// none: Python would wait for the answer for ever.
+// Pyodide makes no exception of an error without a stack: Python would wait for the answer for ever.
+// There is none in WebKit's errors of requests that failed, and in Chromium's of a used up quota.
 if (!("stack" in Error.prototype)) {
   Object.defineProperty(Error.prototype, "stack", {
     value: "",
@@ -22,6 +25,10 @@ if (!("stack" in Error.prototype)) {
     configurable: true,
   });
 }
+
+// A worker that is a module cannot use it, which Pyodide tries, to find out what it is in: with a
+// `data:` URL, which Trusted Types report.
+Object.defineProperty(globalThis, "importScripts", { value: undefined });
 
 /**
  * @param {URL} base The folder with Pyodide's files.
@@ -95,7 +102,7 @@ function unpackPages(packed) {
 async function startFromSnapshot(base, parts) {
   const python = await load(base, parts, {
     _loadSnapshot: await parts.snapshot,
-    stdLibURL: EMPTY_ZIP,
+    stdLibURL: new URL(EMPTY_ZIP_NAME, base).href,
   });
   // A module that the snapshot does not have is imported from here, should that
   // ever be: the file is fetched when it is first read.
@@ -139,7 +146,7 @@ async function load(base, parts, options) {
     parts.engine,
     parts.lock,
   ]);
-  const restore = offerCompiled("pyodide.asm.wasm", parts.wasm);
+  const restore = offer({ [WASM_NAME]: new Uint8Array(), [EMPTY_ZIP_NAME]: EMPTY_ZIP }, parts.wasm);
   try {
     return await loadPyodide({
       indexURL: base.href,
@@ -154,19 +161,21 @@ async function load(base, parts, options) {
 }
 
 /**
- * Pyodide fetches and compiles its WebAssembly by itself, and only by URL.  Until
- * it has started, give it what has been fetched and compiled already.
+ * Pyodide fetches what it starts from by itself, and only by URL.  Until it has
+ * started, give it what we have already: a `data:` URL would need a permission of
+ * the page's Content-Security-Policy that nothing else needs.
  *
- * @param {string} name
- * @param {Promise<WebAssembly.Module>} compiled
+ * @param {Record<string, Uint8Array<ArrayBuffer>>} files by the end of their URL's path
+ * @param {Promise<WebAssembly.Module>} compiled in the place of the file WASM_NAME
  * @returns {() => void} Makes everything as it was.
  */
-function offerCompiled(name, compiled) {
+function offer(files, compiled) {
   const { fetch } = globalThis;
   const { instantiateStreaming } = WebAssembly;
   globalThis.fetch = (input, init) => {
-    const url = new URL(input instanceof Request ? input.url : input);
-    return url.pathname.endsWith(`/${name}`) ? Promise.resolve(new Response()) : fetch(input, init);
+    const { pathname } = new URL(input instanceof Request ? input.url : input);
+    const name = Object.keys(files).find((name) => pathname.endsWith(`/${name}`));
+    return name ? Promise.resolve(new Response(files[name])) : fetch(input, init);
   };
   WebAssembly.instantiateStreaming = async (_response, imports) => {
     const module = await compiled;

@@ -4,6 +4,7 @@
  */
 
 import { machineFor } from "./platform.js";
+import { noWorker } from "./requirements.js";
 import { startMachine, takeWorkers } from "./workers.js";
 
 /** @import { Helper } from "./workers.js" */
@@ -40,6 +41,9 @@ const MACHINE_HINTS = {
  */
 const PATIENCE_MS = navigator.hardwareConcurrency > 2 ? 0 : 1000;
 
+/** How long the mount worker may take to answer that another machine has come. */
+const ATTACH_MS = 5000;
+
 export class Session {
   /** @type {Helper | undefined} */
   #mount;
@@ -47,6 +51,8 @@ export class Session {
   #machine;
   /** Which machine it is. @type {VM.MachineKind} */
   #kind = "v86";
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #attaching;
   #translates = false;
   #mounted = false;
   #ready = false;
@@ -65,7 +71,9 @@ export class Session {
 
   /** Mount the image and start a machine on it, both at once. */
   open() {
-    const { mount, machine, kind, port } = takeWorkers();
+    const workers = this.#start(takeWorkers);
+    if (!workers) return;
+    const { mount, machine, kind, port } = workers;
     this.#mount = mount;
     this.#kind = kind;
     this.#listen(mount, (data) => this.#fromMount(data));
@@ -82,9 +90,21 @@ export class Session {
       return;
     }
     this.#stopMachine();
-    const { machine, port } = startMachine(this.#kind);
+    const started = this.#start(() => startMachine(this.#kind));
+    if (!started) return;
+    const { machine, port } = started;
     this.#mount.post({ type: "attach", port }, [port]);
     this.#use(machine);
+    // A worker that is busy with something without end, or broken, is replaced, too.
+    this.#attaching = setTimeout(() => {
+      this.close();
+      this.open();
+    }, ATTACH_MS);
+  }
+
+  /** End the container and its machine, whatever they do; no event comes after this. */
+  stop() {
+    this.#stopMachine();
   }
 
   /** @param {Uint8Array} data */
@@ -124,12 +144,30 @@ export class Session {
     if (wanted === this.#kind || !this.#mount) return;
     this.#stopMachine();
     this.#kind = wanted;
-    const { machine, port } = startMachine(wanted);
+    const started = this.#start(() => startMachine(wanted));
+    if (!started) return;
+    const { machine, port } = started;
     this.#mount.post({ type: "connect", port }, [port]);
     this.#use(machine);
   }
 
+  /**
+   * Start workers, or say why there are none.
+   * @template T
+   * @param {() => T} start
+   * @returns {T | undefined}
+   */
+  #start(start) {
+    try {
+      return start();
+    } catch (error) {
+      this.#fail(noWorker(error));
+      return undefined;
+    }
+  }
+
   #stopMachine() {
+    clearTimeout(this.#attaching);
     this.#machine?.end();
     this.#machine = undefined;
     this.#ready = false;
@@ -174,6 +212,9 @@ export class Session {
       case "ask":
         void this.#answer(message.id, message.request);
         break;
+      case "attached":
+        clearTimeout(this.#attaching);
+        break;
       case "mounted":
         this.#mounted = true;
         this.on.mounted(message.image);
@@ -202,6 +243,8 @@ export class Session {
         this.on.machine(message);
         if (message.stage === "ready") {
           this.#ready = true;
+          // From the beginning, its output waits where it is too much.
+          this.shown(0);
           this.#prepareWhenReady();
           this.#startWhenReady();
         }

@@ -4,6 +4,16 @@ import { formatBytes } from "./progress.js";
 
 /** @import { Kept, MountEvent } from "./messages.js" */
 
+/** @param {string} label @param {string} title @param {() => void} action */
+function makeButton(label, title, action) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = label;
+  button.title = title;
+  button.addEventListener("click", action);
+  return button;
+}
+
 export class StatusView {
   /** @type {Map<number, { digest: string, held: number, total: number }>} */
   #layers = new Map();
@@ -12,29 +22,37 @@ export class StatusView {
    * @param {HTMLElement} element
    * @param {() => void} onClear Let go what is kept.
    * @param {(platform: string) => void} onPlatform Run the image for this platform.
+   * @param {() => void} onRestart Run the image in a fresh container.
+   * @param {() => void} onStop End the container.
    */
-  constructor(element, onClear, onPlatform) {
+  constructor(element, onClear, onPlatform, onRestart, onStop) {
     this.element = element;
     this.platform = document.createElement("span");
     this.choice = document.createElement("select");
     this.choice.setAttribute("aria-label", "Platform");
     this.choice.title = "Run the image for another platform, in a fresh container";
     this.choice.addEventListener("change", () => onPlatform(this.choice.value));
+    this.mirror = document.createElement("span");
+    this.mirror.className = "bm-trouble";
     this.image = document.createElement("span");
     this.trouble = document.createElement("span");
     this.trouble.className = "bm-trouble";
     this.trouble.setAttribute("role", "alert");
     this.keptText = document.createElement("span");
-    this.clear = document.createElement("button");
-    this.clear.type = "button";
-    this.clear.textContent = "Clear";
-    this.clear.title = "Remove what is kept of images that no page has open";
-    this.clear.addEventListener("click", onClear);
+    this.clear = makeButton(
+      "Clear",
+      "Remove what is kept of images that no page has open",
+      onClear,
+    );
     this.clear.hidden = true;
-    const right = document.createElement("span");
-    right.className = "bm-kept";
-    right.append(this.keptText, this.clear);
-    element.replaceChildren(this.platform, this.image, this.trouble, right);
+    const kept = document.createElement("span");
+    kept.className = "bm-kept";
+    kept.append(this.keptText, this.clear);
+    this.stop = makeButton("Stop", "End the container, whatever it does", onStop);
+    const power = document.createElement("span");
+    power.className = "bm-power";
+    power.append(this.stop, makeButton("Restart", "Run the image in a fresh container", onRestart));
+    element.replaceChildren(this.platform, this.mirror, this.image, this.trouble, kept, power);
   }
 
   /** @param {MountEvent} event */
@@ -55,6 +73,15 @@ export class StatusView {
         this.trouble.textContent = "";
         break;
     }
+  }
+
+  /**
+   * Say that somebody else has chosen where the image comes from: a mirror can give another image
+   * under the same name.
+   * @param {string} mirror
+   */
+  foreignMirror(mirror) {
+    this.mirror.textContent = `The link to this page has the image read from: ${mirror}`;
   }
 
   /**

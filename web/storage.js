@@ -6,11 +6,23 @@
 const DIRECTORY = "browsermount";
 const PROBE = "probe-";
 
+/** A storage that takes longer than so many milliseconds is not waited for. */
+const PATIENCE_MS = 5000;
+
+/** @typedef {{ directory: FileSystemDirectoryHandle, quota: number }} Storage */
+
 /**
- * @returns {Promise<{ directory: FileSystemDirectoryHandle, quota: number } | undefined>}
- *   undefined where the browser has no files for us, as in some private windows
+ * @returns {Promise<Storage | undefined>} undefined where the browser has no files for us, as in
+ *   some private windows
  */
-export async function openStorage() {
+export function openStorage() {
+  /** @type {Promise<undefined>} */
+  const late = new Promise((resolve) => setTimeout(resolve, PATIENCE_MS));
+  return Promise.race([open(), late]);
+}
+
+/** @returns {Promise<Storage | undefined>} */
+async function open() {
   try {
     const { storage } = navigator;
     const estimating = storage.estimate();

@@ -7,6 +7,9 @@ import { FitAddon } from "./vendor/addon-fit.mjs";
 import { Terminal } from "./vendor/xterm.mjs";
 import { Termios, openpty } from "./vendor/xterm-pty.mjs";
 import { OutputQueue, inPortions } from "./console-bridge.js";
+import { openStyled } from "./constructed-styles.js";
+import { LinkPrompt } from "./links.js";
+import { OutputGuard } from "./output-guard.js";
 import { TouchSelection } from "./touch-selection.js";
 import { LibcWidths } from "./unicode-widths.js";
 
@@ -62,15 +65,17 @@ export class ContainerConsole {
    * @param {object} peer The machine's side.
    * @param {(data: Uint8Array) => void} peer.onInput What was typed or pasted.
    * @param {(cols: number, rows: number) => void} peer.onResize
-   * @param {(bytes: number) => void} peer.onShown So many bytes of output were dealt with.
+   * @param {(bytes: number) => void} peer.onShown So many bytes of output were dealt with; less than 0 takes back.
    */
   constructor(element, { onInput, onResize, onShown }) {
+    this.links = new LinkPrompt(element, () => this.focus());
     this.terminal = new Terminal({
       allowProposedApi: true, // for terminal.unicode
       cursorBlink: true,
       fontFamily: 'ui-monospace, "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace',
       fontSize: 14,
       lineHeight: 1.15,
+      linkHandler: this.links.handler,
       scrollback: 10000,
       theme: THEME,
     });
@@ -83,14 +88,16 @@ export class ContainerConsole {
     this.fitAddon = new FitAddon();
     this.terminal.loadAddon(this.fitAddon);
     master.activate(inPortions(this.terminal));
+    this.guard = new OutputGuard(() => this.size);
     this.output = new OutputQueue(slave, onShown);
+    this.onShown = onShown;
     slave.onReadable(() => onInput(Uint8Array.from(slave.read())));
     slave.onSignal((signal) => {
       if (signal === "SIGWINCH") onResize(...slave.ioctl("TIOCGWINSZ"));
     });
     this.master = master;
     this.terminal.attachCustomKeyEventHandler((event) => this.#handleKey(event));
-    this.terminal.open(element);
+    openStyled(this.terminal, element);
     this.touch = new TouchSelection(this.terminal, element, () => this.#copy());
     // Before xterm.js sees it, which would paste it as it is.
     element.addEventListener("paste", (event) => this.#handlePaste(event), { capture: true });
@@ -113,12 +120,18 @@ export class ContainerConsole {
 
   /** @param {Uint8Array} data */
   write(data) {
-    this.output.push(data);
+    const passed = this.guard.pass(data);
+    this.output.push(passed);
+    // What is kept back or left out counts as shown, and no longer when it comes later.
+    if (passed.length !== data.length) this.onShown(data.length - passed.length);
   }
 
   /** Make it as new, for the next container. */
   reset() {
+    this.output.clear();
     this.terminal.reset();
+    this.guard.reset();
+    this.links.close();
     this.terminal.options.disableStdin = false;
   }
 

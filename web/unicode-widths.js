@@ -32,6 +32,14 @@ function within(borders, code) {
   return low % 2 === 1;
 }
 
+/**
+ * How many characters without a column are joined to one that has some: more than any writing needs.
+ * Without a limit a cell could have megabytes of text, which is put into the page whenever its line
+ * is shown; with 30 (Unicode's limit for streams, UAX #15), a full screen of them takes the browser
+ * two seconds.
+ */
+export const MAX_JOINED = 10;
+
 /** A provider for xterm.js's `terminal.unicode`. */
 export class LibcWidths {
   version = "libc";
@@ -53,7 +61,8 @@ export class LibcWidths {
 
   /**
    * What xterm.js wants to know of a character behind another one: bit 0 whether it is joined to
-   * that, bits 1 and 2 the width of both together. (UnicodeService in its sources.)
+   * that, bits 1 and 2 the width of both together, and above whatever the provider wants to know
+   * the next time: how many are joined. (UnicodeService in its sources.)
    *
    * @param {number} code
    * @param {number} preceding what this has returned for the one before; 0 where there is none
@@ -62,6 +71,9 @@ export class LibcWidths {
     const width = this.wcwidth(code);
     const before = (preceding >> 1) & 3;
     if (width > 0 || before === 0) return width << 1;
-    return (before << 1) | 1;
+    const joined = (preceding >> 3) + 1;
+    // One too many is shown by itself.
+    if (joined > MAX_JOINED) return 1 << 1;
+    return (joined << 3) | (before << 1) | 1;
   }
 }

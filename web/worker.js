@@ -158,6 +158,7 @@ async function handleMessage(message) {
   if (message.type === "attach") {
     worker.attach();
     session = new NinePort(python, worker, message.port);
+    post({ type: "attached" });
     return;
   }
   // The machine may need an interpreter that is there before the image.

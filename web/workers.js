@@ -12,6 +12,27 @@ const BASE = new URL("./", import.meta.url);
 /** @param {string} path */
 const url = (path) => new URL(path, BASE).href;
 
+const WORKERS = ["worker.js", "vm/worker.js?use-scheduling-api"];
+
+/**
+ * Trusted Types: the one policy of the page, which makes addresses of its workers and of nothing
+ * else. There is none where the browser has no Trusted Types, or where the page's own
+ * Content-Security-Policy does not name it, which then must not require them.
+ */
+function makePolicy() {
+  try {
+    return /** @type {any} */ (globalThis).trustedTypes?.createPolicy("browsermount", {
+      createScriptURL(/** @type {string} */ path) {
+        if (!WORKERS.includes(path)) throw new TypeError(`${path} is no worker of this page`);
+        return url(path);
+      },
+    });
+  } catch {
+    return undefined;
+  }
+}
+const policy = makePolicy();
+
 /** A worker.  What it says before somebody listens is kept. */
 export class Helper {
   #worker;
@@ -23,7 +44,7 @@ export class Helper {
   /** @param {string} path */
   constructor(path) {
     this.path = path;
-    this.#worker = new Worker(url(path), { type: "module" });
+    this.#worker = new Worker(policy?.createScriptURL(path) ?? url(path), { type: "module" });
     this.#worker.onmessage = ({ data }) => this.#tell(() => this.#listener?.message(data));
     this.#worker.onerror = (event) => {
       event.preventDefault();
@@ -110,7 +131,11 @@ let prepared;
 
 /** Start the workers that the next to call takeWorkers() will get. */
 export function prepare() {
-  prepared ??= startBoth();
+  try {
+    prepared ??= startBoth();
+  } catch {
+    // Who takes them tries again, and can tell a person.
+  }
 }
 
 /** Workers that nobody else uses: those that were prepared, or new ones. */

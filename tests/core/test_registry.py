@@ -475,7 +475,9 @@ class TestBearer:
     def test_with_credentials(self, credentials: Credentials) -> None:
         registry, person = FakeRegistry(image(), "bearer"), Person(credentials)
         assert resolved(registry, person).config.cmd == ("it",)
-        assert person.asked == [CredentialRequest("registry.example", REALM, False)]
+        assert person.asked == [
+            CredentialRequest("registry.example", REALM, False, token_server=urlsplit(REALM).netloc)
+        ]
         # The registry itself sees the token only.
         secrets = {h.get("Authorization") for url, h in registry.requests if HOST in url}
         assert secrets == {None, "Bearer token0"}
@@ -619,7 +621,9 @@ class TestBearer:
         found = resolved(registry, person, mirror="https://proxy.example/{url}")
         assert found.config.cmd == ("it",)
         assert person.asked == [
-            CredentialRequest("registry.example", REALM, False, via="proxy.example", mirrored=True)
+            CredentialRequest(
+                "registry.example", REALM, False, "proxy.example", True, urlsplit(REALM).netloc
+            )
         ]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from browsermount.blobs.buffers import BufferCache
 from browsermount.blobs.files import File, MemoryFile, MemoryFiles, NoRoom
-from browsermount.blobs.store import CATALOG, Store
+from browsermount.blobs.store import CATALOG, DAMAGED_CATALOG, MAX_CATALOG, Store
 
 from .loop import run
 
@@ -244,15 +244,47 @@ def test_what_is_discarded_is_gone() -> None:
 
 @pytest.mark.parametrize(
     "catalog",
-    [b"", b"{", b"[]", b'{"version": 2, "objects": {}}', b'{"version": 1, "objects": {"a": 1}}'],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        b"[" * 1_000_000,
+        b'{"version": 2, "objects": {}}',
+        b'{"version": 1, "objects": {"a": 1}}',
+        b'{"version": 1, "objects": []}',
+        *(
+            b'{"version": 1, "objects": {"%b": {"used": %b, "whole": false, "ranges": %b}}}' % parts
+            for parts in [
+                (b"../../precious", b"1", b"[]"),
+                (b"/etc/passwd", b"1", b"[]"),
+                (b".lock", b"1", b"[]"),
+                (b"catalog.json", b"1", b"[]"),
+                (b"a" * 256, b"1", b"[]"),
+                (b"a", b"Infinity", b"[]"),
+                (b"a", b"NaN", b"[]"),
+                (b"a", b"1" + b"0" * 400, b"[]"),
+                (b"a", b'"1"', b"[]"),
+                (b"a", b"1", b"[[0, Infinity]]"),
+                (b"a", b"1", b"[[-1, 5]]"),
+                (b"a", b"1", b"[[0, 9007199254740993]]"),
+                (b"a", b"1", b"[[0, true]]"),
+                (b"a", b"1", b'["01"]'),
+                (b"a", b"1", b"[[0]]"),
+            ]
+        ),
+        b" " * MAX_CATALOG + b'{"version": 1, "objects": {}}',
+    ],
+    ids=lambda catalog: repr(catalog[:80]),
 )
-def test_a_damaged_catalog_counts_as_empty(catalog: bytes) -> None:
+def test_a_damaged_or_poisoned_catalog_is_put_aside(catalog: bytes) -> None:
     async def use() -> None:
         files = MemoryFiles()
         await files.replace(CATALOG, catalog)
         await files.replace("orphan", b"x")
         store = Store(files)
         assert (await store.usage()).size == 0
+        assert await files.read(DAMAGED_CATALOG) == catalog[:MAX_CATALOG]
         assert await store.save("b", b"abc")
         await store.commit()
         written = await files.read(CATALOG)
@@ -319,5 +351,17 @@ def test_a_catalog_that_cannot_be_written_is_tried_again() -> None:
         files.lock = lock  # type: ignore[method-assign]
         await store.commit()
         assert await Store(files).load("a") == b"abc"
+
+    run(use())
+
+
+def test_a_catalog_of_the_future_does_not_keep_its_objects_for_ever() -> None:
+    async def use() -> None:
+        files = MemoryFiles()
+        entry = {"used": 1e300, "whole": False, "ranges": [[0, 1 << 50]]}
+        await files.replace(CATALOG, json.dumps({"version": 1, "objects": {"a": entry}}).encode())
+        store = Store(files, limit=100, clock=Clock())
+        assert await store.save("b", b"abc")
+        assert (await store.usage()).size == 3
 
     run(use())

@@ -121,3 +121,58 @@ def test_a_browser_that_leaves_little_room(page: Page, site: str, server: Nginx)
         assert "kB" in kept
     finally:
         page.driver.execute_cdp_cmd(quota, origin)
+
+
+# How many have, and how many wait for, the lock that all tabs share.
+LOCKS = """
+const done = arguments[0];
+navigator.locks.query().then(({ held, pending }) => done([held.length, pending.length]));
+"""
+
+
+def test_a_quota_that_is_used_up_later_keeps_nobody_waiting(page: Page, site: str) -> None:
+    page.forget(site)
+    page.open(f"{site}?fetch=read")
+    page.wait_text("browsermount:~#", 60)
+    time.sleep(2 * COMMIT_SECONDS)
+    origin = {"origin": site.rstrip("/")}
+    quota = "Storage.overrideQuotaForOrigin"
+    # Less than what is kept: not even the catalog can be written any more.
+    page.driver.execute_cdp_cmd(quota, {**origin, "quotaSize": 1000})
+    try:
+        page.type("cat /usr/bin/* /usr/games/* > /dev/null; echo re''ad\r")
+        page.wait_text("\nread\n")
+        time.sleep(COMMIT_SECONDS + 1)
+        assert page.driver.execute_async_script(LOCKS) == [0, 0]
+        # Another start is not kept waiting either.
+        page.open(f"{site}?fetch=read")
+        page.wait_text("browsermount:~#", 60)
+        page.type("cat /usr/bin/* /usr/games/* > /dev/null; echo re''ad\r")
+        page.wait_text("\nread\n")
+    finally:
+        page.driver.execute_cdp_cmd(quota, origin)
+
+
+def test_a_tab_that_never_gives_the_lock_back_stops_no_other(
+    page: Page, site: str, server: Nginx
+) -> None:
+    page.forget(site)
+    page.driver.get(f"{site}LICENSE.txt")
+    hold = "navigator.locks.request('browsermount-store', () => new Promise(() => {}))"
+    first = page.driver.current_window_handle
+    page.script(hold)
+    page.driver.switch_to.new_window("tab")
+    try:
+        start(page, f"{site}?fetch=read&image={server.url}/original")
+        page.type("tail -n 1 /data/linked-words\r")
+        page.wait_text(LAST_WORDS)
+        time.sleep(1)
+        # Whoever waits for it to write the catalog gives up after a while.
+        assert page.driver.execute_async_script(LOCKS)[1] > 0
+        end = time.monotonic() + 30
+        while page.driver.execute_async_script(LOCKS) != [1, 0]:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+    finally:
+        page.driver.close()
+        page.driver.switch_to.window(first)

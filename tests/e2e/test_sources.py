@@ -14,6 +14,7 @@ from tests.e2e.browser import Page
 from tests.e2e.signing import FORM, sign_in, wait_form
 from tests.fixtures import fixture
 from tests.servers.nginx import forwarder, nginx, registry_front
+from tests.servers.recording import Answer, Request, answering
 from tests.servers.registry import FULL_CORS, NO_CORS, Registry, registry
 from tests.servers.tokens import TokenServer, token_server
 
@@ -94,6 +95,8 @@ class TestRegistry:
 
     def test_a_mirror(self, page: Page, site: str, opened: Registry) -> None:
         runs(page, f"{site}?mirror={opened.url}&image=registry.invalid/team/app:v1")
+        # It may give another image under that name.
+        assert f"The link to this page has the image read from: {opened.url}" in page.visible
 
     def test_a_proxy(self, page: Page, site: str, work: Path) -> None:
         with (
@@ -203,6 +206,59 @@ class TestBasic:
             requests = [line for line in storage.requests if line.startswith("GET")]
             assert len(requests) >= 2
             assert all(line.endswith('"-"') for line in requests)
+
+
+class TestWhoGetsCredentials:
+    def test_a_mirror_of_the_address_gets_none(
+        self, page: Page, site: str, work: Path, basic: Registry
+    ) -> None:
+        with registry_front(work / "mirror", basic.url) as front:
+            image = "ghcr.invalid/team/app"
+            text = page.failure(f"{site}?mirror={front.url}&image={image}")
+            assert "the page's address names is given no credentials" in text
+            assert not page.script(f"return {FORM}")
+            assert front.requests
+            assert all(line.endswith('"-"') for line in front.requests)
+            # A mirror of the page's own choice may ask: in its own name, not the registry's.
+            page.script(REPLACE, front.url, image)
+            text = wait_form(page)
+            assert f"Sign in to {front.host}" in text
+            assert f"is sent to {front.host}. " in text
+            assert "ghcr.invalid" not in text
+            sign_in(page, "alice", "secret")
+            ran(page)
+
+    def test_a_realm_with_the_name_of_another_server_is_not_believed(
+        self, page: Page, site: str
+    ) -> None:
+        challenge = {"WWW-Authenticate": 'Basic realm="https://ghcr.io/token"'}
+        with answering(lambda _: Answer(401, headers=challenge)) as server:
+            page.open(f"{site}?image={server.host}/team/app")
+            text = wait_form(page)
+        assert f"is sent to {server.host}. " in text
+        assert "ghcr.io" not in text
+
+    def test_another_token_server_is_asked_about_anew(self, page: Page, site: str) -> None:
+        with ExitStack() as stack:
+            refusing = [stack.enter_context(answering(lambda _: Answer(401))) for _ in range(2)]
+            given = iter(refusing)
+
+            def answer(_: Request) -> Answer:
+                challenge = f'Bearer realm="{next(given).url}token"'
+                return Answer(401, headers={"WWW-Authenticate": challenge})
+
+            server = stack.enter_context(answering(answer))
+            page.open(f"{site}?image={server.host}/team/app")
+            assert f"is sent to {refusing[0].host}, which the registry names" in wait_form(page)
+            sign_in(page, "alice", "secret")
+            # Refused, which it says at once; what was entered is not for the second one.
+            wait_form(page, refused=True)
+            sign_in(page, "alice", "other")
+            wait_form(page, refused=True)
+            assert any("authorization" in r.headers for r in refusing[0].requests)
+            page.script("document.querySelector('container-terminal').open()")
+            assert f"is sent to {refusing[1].host}, which the registry names" in wait_form(page)
+            assert not any("authorization" in r.headers for r in refusing[1].requests)
 
 
 class TestToken:

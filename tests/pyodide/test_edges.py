@@ -105,3 +105,92 @@ def test_an_image_through_the_worker_glue(pyodide: Any) -> None:
             """
         )
     assert list(result) == ["linux/386", "root", True]
+
+
+_STORAGE = """
+import asyncio
+from browsermount.blobs.files import NoRoom
+from browsermount.blobs.store import Store
+from browsermount.pyodide import opfs
+from pyodide.code import run_js
+
+opfs.ANSWER_SECONDS = opfs.LOCK_SECONDS = 0.2
+
+async def attempt(directory):
+    files = opfs.OpfsFiles(run_js(directory))
+    said = []
+    for name, call in {
+        "open": lambda: files.open("a"),
+        "read": lambda: files.read("a"),
+        "replace": lambda: files.replace("a", b"data"),
+        "remove": lambda: files.remove("a"),
+    }.items():
+        try:
+            said.append([name, repr(await asyncio.wait_for(call(), 5))])
+        except NoRoom as error:
+            said.append([name, "NoRoom"])
+    store = Store(files)
+    said.append(["save", repr(await asyncio.wait_for(store.save("b", b"x"), 5))])
+    blob = await asyncio.wait_for(store.open("c"), 5)
+    kept = await blob.reserve(3) and blob.write(0, b"xyz")
+    said.append(["write", repr(kept and blob.read(0, 3))])
+    return said
+"""
+
+_REFUSING = [
+    ["open", "NoRoom"],
+    ["read", "None"],
+    ["replace", "NoRoom"],
+    ["remove", "False"],
+    ["save", "False"],
+    ["write", "b'xyz'"],  # in memory, then
+]
+
+
+def attempt(pyodide: Any, directory: str) -> list[list[str]]:
+    result = pyodide.run_async(f"{_STORAGE}\n(await attempt({directory!r}))")
+    return [list(pair) for pair in result]
+
+
+# A directory of which each method returns the same.
+_DIRECTORY = """
+Object.fromEntries(
+  ["getFileHandle", "removeEntry", "keys"].map((name) => [name, () => RESULT]),
+)
+"""
+
+
+def test_a_storage_that_never_answers_is_given_up(pyodide: Any) -> None:
+    never = _DIRECTORY.replace("RESULT", "new Promise(() => {})")
+    assert attempt(pyodide, never) == _REFUSING
+
+
+def test_a_storage_that_answers_with_errors_only(pyodide: Any) -> None:
+    failing = _DIRECTORY.replace("RESULT", 'Promise.reject(new Error("no"))')
+    assert attempt(pyodide, failing) == _REFUSING
+
+
+def test_a_file_that_cannot_be_written_is_given_up_and_aborted(pyodide: Any) -> None:
+    full = """
+    globalThis.aborted = 0;
+    const writable = {
+      write: async () => {},
+      close: () => Promise.reject(new Error("full")),
+      abort: async () => { globalThis.aborted += 1; },
+    };
+    ({
+      getFileHandle: async () => ({ createWritable: async () => writable }),
+      removeEntry: async () => {},
+    })
+    """
+    code = f"""
+    files = opfs.OpfsFiles(run_js({full!r}))
+    try:
+        await files.replace("a", b"data")
+    except NoRoom as error:
+        said = str(error)
+    [said, run_js("globalThis.aborted")]
+    """
+    said, aborted = pyodide.run_async(f"{_STORAGE}\n{code.replace(chr(10) + '    ', chr(10))}")
+    assert "full" in said
+    assert aborted == 1

@@ -186,7 +186,9 @@ class TestOpenRegistry:
             image = f"{bearer.host}/team/app"
             assert which(image, person, mirror=f"{proxy.url}/{{url}}") == "386"
             assert person.asked == [
-                CredentialRequest(bearer.host, tokens.url, False, via=proxy.host, mirrored=True)
+                CredentialRequest(
+                    bearer.host, tokens.url, False, proxy.host, True, tokens.url.split("/")[2]
+                )
             ]
             assert any(f"GET /{tokens.url}?" in line for line in proxy.requests)
 

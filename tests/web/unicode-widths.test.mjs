@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { LibcWidths } from "../../web/unicode-widths.js";
+import { LibcWidths, MAX_JOINED } from "../../web/unicode-widths.js";
 
 const widths = new LibcWidths();
 
@@ -39,3 +39,10 @@ for (const [text, expected] of /** @type {[string, number][]} */ ([
 ])) {
   test(`the columns of ${JSON.stringify(text)}`, () => assert.equal(columns(text), expected));
 }
+
+test("megabytes of combining characters do not end up in one cell", () => {
+  assert.equal(columns(`a${"\u0301".repeat(MAX_JOINED)}`), 1);
+  assert.equal(columns(`a${"\u0301".repeat(MAX_JOINED + 1)}`), 2);
+  assert.equal(columns(`a${"\u0301".repeat(10 * (MAX_JOINED + 1))}`), 11);
+  assert.equal(columns(`漢${"\u0301".repeat(MAX_JOINED)}b`), 3);
+});

@@ -6,16 +6,69 @@
 /** Takes bytes as they come and gives back the lines among them. */
 export class LineReader {
   #decoder = new TextDecoder();
+  #limit;
   #rest = "";
+  /** Whether the line that has begun is too long, and left out. */
+  #skipping = false;
+
+  /** @param {number} [limit] of a line, in characters: longer ones are left out */
+  constructor(limit = Infinity) {
+    this.#limit = limit;
+  }
 
   /**
    * @param {Uint8Array} bytes
    * @returns {string[]}
    */
   read(bytes) {
-    const lines = (this.#rest + this.#decoder.decode(bytes, { stream: true })).split("\n");
-    this.#rest = lines.pop() ?? "";
+    const parts = this.#decoder.decode(bytes, { stream: true }).split("\n");
+    const lines = [];
+    for (const [index, part] of parts.entries()) {
+      const ended = index < parts.length - 1;
+      if (this.#rest.length + part.length > this.#limit) {
+        this.#skipping = true;
+        this.#rest = "";
+      }
+      if (!this.#skipping) this.#rest += part;
+      if (!ended) continue;
+      if (!this.#skipping) lines.push(this.#rest);
+      this.#rest = "";
+      this.#skipping = false;
+    }
     return lines;
+  }
+}
+
+/** What the kernel prints on the serial port: the last of it is kept. */
+export class KernelLog {
+  /** How many characters are kept, at least. */
+  static LENGTH = 16384;
+  /** No line of the kernel's is longer: what comes behind is taken for a new one. */
+  static LINE = 1024;
+
+  #text = "";
+  #line = "";
+
+  /**
+   * @param {number} byte
+   * @returns {string} the words with which the kernel has just given up; empty where it has not
+   */
+  add(byte) {
+    if (byte === 13) return "";
+    const character = String.fromCharCode(byte);
+    this.#text += character;
+    if (this.#text.length > 2 * KernelLog.LENGTH) this.#text = this.#text.slice(-KernelLog.LENGTH);
+    if (byte !== 10 && this.#line.length < KernelLog.LINE) {
+      this.#line += character;
+      return "";
+    }
+    const line = this.#line;
+    this.#line = "";
+    return /Kernel panic - not syncing: .*/.exec(line)?.[0].trim() ?? "";
+  }
+
+  get text() {
+    return this.#text;
   }
 }
 
@@ -30,6 +83,13 @@ export class InputWindow {
   static PORTIONS = 8;
   /** More than so many bytes should not wait here. */
   static HIGH_WATER = 65536;
+  /**
+   * And when so many wait, what comes is left out: a program that never reads makes a terminal
+   * answer questions without end. More than that nobody pastes.
+   */
+  static LIMIT = 64 << 20;
+  /** Or so many pieces of a few bytes, each of which takes room of its own. */
+  static PIECES = 65536;
 
   /** @type {(portion: Uint8Array) => void} */
   #send;
@@ -57,6 +117,8 @@ export class InputWindow {
    * @returns {boolean} false when enough is waiting
    */
   write(bytes) {
+    const full = this.#waiting.length >= InputWindow.PIECES;
+    if (full || this.#waitingLength >= InputWindow.LIMIT) return false;
     this.#waiting.push(bytes);
     this.#waitingLength += bytes.length;
     this.#sendMore();

@@ -5,7 +5,8 @@
  * the same code runs in a browser's worker and on the command line, on each
  * emulator that has an EmulatorKind (v86.js).
  */
-import { InputWindow, LineReader, OutputBatch } from "./console.js";
+import { InputWindow, KernelLog, LineReader, OutputBatch } from "./console.js";
+import { MAX_LINE, parseGuestMessage } from "./control.js";
 
 /** Bytes of memory are mostly taken by what the container writes to files. */
 export const DEFAULT_MEMORY_MIB = 512;
@@ -16,12 +17,12 @@ const PORT = { terminal: 0, control: 1, stdout: 2, stderr: 3 };
 /** How long a resumed machine may take to say that it is alive. */
 const RESUME_TIMEOUT_MS = 5000;
 
-/** How much of what the kernel prints is kept. */
-const LOG_LENGTH = 16384;
-
 /** Output that the receiver has not dealt with: pause above, go on below. */
 const HIGH_WATER = 512 * 1024;
 const LOW_WATER = 128 * 1024;
+
+/** A guest that goes on although it was told to pause is ended when it has sent so much. */
+export const MAX_OUTSTANDING = 64 << 20;
 
 /**
  * What a snapshot belongs to. It is used only where all of it is equal.
@@ -206,16 +207,19 @@ export class Machine {
   #memoryMiB;
   /** @type {Emulator | undefined} */
   #emulator;
-  #lines = new LineReader();
+  #lines = new LineReader(MAX_LINE);
   #input = new InputWindow(
     (portion) => this.#send(PORT.terminal, portion),
     () => this.#options.on?.drained?.(),
   );
   /** @type {OutputBatch[]} */
   #batches = [];
-  #log = "";
+  #log = new KernelLog();
+  #finishing = false;
   #finished = false;
   #started = false;
+  /** The stages that the guest has told of since then. @type {Set<string>} */
+  #reached = new Set();
 
   /** Callers that wait for a message of the guest. @type {Map<string, () => void>} */
   #awaited = new Map();
@@ -311,7 +315,7 @@ export class Machine {
 
   /** The last of what the kernel has printed. */
   get log() {
-    return this.#log;
+    return this.#log.text;
   }
 
   /**
@@ -386,6 +390,13 @@ export class Machine {
         this.#outstanding += bytes.length;
         this.#adjustFlow();
         receive?.(bytes);
+        if (this.#acknowledges && this.#outstanding > MAX_OUTSTANDING)
+          this.#fail(
+            new MachineError(
+              "machine",
+              "it sends output without end, and does not pause when told",
+            ),
+          );
       });
       this.#batches.push(batch);
       receivers.set(port, (bytes) => batch.add(bytes));
@@ -400,7 +411,8 @@ export class Machine {
 
   /** @param {string} line */
   #receive(line) {
-    const message = JSON.parse(line);
+    const message = parseGuestMessage(line);
+    if (!message) return;
     const awaited = this.#awaited.get(message.type);
     if (awaited) {
       this.#awaited.delete(message.type);
@@ -413,9 +425,13 @@ export class Machine {
         break;
       case "mounted":
       case "started":
+        // Each once, and not before it was asked for.
+        if (!this.#started || this.#reached.has(message.type)) break;
+        this.#reached.add(message.type);
         this.#options.on?.stage?.({ stage: message.type });
         break;
       case "exit":
+        if (!this.#started) break;
         this.#finish(() =>
           this.#options.on?.exit?.({
             code: message.code,
@@ -435,12 +451,8 @@ export class Machine {
 
   /** @param {number} byte */
   #readLog(byte) {
-    if (byte === 13) return;
-    this.#log += String.fromCharCode(byte);
-    if (byte !== 10) return;
-    const panic = /Kernel panic - not syncing: .*\n$/.exec(this.#log);
-    if (panic) this.#fail(new MachineError("machine", panic[0].trim()));
-    if (this.#log.length > 2 * LOG_LENGTH) this.#log = this.#log.slice(-LOG_LENGTH);
+    const panic = this.#log.add(byte);
+    if (panic) this.#fail(new MachineError("machine", panic));
   }
 
   /** @param {MachineError} error */
@@ -452,7 +464,8 @@ export class Machine {
 
   /** @param {() => void} report the last event there is */
   #finish(report) {
-    if (this.#finished) return;
+    if (this.#finished || this.#finishing) return;
+    this.#finishing = true;
     for (const batch of this.#batches) batch.flush();
     this.#finished = true;
     report();

@@ -159,7 +159,7 @@ function onStarted() {
 }
 
 async function create() {
-  machine = await createMachine({
+  const made = await createMachine({
     ...(await loadMachine({
       image: options.image ?? "",
       v86: options.v86,
@@ -187,6 +187,9 @@ async function create() {
       },
     },
   });
+  machine = made;
+  // From now on its output waits where it is too much, also before any was written.
+  machine.acknowledge(0);
   return machine;
 }
 

@@ -9,15 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from browsermount.blobs.files import File, Files, MemoryFile, MemoryFiles, NoRoom
 from browsermount.blobs.ranges import RangeSet
 from browsermount.oci.digest import Digest
 
 CATALOG = "catalog.json"
+DAMAGED_CATALOG = "catalog.damaged"
+"""Where a catalog is put that cannot be read, for whoever wants to know why."""
+
+MAX_CATALOG = 16 << 20
+"""Bytes of a catalog that are read: an entry has about 150, and one more for each few ranges."""
+
+_MAX_OFFSET = 1 << 53
+_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
+
 COMMIT_SECONDS = 0.5
 """How long changes of the catalog are gathered before it is written."""
 
@@ -342,11 +355,28 @@ class Store:
 
     async def _load(self) -> dict[str, _Record]:
         if self._records is None:
-            records = _parse(await self._files.read(CATALOG))
+            records = await self._read_catalog()
             if self._records is None:  # else somebody else was faster
                 self._records = records
                 self._size = sum(record.ranges.total for record in records.values())
         return self._records
+
+    async def _read_catalog(self) -> dict[str, _Record]:
+        """Return what the catalog says; one that is damaged or of another version is put aside."""
+        data = await self._files.read(CATALOG)
+        if data is None:
+            return {}
+        try:
+            records = _parse(data)
+        except _Damaged:
+            with suppress(NoRoom):
+                await self._files.replace(DAMAGED_CATALOG, data[:MAX_CATALOG])
+            await self._files.remove(CATALOG)
+            return {}
+        now = self._clock()
+        for record in records.values():  # one of the future would be the last to go, for ever
+            record.used = min(record.used, now)
+        return records
 
     async def _evict(self, limit: int) -> None:
         """Let the least recently used objects go that are not open, down to ``limit`` bytes.
@@ -369,7 +399,7 @@ class Store:
             return
         try:
             async with self._files.lock():
-                catalog = _parse(await self._files.read(CATALOG))
+                catalog = await self._read_catalog()
                 for key in removed:
                     catalog.pop(key, None)
                 for key, change in changes.items():
@@ -392,19 +422,47 @@ def _serialise(records: dict[str, _Record]) -> bytes:
     return json.dumps({"version": 1, "objects": objects}).encode()
 
 
-def _parse(data: bytes | None) -> dict[str, _Record]:
-    """Read a catalog; one that is damaged or of another version counts as empty."""
+class _Damaged(Exception):
+    """A catalog is none of ours."""
+
+
+def _parse(data: bytes) -> dict[str, _Record]:
+    """Read a catalog, which somebody else may have written.
+
+    Raises:
+        _Damaged: It is not what :func:`_serialise` makes.
+    """
     try:
-        document = json.loads(data or b"")
+        if len(data) > MAX_CATALOG:
+            raise _Damaged
+        document = json.loads(data)
         if document["version"] != 1:
-            return {}
-        return {
-            str(key): _Record(
-                RangeSet((int(start), int(end)) for start, end in entry["ranges"]),
-                float(entry["used"]),
-                bool(entry["whole"]),
-            )
-            for key, entry in document["objects"].items()
-        }
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return {}
+            raise _Damaged
+        return {_key(key): _record(entry) for key, entry in document["objects"].items()}
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        raise _Damaged from error
+
+
+def _key(key: str) -> str:
+    # Each is the name of a file, which is removed when there is no room.
+    if not _KEY.fullmatch(key) or key in (CATALOG, DAMAGED_CATALOG):
+        raise _Damaged
+    return key
+
+
+def _record(entry: Any) -> _Record:
+    ranges = [(start, end) for start, end in entry["ranges"]]
+    for border in (border for pair in ranges for border in pair):
+        if type(border) is not int or not 0 <= border <= _MAX_OFFSET:
+            raise _Damaged
+    used, whole = entry["used"], entry["whole"]
+    if type(used) not in (int, float) or not math.isfinite(used) or type(whole) is not bool:
+        raise _Damaged
+    return _Record(RangeSet(ranges), float(used), whole)

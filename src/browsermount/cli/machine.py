@@ -88,9 +88,19 @@ class Machine:
         self._tell({"type": "signal", "signal": number})
 
     async def messages(self) -> AsyncIterator[dict[str, Any]]:
-        """Iterate over what the process says, see web/vm/runner.mjs, until it ends."""
-        while line := await self._reader.readline():
-            yield json.loads(line)
+        """Iterate over what the process says, see web/vm/runner.mjs, until it ends.
+
+        Some of it is the guest's words: a line that is no message, or too long, is left out.
+        """
+        while True:
+            try:
+                line = await self._reader.readline()
+            except ValueError:  # longer than the reader's limit, which has dropped it
+                continue
+            if not line:
+                return
+            if (message := _message(line)) is not None:
+                yield message
 
     async def close(self) -> None:
         """End the process, at the latest after some seconds, and wait for its end."""
@@ -108,3 +118,12 @@ class Machine:
     def _tell(self, message: dict[str, Any]) -> None:
         if not self._writer.is_closing():
             self._writer.write(json.dumps(message).encode() + b"\n")
+
+
+def _message(line: bytes) -> dict[str, Any] | None:
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    known = isinstance(message, dict) and isinstance(message.get("type"), str)
+    return message if known else None

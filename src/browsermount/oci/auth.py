@@ -208,7 +208,12 @@ class Authorizer:
                 "how its name is spelled.",
             )
         request = CredentialRequest(
-            registry, self._realm, before is not None, self._route.via, self._route.mirrored
+            registry,
+            self._realm,
+            before is not None,
+            self._route.via,
+            self._route.mirrored,
+            urlsplit(self._server.realm).netloc if self._server else "",
         )
         given = await self._provider(request)
         if given is None:

@@ -33,12 +33,14 @@ class CredentialRequest:
         registry: The registry's host, with the port where there is one. The credentials go
             nowhere else than there and to the token server that it names.
         realm: What the registry calls the place that they are for, or its token server's URL;
-            may be empty.
+            may be empty. It is the registry's own choice of words: see ``token_server``.
         refused: Whether the credentials that were given last were wrong.
         via: The host of the proxy that they pass through and that can read them; empty where
             there is none. A provider must not use it without the person's consent.
         mirrored: Whether a mirror or proxy asks instead of the registry that the image's name
             says. Where somebody else has chosen that, a provider must give nothing.
+        token_server: The host of the token server that gets the credentials, and not the
+            registry; empty where it is the registry that gets them.
     """
 
     registry: str
@@ -46,6 +48,7 @@ class CredentialRequest:
     refused: bool
     via: str = ""
     mirrored: bool = False
+    token_server: str = ""
 
 
 class CredentialProvider(Protocol):

@@ -1,0 +1,251 @@
+/** A guest that is hostile to its host: what it says, and how much of it. */
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { InputWindow, KernelLog, LineReader } from "../../web/vm/console.js";
+import { MAX_LINE, parseGuestMessage } from "../../web/vm/control.js";
+import { MAX_OUTSTANDING, MachineError, createMachine } from "../../web/vm/machine.js";
+
+/** @param {string} text */
+const bytes = (text) => new TextEncoder().encode(text);
+
+test("messages of the guest", () => {
+  for (const message of [
+    { type: "ready" },
+    { type: "scrubbed" },
+    { type: "mounted" },
+    { type: "started" },
+    { type: "consumed", bytes: 0 },
+    { type: "consumed", bytes: 4096 },
+    { type: "exit", code: 0 },
+    { type: "exit", code: 137, signal: 9 },
+    { type: "error", stage: "start", message: "no such file", code: 127 },
+  ])
+    assert.deepEqual(parseGuestMessage(JSON.stringify(message)), message);
+});
+
+test("what is not exactly a message is none", () => {
+  for (const line of [
+    "",
+    "garbage",
+    "null",
+    "1",
+    '"ready"',
+    "[]",
+    "{}",
+    '{"type": null}',
+    '{"type": "toString"}',
+    '{"type": ["ready"]}',
+    '{"type": "consumed"}',
+    '{"type": "consumed", "bytes": -1}',
+    '{"type": "consumed", "bytes": 1e999}',
+    '{"type": "consumed", "bytes": "1"}',
+    '{"type": "exit"}',
+    '{"type": "exit", "code": 256}',
+    '{"type": "exit", "code": 1.5}',
+    '{"type": "exit", "code": "0"}',
+    '{"type": "exit", "code": 0, "signal": 0}',
+    '{"type": "exit", "code": 0, "signal": null}',
+    '{"type": "error", "stage": "fetch", "message": "", "code": 1}',
+    '{"type": "error", "stage": "__proto__", "message": "", "code": 1}',
+    '{"type": "error", "stage": "start", "message": {}, "code": 1}',
+    '{"type": "error", "stage": "start", "message": ""}',
+    `{"type": "ready", "nested": ${"[".repeat(5000)}`,
+    `${"[".repeat(8000)}${"]".repeat(8000)}`,
+  ])
+    assert.equal(parseGuestMessage(line), undefined, line.slice(0, 60));
+});
+
+test("an error has a text that can be shown", () => {
+  const message = JSON.stringify({
+    type: "error",
+    stage: "start",
+    message: "x".repeat(10000),
+    code: 1,
+    more: "is left out",
+  });
+  const parsed = parseGuestMessage(message);
+  assert.ok(parsed?.type === "error" && parsed.message.length === 4096);
+  assert.ok(!("more" in parsed));
+});
+
+test("a line without an end fills no memory, and what comes behind is read", () => {
+  const lines = new LineReader(10);
+  assert.deepEqual(lines.read(bytes("0123456789\n")), ["0123456789"]);
+  for (let i = 0; i < 1000; i += 1) assert.deepEqual(lines.read(bytes("x".repeat(1000))), []);
+  assert.deepEqual(lines.read(bytes("x\nnext\n")), ["next"]);
+  assert.deepEqual(lines.read(bytes("01234567890\n\na")), [""]);
+  assert.deepEqual(lines.read(bytes("b\n0123456789a\nc\n")), ["ab", "c"]);
+});
+
+test("a serial port without a line feed fills no memory", () => {
+  const log = new KernelLog();
+  for (let i = 0; i < 1_000_000; i += 1) log.add(0x78);
+  assert.ok(log.text.length <= 2 * KernelLog.LENGTH);
+  for (let i = 0; i < 1_000_000; i += 1) log.add(10);
+  assert.ok(log.text.length <= 2 * KernelLog.LENGTH);
+});
+
+test("a panic is found in the line that it stands in", () => {
+  const log = new KernelLog();
+  const said = [...bytes("[ 1.0] Kernel panic - not syncing: VFS\r\nmore\n")].map((b) =>
+    log.add(b),
+  );
+  assert.deepEqual(
+    said.filter((text) => text),
+    ["Kernel panic - not syncing: VFS"],
+  );
+});
+
+for (const [size, limit] of [
+  [1 << 20, InputWindow.LIMIT],
+  [4, 4 * InputWindow.PIECES],
+])
+  test(`input of ${size} bytes at a time that nobody reads is bounded`, () => {
+    let sent = 0;
+    const window = new InputWindow((portion) => (sent += portion.length));
+    const piece = new Uint8Array(size);
+    for (let written = 0; written < 2 * limit; written += size) window.write(piece);
+    for (let before = -1; before < sent;) {
+      before = sent;
+      window.consumed(InputWindow.PORTION * InputWindow.PORTIONS);
+    }
+    assert.ok(sent >= limit && sent <= limit + size + InputWindow.PORTION * InputWindow.PORTIONS);
+  });
+
+/** A machine whose guest says what the test wants. */
+async function hostile() {
+  /** @type {import("../../web/vm/machine.js").EmulatorEvents | undefined} */
+  let events;
+  let destroyed = false;
+  /** @type {string[]} */
+  const told = [];
+  /** @type {any[]} */
+  const seen = [];
+  const machine = await createMachine({
+    emulator: {
+      wasm: new ArrayBuffer(0),
+      commandLine: "",
+      create: async (options) => {
+        events = options.events;
+        return {
+          boot: async () => {},
+          restore: async () => {},
+          run: () => events?.output(1, bytes('{"type": "ready"}\n')),
+          pause: async () => {},
+          save: async () => new ArrayBuffer(0),
+          send: (_port, data) => told.push(new TextDecoder().decode(data)),
+          destroy: () => (destroyed = true),
+        };
+      },
+    },
+    recipe: "",
+    bootFiles: async () => ({ kernel: new ArrayBuffer(0), initramfs: new ArrayBuffer(0) }),
+    on: {
+      stage: (stage) => seen.push(stage.stage),
+      output: (data) => seen.push(data.length),
+      exit: (exit) => seen.push(exit),
+      error: (error) => seen.push(error),
+    },
+  });
+  seen.length = 0;
+  return {
+    machine,
+    seen,
+    told,
+    /** @param {string} text */
+    say: (text) => events?.output(1, bytes(text)),
+    /** @param {number} port @param {Uint8Array} data */
+    output: (port, data) => events?.output(port, data),
+    destroyed: () => destroyed,
+  };
+}
+
+test("garbage on the control channel ends nothing", async () => {
+  const { machine, seen, say, destroyed } = await hostile();
+  machine.start();
+  say("garbage\n\0\xff\n{}\nnull\n[]\n");
+  say("x".repeat(2 * MAX_LINE));
+  say("\n");
+  assert.deepEqual(seen, []);
+  assert.ok(!destroyed());
+  say('{"type": "started"}\n{"type": "exit", "code": 7}\n');
+  assert.deepEqual(seen, ["started", { code: 7 }]);
+  assert.ok(destroyed());
+});
+
+test("whatever comes on the control channel, nothing is thrown", async () => {
+  let seed = 7;
+  const random = (/** @type {number} */ below) => {
+    seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
+    return (seed >> 8) % below;
+  };
+  const good = [
+    '{"type": "ready"}\n',
+    '{"type": "consumed", "bytes": 12}\n',
+    '{"type": "mounted"}\n{"type": "started"}\n',
+    '{"type": "error", "stage": "start", "message": "no", "code": 127}\n',
+    '{"type": "exit", "code": 1, "signal": 9}\n',
+  ].map(bytes);
+  for (let round = 0; round < 3000; round += 1) {
+    const { machine, output, seen } = await hostile();
+    if (random(2)) machine.start();
+    for (let i = 0; i < 5; i += 1) {
+      const line = good[random(good.length)].slice(0, random(8) ? undefined : random(40));
+      for (let change = random(3); change > 0; change -= 1)
+        line[random(line.length)] = random(3) ? 0x20 + random(0x5f) : random(256);
+      output(1, line);
+    }
+    const ends = seen.filter((event) => typeof event === "object");
+    assert.ok(ends.length <= 1);
+    if (ends.length > 0) assert.equal(seen.at(-1), ends[0]);
+    machine.stop();
+  }
+});
+
+test("a container cannot end before it was started, nor start twice", async () => {
+  const { machine, seen, say } = await hostile();
+  say('{"type": "started"}\n{"type": "exit", "code": 0}\n');
+  assert.deepEqual(seen, []);
+  machine.start();
+  say('{"type": "started"}\n{"type": "started"}\n{"type": "mounted"}\n{"type": "mounted"}\n');
+  assert.deepEqual(seen, ["started", "mounted"]);
+  say('{"type": "exit", "code": 1}\n{"type": "exit", "code": 2}\n');
+  assert.deepEqual(seen.slice(2), [{ code: 1 }]);
+});
+
+for (const port of [0, 2, 3])
+  test(`output on port ${port} that does not pause ends the machine`, async () => {
+    const { machine, seen, told, output, destroyed } = await hostile();
+    machine.start();
+    machine.acknowledge(0);
+    const piece = new Uint8Array(1 << 20);
+    let sent = 0;
+    while (!destroyed()) {
+      output(port, piece);
+      sent += piece.length;
+      assert.ok(sent <= MAX_OUTSTANDING + 2 * piece.length);
+    }
+    assert.ok(told.some((line) => line.includes('"paused":true')));
+    const errors = seen.filter((event) => event instanceof MachineError);
+    assert.equal(errors.length, 1);
+    assert.match(errors[0].message, /does not pause/);
+    // It was the last thing.
+    assert.equal(seen.at(-1), errors[0]);
+  });
+
+test("output that is dealt with may go on for ever", async () => {
+  const { machine, seen, output, destroyed } = await hostile();
+  machine.start();
+  const piece = new Uint8Array(1 << 20);
+  for (let i = 0; i < 200; i += 1) {
+    output(0, piece);
+    machine.acknowledge(piece.length);
+  }
+  assert.ok(!destroyed());
+  assert.equal(
+    seen.reduce((sum, length) => sum + length, 0),
+    200 << 20,
+  );
+  machine.stop();
+});

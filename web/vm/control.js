@@ -1,0 +1,67 @@
+/**
+ * What the guest says on the control channel (tools/vm/init): one JSON object a line.
+ *
+ * The guest runs programs of whoever made the image, so that any line may be of anybody: what is not
+ * exactly a message is none.
+ */
+
+/**
+ * @typedef {{ type: "ready" } | { type: "scrubbed" } | { type: "mounted" } | { type: "started" } |
+ *   { type: "consumed", bytes: number } | { type: "exit", code: number, signal?: number } |
+ *   { type: "error", stage: "machine" | "mount" | "bundle" | "start", message: string, code: number }
+ * } GuestMessage
+ */
+
+/** No message of the guest's is longer, in characters. */
+export const MAX_LINE = 16384;
+
+/** How much of an error's text is passed on. */
+const MAX_TEXT = 4096;
+
+const STAGES = /** @type {const} */ (["machine", "mount", "bundle", "start"]);
+
+/**
+ * Whether a value is a whole number within bounds.
+ * @param {unknown} value
+ * @param {number} from
+ * @param {number} to
+ * @returns {value is number}
+ */
+function isNumber(value, from, to) {
+  return typeof value === "number" && Number.isInteger(value) && value >= from && value <= to;
+}
+
+/**
+ * @param {string} line
+ * @returns {GuestMessage | undefined} undefined for what is no message
+ */
+export function parseGuestMessage(line) {
+  let message;
+  try {
+    message = JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+  if (typeof message !== "object" || message === null) return undefined;
+  const { type, bytes, code, signal, stage, message: text } = message;
+  switch (type) {
+    case "ready":
+    case "scrubbed":
+    case "mounted":
+    case "started":
+      return { type };
+    case "consumed":
+      return isNumber(bytes, 0, Number.MAX_SAFE_INTEGER) ? { type, bytes } : undefined;
+    case "exit":
+      if (!isNumber(code, 0, 255)) return undefined;
+      if (signal === undefined) return { type, code };
+      return isNumber(signal, 1, 64) ? { type, code, signal } : undefined;
+    case "error": {
+      const known = STAGES.find((name) => name === stage);
+      if (!known || typeof text !== "string" || !isNumber(code, 0, 255)) return undefined;
+      return { type, stage: known, message: text.slice(0, MAX_TEXT), code };
+    }
+    default:
+      return undefined;
+  }
+}
