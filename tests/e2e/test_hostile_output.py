@@ -12,8 +12,8 @@ from tests.e2e.browser import Page
 from tests.e2e.test_page import WHERE, run, wait
 
 # How long the page was busy with something at a stretch, in milliseconds. What is expected of it is
-# far more than it takes, since other tests may have the processors, and far less than without bounds:
-# there it is minutes, or it does not come back.
+# far more than it takes, since other tests may have the processors, and far less than without
+# bounds: there it is minutes, or it does not come back.
 WATCH = """
 window.longest = 0;
 clearInterval(window.watching);
