@@ -5,6 +5,7 @@ Without them the wheel has the Python package alone, and the commands that need 
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -13,15 +14,19 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-RUNNER = (
-    "runner.mjs",
-    "node.mjs",
-    "machine.js",
-    "console.js",
-    "control.js",
-    "jit.js",
-    "v86.js",
-)
+_IMPORT = re.compile(r"""(?:^|\n)(?:import|export)\b[^;]*?\bfrom "\./([^"]+)";""")
+
+
+def runner_files(vm: Path) -> set[str]:
+    """Return the names of what Node runs of ``web/vm``: the runner, and what that imports."""
+    found: set[str] = set()
+    waiting = ["runner.mjs"]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += _IMPORT.findall((vm / name).read_text())
+    return found
 
 
 class SiteHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -42,5 +47,6 @@ class SiteHook(BuildHookInterface):  # type: ignore[type-arg]
         subprocess.run([sys.executable, root / "tools" / "build_site.py", site], check=True)
         included = build_data["force_include"]
         included[str(site)] = "browsermount/site"
-        for name in RUNNER:
-            included[str(root / "web" / "vm" / name)] = f"browsermount/node/{name}"
+        vm = root / "web" / "vm"
+        for name in sorted(runner_files(vm)):
+            included[str(vm / name)] = f"browsermount/node/{name}"

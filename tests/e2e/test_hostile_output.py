@@ -11,7 +11,9 @@ from selenium.webdriver.common.by import By
 from tests.e2e.browser import Page
 from tests.e2e.test_page import WHERE, run, wait
 
-# How long the page was busy with something at a stretch.
+# How long the page was busy with something at a stretch, in milliseconds. What is expected of it is
+# far more than it takes, since other tests may have the processors, and far less than without
+# bounds: there it is minutes, or it does not come back.
 WATCH = """
 window.longest = 0;
 clearInterval(window.watching);
@@ -36,7 +38,7 @@ def shell(page: Page, site: str) -> Page:
 def test_fourteen_bytes_do_not_freeze_the_page(shell: Page, final: str) -> None:
     shell.script(WATCH)
     assert "after" in run(shell, f"printf 'a\\033[99999999{final}'; echo; echo af''ter")
-    assert shell.script("return window.longest") < 500
+    assert shell.script("return window.longest") < 5_000
 
 
 def test_many_of_the_dearest_sequences_leave_the_page_answering(shell: Page) -> None:
@@ -44,14 +46,14 @@ def test_many_of_the_dearest_sequences_leave_the_page_answering(shell: Page) -> 
     shell.script(WATCH)
     command = "yes $'\\e[999S\\e[999T\\e[999L\\e[999M\\e#8' | head -n 4000 | tr -d '\\n'"
     run(shell, command, 60)
-    assert shell.script("return window.longest") < 3000
+    assert shell.script("return window.longest") < 15_000
 
 
 def test_combining_characters_without_end_leave_the_page_answering(shell: Page) -> None:
     shell.script(WATCH)
     # Without a limit it does not come back.
     run(shell, "printf a; yes $'\\xcc\\x81' | head -n 500000 | tr -d '\\n'; echo", 60)
-    assert shell.script("return window.longest") < 3000
+    assert shell.script("return window.longest") < 15_000
     longest = """
     const { active } = document.querySelector("container-terminal").terminal.buffer;
     let most = 0;
