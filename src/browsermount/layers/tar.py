@@ -20,12 +20,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
+from browsermount import limits
 from browsermount.errors import InvalidLayer
-from browsermount.layers.entry import MAJORS, MAX_FILE_SIZE, MINORS, Entry, FileType, Segment
+from browsermount.layers.entry import (
+    MAJORS,
+    MAX_FILE_SIZE,
+    MINORS,
+    Entry,
+    FileType,
+    Segment,
+    check_xattrs,
+)
 
 BLOCK = 512
-MAX_META_SIZE = 8 << 20
-"""Bytes that a pax header, a long name or a sparse map may have."""
 
 _ZERO_BLOCK = bytes(BLOCK)
 _ENDS = b"\0 "
@@ -81,6 +88,7 @@ class TarParser:
         self._ended = False
         self._at_header = True
         self._zero_blocks = 0
+        self._cost = 0
         self._steps = self._run()
         self._wanted = next(self._steps)
         self._found: list[Entry] = []
@@ -160,7 +168,7 @@ class TarParser:
             size = _check_and_size(header)
             kind = header[156:157]
             if kind in _META_TYPES:
-                if size > MAX_META_SIZE:
+                if size > limits.MAX_META_SIZE:
                     raise _Malformed(f"a header of {size} bytes is too long")
                 body = (yield _padded(size))[:size] if size else b""
                 _note(pending, kind, body)
@@ -175,6 +183,11 @@ class TarParser:
             if described:
                 pending = _Pending({})
                 described = False
+            self._cost += entry.cost
+            if self._cost > limits.MAX_METADATA:
+                raise _Malformed(
+                    f"its members take more than {limits.MAX_METADATA >> 20} MiB of memory"
+                )
             self._found.append(entry)
 
     def _place(
@@ -346,6 +359,8 @@ def _entry(header: bytes, size: int, pending: _Pending) -> tuple[Entry, int]:
         file_type = FileType.DIRECTORY  # how tars before POSIX wrote directories
     if link is None:
         link = _text(header[157:257])
+    if max(len(name), len(link)) > limits.MAX_PATH:
+        raise _Malformed(f"{name[:40]!r}... has a path longer than {limits.MAX_PATH} bytes")
     rdev = (0, 0)
     if file_type in (FileType.CHARACTER, FileType.BLOCK):
         rdev = (_number(header[329:337]), _number(header[337:345]))
@@ -364,6 +379,7 @@ def _entry(header: bytes, size: int, pending: _Pending) -> tuple[Entry, int]:
     )
     if pax:
         entry.xattrs = _xattrs(pax)
+        check_xattrs(entry, _Malformed)
     return entry, size
 
 
@@ -428,7 +444,7 @@ def _gnu_sparse_map(header: bytes) -> Generator[int, bytes, list[int]]:
             numbers.append(_number(fields[start : start + 12]))
         if not extended:
             return numbers
-        if len(numbers) * 12 > MAX_META_SIZE:
+        if len(numbers) * 12 > limits.MAX_META_SIZE:
             raise _Malformed("a sparse map is too long")
         block = yield BLOCK
         fields, extended = block[:504], block[504]
@@ -442,7 +458,7 @@ def _pax_sparse_map() -> Generator[int, bytes, list[int]]:
     while count is None or len(numbers) < 2 * count:
         block = yield BLOCK
         *lines, rest = (rest + block).split(b"\n")
-        if len(rest) > BLOCK or len(numbers) * 12 > MAX_META_SIZE:
+        if len(rest) > BLOCK or len(numbers) * 12 > limits.MAX_META_SIZE:
             raise _Malformed("a sparse map is too long")
         for line in lines:
             if count is None:

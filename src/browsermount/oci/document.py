@@ -6,17 +6,13 @@ import json
 import re
 from typing import Any, TypeVar
 
+from browsermount import limits
 from browsermount.errors import InvalidImage
 
 T = TypeVar("T")
 
-MAX_DEPTH = 100
-"""How deep documents may be nested; the specification's are less than 10 deep.
-
-In Pyodide, Python's own limit comes after the JavaScript stack's, which ends everything.
-"""
-
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+# Possessive: without it, each escape in a string costs memory to come back to.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -31,8 +27,7 @@ def parse_object(data: bytes, what: str) -> dict[str, Any]:
     Raises:
         InvalidImage: The document is not a JSON object; the message says what it is instead.
     """
-    if _depth(data) > MAX_DEPTH:
-        raise InvalidImage(f"{what} is nested more than {MAX_DEPTH} deep")
+    _check_structure(data, what)
     try:
         value = json.loads(data)
     except ValueError:
@@ -46,12 +41,24 @@ def parse_object(data: bytes, what: str) -> dict[str, Any]:
     return value
 
 
-def _depth(data: bytes) -> int:
-    """Return how deep a JSON document is nested, or a little more where it is none."""
-    # By whole passes over the data, since tables of contents have millions of tokens.
-    brackets = _STRING.sub(b"", data).translate(_ONE_KIND, _NO_BRACKETS)
+def _check_structure(data: bytes, what: str) -> None:
+    """Refuse what would cost more to read than documents do.
+
+    By whole passes over the data, since tables of contents have millions of tokens.
+    """
+    structure = _STRING.sub(b"", data)
+    brackets = structure.translate(_ONE_KIND, _NO_BRACKETS)
+    if structure.count(b",") + len(brackets) // 2 > limits.MAX_DOCUMENT_VALUES:
+        raise InvalidImage(f"{what} holds more than {limits.MAX_DOCUMENT_VALUES} values")
+    del structure
+    if _depth(brackets) > limits.MAX_DOCUMENT_DEPTH:
+        raise InvalidImage(f"{what} is nested more than {limits.MAX_DOCUMENT_DEPTH} deep")
+
+
+def _depth(brackets: bytes) -> int:
+    """Return how deep brackets are nested, or a little more where they do not match."""
     depth = 0
-    while brackets and depth <= MAX_DEPTH:
+    while brackets and depth <= limits.MAX_DOCUMENT_DEPTH:
         outer = brackets.replace(b"[]", b"")
         if len(outer) == len(brackets):
             return depth + outer.count(b"[")

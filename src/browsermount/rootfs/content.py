@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -112,7 +113,11 @@ class SparseContent:
 
     def _pieces(self, offset: int, size: int) -> Iterator[tuple[int, int, int]]:
         """Iterate over where in the result, and from where in the stream, how many bytes go."""
-        for segment in self._segments:
+        start = bisect_right(self._segments, offset, key=lambda s: s.file_offset) - 1
+        for number in range(max(start, 0), len(self._segments)):
+            segment = self._segments[number]
+            if segment.file_offset >= offset + size:
+                return
             first = max(offset, segment.file_offset)
             last = min(offset + size, segment.file_offset + segment.size)
             if first < last:

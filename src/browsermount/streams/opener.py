@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from browsermount import limits
 from browsermount.blobs.buffers import Buffer, BufferCache
 from browsermount.blobs.remote import RangesIgnored, RemoteBlob
 from browsermount.blobs.store import Store, StoredBlob
@@ -80,6 +81,7 @@ class LayerOpener:
         self._allow_unverified = allow_unverified
         self._sleep = sleep
         self._slots = asyncio.Semaphore(PARALLEL_LAYERS)
+        self._tables = asyncio.Semaphore(limits.MAX_REQUESTS)
         # Spans in the cache are this opener's own: they are as good as its indexes.
         self._token = object()
         # The numbers of layers that were said to be here as a whole.
@@ -105,7 +107,8 @@ class LayerOpener:
         self._report(number, descriptor, LayerState.WAITING, 0)
         index = await self._known_index(descriptor)
         if index is None:
-            index = await self._index_from_toc(number, descriptor, remote)
+            async with self._tables:
+                index = await self._index_from_toc(number, descriptor, remote)
         if index is not None:
             stream = await self._stream(number, descriptor, remote, index, {})
             # Where the blob cannot be entered in the middle, all of it has to be held.
@@ -201,7 +204,6 @@ class LayerOpener:
         self, number: int, descriptor: Descriptor, remote: RemoteBlob
     ) -> tuple[LayerIndex, dict[int, Buffer]]:
         """Read the whole blob once, verify it, and learn where everything is in it."""
-        await self._store.reserve(descriptor.size)
         if await self._store.covers(_key(descriptor, "blob"), descriptor.size):
             held = await self._store.open(_key(descriptor, "blob"))
             try:
@@ -261,7 +263,7 @@ class LayerOpener:
                 return
             plain = plain or await self._store.open(_key(descriptor, "plain"))
             for span_number, span, data in waiting:
-                if plain.write(span.blob_offset, data):
+                if await plain.reserve(len(data)) and plain.write(span.blob_offset, data):
                     self._cache.put((key, span_number), data)
                 else:
                     self._keep(kept, span_number, data)
@@ -284,7 +286,10 @@ class LayerOpener:
                 await write_plain()
             elif opening is not None:
                 held = held or await opening
-                held.write(verifier.received - len(chunk), chunk)
+                # Room is made for what has come, however much is said to come: but not for what
+                # cannot be kept anyway.
+                if descriptor.size <= self._store.limit and await held.reserve(len(chunk)):
+                    held.write(verifier.received - len(chunk), chunk)
             if verifier.received - reported >= _PROGRESS_STEP:
                 reported = verifier.received
                 self._report(number, descriptor, LayerState.DOWNLOADING, reported)
