@@ -55,3 +55,15 @@ In Pyodide, Python's own limit comes after the JavaScript stack's, which ends ev
 
 MAX_DOCUMENT_VALUES = 4 << 20
 """Values that a JSON document may hold: each takes some 60 bytes at least."""
+
+MAX_EXPANSION = 100
+"""How many times its own size a compressed archive may have when it is unpacked into a file."""
+
+FREE_EXPANSION = 4 << 30
+"""Bytes that any archive may have when it is unpacked into a file."""
+
+MIN_FREE_DISK = 256 << 20
+"""Bytes that are left free on the disk into which an archive is unpacked."""
+
+MAX_HOLES = 4 << 30
+"""Bytes of holes that a file may have where they have to be written out as zeros."""

@@ -83,6 +83,11 @@ class Entry:
     segments: tuple[Segment, ...] = ()
 
     @property
+    def holes(self) -> int:
+        """How many bytes of the file are stored nowhere and read as zeros."""
+        return self.size - sum(segment.size for segment in self.segments)
+
+    @property
     def cost(self) -> int:
         """About how many bytes of memory the entry takes."""
         size = limits.ENTRY_COST + len(self.name) + len(self.link)

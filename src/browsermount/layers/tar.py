@@ -138,6 +138,16 @@ class TarParser:
                 ) from None
         return found
 
+    @property
+    def skippable(self) -> int:
+        """How many of the next bytes need not be fed: contents and what fills up their blocks."""
+        return self._skip
+
+    def skip(self, size: int) -> None:
+        """Pass over the next ``size`` bytes, at most :attr:`skippable`."""
+        self._skip -= size
+        self._offset += size
+
     def close(self) -> None:
         """Say that the stream has ended.
 
@@ -153,7 +163,7 @@ class TarParser:
     def _run(self) -> Generator[int, bytes, None]:
         """Yield how many bytes are wanted next, and get them sent."""
         pending = _Pending({})
-        described = False
+        described = 0
         while True:
             self._at_header = True
             header = yield BLOCK
@@ -170,9 +180,11 @@ class TarParser:
             if kind in _META_TYPES:
                 if size > limits.MAX_META_SIZE:
                     raise _Malformed(f"a header of {size} bytes is too long")
+                described += BLOCK + size
+                if described > 4 * limits.MAX_META_SIZE:
+                    raise _Malformed("a member has too many headers")
                 body = (yield _padded(size))[:size] if size else b""
                 _note(pending, kind, body)
-                described = True
                 continue
             entry, stored = _entry(header, size, pending)
             if entry.type is FileType.REGULAR:
@@ -182,7 +194,7 @@ class TarParser:
                 entry.size = 0
             if described:
                 pending = _Pending({})
-                described = False
+                described = 0
             self._cost += entry.cost
             if self._cost > limits.MAX_METADATA:
                 raise _Malformed(

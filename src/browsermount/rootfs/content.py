@@ -94,6 +94,11 @@ class SparseContent:
         self._segments = segments
         self.size = size
 
+    @property
+    def pieces(self) -> Iterator[tuple[int, int]]:
+        """Iterate over where in the file there is something else than holes, and how much."""
+        return ((segment.file_offset, segment.size) for segment in self._segments)
+
     def read_now(self, offset: int, size: int) -> bytes | None:
         """Return up to ``size`` bytes from ``offset``, or None when they have to be awaited."""
         result = bytearray(max(min(size, self.size - offset), 0))
