@@ -67,3 +67,21 @@ MIN_FREE_DISK = 256 << 20
 
 MAX_HOLES = 4 << 30
 """Bytes of holes that a file may have where they have to be written out as zeros."""
+
+MAX_PENDING_REPLIES = 64
+"""9P requests of a client on a socket whose replies may wait at once; then no more are read."""
+
+MAX_BLOCK = 64 << 20
+"""Plain bytes of a gzip layer's block: to read its end, all of it has to be decompressed.
+
+zlib makes blocks of 8 MiB at most.
+"""
+
+MIN_RATE = 64
+"""Bytes in a second that a server has to send at least, over :data:`RATE_SECONDS` of waiting."""
+
+RATE_SECONDS = 60.0
+"""Seconds of waiting for a server's bytes over which its rate is measured."""
+
+MAX_CHALLENGE = 1 << 13
+"""Characters of a ``WWW-Authenticate`` header that are looked at."""

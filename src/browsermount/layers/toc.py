@@ -91,7 +91,7 @@ def read_toc(data: bytes) -> list[TocFile]:
         InvalidLayer: It is malformed, or leaves something without a digest.
     """
     try:
-        document = parse_object(data, "the table of contents")
+        document = parse_object(data, "the table of contents", keep_halves=True)
     except InvalidImage as error:
         raise InvalidLayer(error.message) from None
     if document.get("version") != 1:

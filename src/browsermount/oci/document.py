@@ -13,16 +13,19 @@ T = TypeVar("T")
 
 # Possessive: without it, each escape in a string costs memory to come back to.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+# What may be half of a surrogate pair, which no text can hold.
+_HALVES = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def parse_object(data: bytes, what: str) -> dict[str, Any]:
+def parse_object(data: bytes, what: str, *, keep_halves: bool = False) -> dict[str, Any]:
     """Read a JSON object.
 
     Args:
         data: The document's bytes.
         what: How to name the document in errors, such as its URL.
+        keep_halves: Whether halves of surrogate pairs, which no text can hold, stay in strings.
 
     Raises:
         InvalidImage: The document is not a JSON object; the message says what it is instead.
@@ -36,9 +39,17 @@ def parse_object(data: bytes, what: str) -> dict[str, Any]:
             hint="Check that the address is that of an OCI image layout's folder, the one that "
             "holds the file index.json, and not of a web page about it.",
         ) from None
+    if not keep_halves and _HALVES.search(data):
+        value = _without_halves(value)
     if not isinstance(value, dict):
         raise InvalidImage(f"{what} holds a JSON {type(value).__name__} instead of an object")
     return value
+
+
+def _without_halves(value: Any) -> Any:
+    """Return a document with U+FFFD in place of halves of surrogate pairs, as Go reads it."""
+    text = json.dumps(value, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
+    return json.loads(text.decode("utf-16-le", "replace"))
 
 
 def _check_structure(data: bytes, what: str) -> None:

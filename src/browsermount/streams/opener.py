@@ -33,6 +33,12 @@ KEPT_LIMIT = 512 << 20
 _PROGRESS_STEP = 1 << 18
 """Bytes of a layer between two progress events."""
 
+_INPUT_STEP = 1 << 14
+"""Bytes of a layer that are decompressed without a look at the time: they may be a bomb."""
+
+_TURN_SECONDS = 0.05
+"""Seconds after which others have their turn while a layer is read."""
+
 _REPORT_SECONDS = 0.25
 """Seconds between two events about a layer that comes bit by bit."""
 
@@ -273,6 +279,8 @@ class LayerOpener:
         indexer = LayerIndexer(take)
         verifier = Verifier(descriptor)
         reported = 0
+        clock = asyncio.get_running_loop().time
+        turn = clock() + _TURN_SECONDS
         damage: InvalidLayer | None = None
         async for chunk in _in_steps(chunks):
             verifier.feed(chunk)
@@ -293,9 +301,12 @@ class LayerOpener:
             if verifier.received - reported >= _PROGRESS_STEP:
                 reported = verifier.received
                 self._report(number, descriptor, LayerState.DOWNLOADING, reported)
+                turn = 0.0
+            if clock() >= turn:
                 # Chunks that are there already must not keep everything else waiting, such as
                 # a machine that reads its interpreter.
                 await self._sleep(0)
+                turn = clock() + _TURN_SECONDS
         verifier.finish()
         if damage is not None:
             raise damage
@@ -331,8 +342,8 @@ class LayerOpener:
 async def _in_steps(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Cut what would take long to deal with at once."""
     async for chunk in chunks:
-        for start in range(0, len(chunk), _PROGRESS_STEP):
-            yield chunk[start : start + _PROGRESS_STEP]
+        for start in range(0, len(chunk), _INPUT_STEP):
+            yield chunk[start : start + _INPUT_STEP]
 
 
 def _key(descriptor: Descriptor, what: str) -> str:
