@@ -42,12 +42,13 @@ async def serve(server: Server, reader: asyncio.StreamReader, writer: asyncio.St
         async with asyncio.TaskGroup() as waiting:
             while data := await reader.read(_CHUNK):
                 for frame in splitter.feed(data):
+                    await slots.acquire()
                     reply = server.handle(frame)
                     if isinstance(reply, bytes):
+                        slots.release()
                         writer.write(reply)
                         await writer.drain()
                     else:
-                        await slots.acquire()
                         waiting.create_task(later(reply))
     except* (ConnectionError, FramingError):
         pass  # the client is gone, or is no 9P client: either way there is nobody to tell

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -60,7 +61,7 @@ def test_halves_of_surrogate_pairs(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["http://[", "http://[::1/", "./[", "//[", "\udcff", "./\udcff", "http://a/#\udcff"]
+    "text", ["http://[", "http://[::1/", "//[", "\udcff", "./\udcff", "http://a/#\udcff"]
 )
 def test_odd_references(text: str) -> None:
     with pytest.raises(InvalidReference) as raised:
@@ -70,10 +71,8 @@ def test_odd_references(text: str) -> None:
 
 @given(st.text(st.characters()))
 def test_any_reference(text: str) -> None:
-    try:
+    with contextlib.suppress(InvalidReference):
         str(parse_reference(text, base="https://page.example/dir/"))
-    except InvalidReference:
-        pass
 
 
 @given(st.text())
