@@ -9,11 +9,27 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from browsermount.cli.site import find_node, machine_files
+from browsermount.errors import BrowsermountError
 from browsermount.mount import Mount
 from browsermount.ninep.server import MSIZE
 from browsermount.sockets import serve
 
 _GRACE_SECONDS = 5.0
+
+
+class MachineFailure(BrowsermountError):
+    """The virtual machine could not start the process, or broke down.
+
+    Args:
+        message: As for every error.
+        exit_code: Ours, as docker has them: 126, 127 or 125.
+    """
+
+    code = "machine"
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class Machine:
@@ -83,9 +99,21 @@ class Machine:
         self._tell({"type": "signal", "signal": number})
 
     async def messages(self) -> AsyncIterator[dict[str, Any]]:
-        """Iterate over what the process says, see web/vm/runner.mjs, until it ends."""
-        while line := await self._reader.readline():
-            yield json.loads(line)
+        """Iterate over what the process says, see web/vm/runner.mjs, until it ends.
+
+        Raises:
+            MachineFailure: It says something that cannot be understood.
+        """
+        try:
+            while line := await self._reader.readline():
+                message = json.loads(line)
+                if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+                    raise ValueError("a message has no type")
+                yield message
+        except ValueError as error:  # also for a line that does not end
+            raise MachineFailure(
+                f"the virtual machine sent something that cannot be understood: {error}", 125
+            ) from None
 
     async def close(self) -> None:
         """End the process, at the latest after some seconds, and wait for its end."""
