@@ -53,6 +53,10 @@ class NetworkError(FetchError):
     code = "network"
 
 
+class TooSlow(NetworkError):
+    """The server sends so little that it would never come to an end."""
+
+
 class CorsError(FetchError):
     """The server is there, but does not let pages of our origin read from it.
 

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from browsermount import limits
 from browsermount.blobs.buffers import BufferCache
 from browsermount.blobs.caching import CachingSource
 from browsermount.blobs.store import Store
@@ -204,10 +205,13 @@ async def mount(
     tree.root.link(b"rootfs", rootfs)
     try:
         streams = await _open_layers(opener, layers, prefetch)
+        _check_members(streams)
         merger = Merger(tree, rootfs)
         for index, (descriptor, stream) in enumerate(zip(layers, streams, strict=True)):
             with _naming_layer(index, descriptor):
-                merger.apply(stream.index.entries, stream)
+                for _ in merger.steps(stream.index.entries, stream):
+                    await sleep(0)
+            await sleep(0)
     except BaseException:
         for task in prefetches:
             task.cancel()
@@ -254,6 +258,16 @@ async def find_image(
         )
     )
     return resolved
+
+
+def _check_members(streams: Sequence[LayerStream]) -> None:
+    """Refuse an image whose members are too many, a layer that comes twice counted twice."""
+    costs = {stream: sum(e.cost for e in stream.index.entries) for stream in dict.fromkeys(streams)}
+    if sum(costs[stream] for stream in streams) > limits.MAX_METADATA:
+        raise InvalidLayer(
+            f"the members of all layers take more than {limits.MAX_METADATA >> 20} MiB of memory",
+            hint="Build the image with fewer files, or squash its layers.",
+        )
 
 
 @contextmanager

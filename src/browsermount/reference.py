@@ -139,6 +139,17 @@ def parse_reference(text: str, *, base: str | None = None) -> Reference:
     Raises:
         InvalidReference: The text is none of these; the hint says what to write instead.
     """
+    try:
+        return _parse(text, base)
+    except ValueError as error:
+        # Brackets that do not match, half of a surrogate pair, and the like.
+        raise InvalidReference(
+            f"{text[:100]!r} cannot be an image reference: {error}", hint=_HINT
+        ) from None
+
+
+def _parse(text: str, base: str | None) -> Reference:
+    text.encode()  # raises ValueError for what no address can hold
     given = text.strip()
     if _ENCODED.search(given) and not _HTTP.match(given) and not _is_path(given):
         given = unquote(given)

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from email.utils import parsedate_to_datetime
 from time import time
 
-from browsermount.errors import EncodedBlob, FetchError, NetworkError, SizeMismatch
+from browsermount.errors import EncodedBlob, FetchError, NetworkError, SizeMismatch, TooSlow
 from browsermount.fetch import Response, unstalled
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.image import Source
@@ -29,7 +29,7 @@ MAX_DELAY = 15.0
 
 _OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.IGNORECASE | re.ASCII)
 _BOUNDARY = re.compile(r'boundary="?([^";,]+)"?', re.IGNORECASE)
 _MULTIPART_OVERHEAD = 1 << 16
 
@@ -132,6 +132,8 @@ class RemoteBlob:
                 # The rest of a whole is to be had from there all the same, from its start.
                 if not whole:
                     raise
+            except TooSlow:
+                raise  # it would be as slow once more, and never end
             except (NetworkError, _Passing) as error:
                 failures += 1
                 self.resumed = True
@@ -277,5 +279,5 @@ def _retry_after(response: Response) -> float | None:
         return float(given)
     try:
         return max(parsedate_to_datetime(given).timestamp() - time(), 0.0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, IndexError):
         return None

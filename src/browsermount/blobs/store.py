@@ -279,8 +279,13 @@ class Store:
         await self.remove(key)
 
     async def reserve(self, size: int) -> bool:
-        """Make room for ``size`` more bytes; False where that cannot be done."""
+        """Make room for ``size`` more bytes; False where that cannot be done.
+
+        Nothing is let go for what can never have room.
+        """
         await self._load()
+        if size > self.limit:
+            return False
         if self.full:
             # What the place itself has no room for is as much as the least recently used object.
             await self._evict(self._size - size)

@@ -6,9 +6,11 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
+from types import FrameType
 from typing import Any
 
 import click
@@ -64,9 +66,19 @@ def command(debug: bool) -> None:
     """
 
 
+class _Terminated(BaseException):
+    """SIGTERM came: what is temporary is removed on the way out."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         result = command.main(args=list(arguments), prog_name="browsermount", standalone_mode=False)
         sys.stdout.flush()
@@ -76,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Python flushes standard output once more at its end, and must not fail then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except _Terminated:
+        return 128 + signal.SIGTERM
     except (KeyboardInterrupt, click.Abort):
         return 128 + signal.SIGINT
     except Exception as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from browsermount.layers.entry import Entry, FileType
 
@@ -17,8 +19,37 @@ _TYPES = {
 }
 
 
-def header(entry: Entry) -> bytes:
-    """Return the blocks that stand before a member's content."""
+def sparse_header(entry: Entry, pieces: Sequence[tuple[int, int]]) -> bytes:
+    """Return the blocks that stand before the pieces of a file with holes.
+
+    GNU tar's manual, "Storing Sparse Files", version 1.0: readable by GNU tar, bsdtar, and Go.
+
+    Args:
+        entry: The member.
+        pieces: The offset and size of each piece, in their order.
+    """
+    # The last one tells where the file ends.
+    pieces = [*pieces, (entry.size, 0)]
+    numbers = [len(pieces), *(number for piece in pieces for number in piece)]
+    places = b"".join(b"%d\n" % number for number in numbers)
+    places += padding(len(places))
+    records = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": text(entry.name),
+        "GNU.sparse.realsize": str(entry.size),
+    }
+    stored = len(places) + sum(size for _, size in pieces)
+    return header(replace(entry, size=stored), records) + places
+
+
+def header(entry: Entry, records: Mapping[str, str] | None = None) -> bytes:
+    """Return the blocks that stand before a member's content.
+
+    Args:
+        entry: The member.
+        records: Further records of its pax header.
+    """
     info = tarfile.TarInfo(text(entry.name))
     info.type = _TYPES[entry.type]
     info.mode, info.uid, info.gid = entry.mode, entry.uid, entry.gid
@@ -28,7 +59,7 @@ def header(entry: Entry) -> bytes:
     info.mtime = seconds
     if entry.type is FileType.REGULAR:
         info.size = entry.size
-    records: dict[str, str] = {}
+    records = dict(records or {})
     if nanoseconds:
         records["mtime"] = _decimal(entry.mtime_ns)
     for attribute, value in entry.xattrs.items() if entry.type is not None else ():

@@ -43,6 +43,7 @@ from browsermount.layers.compression import Detecting
 from browsermount.layers.entry import Entry
 from browsermount.layers.media_type import check_readable
 from browsermount.layers.tar import TarParser
+from browsermount.local.unpacking import Expansion
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
 from browsermount.oci.image import ResolvedImage, Source, open_blob, read_document
@@ -244,8 +245,10 @@ class _Conversion:
 
     async def _estargz(self, index: int, layer: Descriptor, target: BinaryIO) -> _Layer:
         parser, entries = TarParser(), list[Entry]()
+        expansion = Expansion(layer.size)
         with tempfile.TemporaryFile(prefix="browsermount-") as archive:
             async for data in self._plain(index, layer):
+                expansion.add(len(data))
                 archive.write(data)
                 if not parser.ended:
                     entries += parser.feed(data)

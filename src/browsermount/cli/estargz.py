@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO
 
+from browsermount import limits
 from browsermount.cli.archives import ending, header, padding
 from browsermount.errors import InvalidLayer
 from browsermount.layers.entry import Entry, FileType
@@ -172,6 +173,12 @@ def _write(members: _Members, rows: list[dict[str, Any]], entry: Entry, read: Re
     members.write(header(entry))
     if entry.type is not FileType.REGULAR:
         return
+    if entry.holes > limits.MAX_HOLES:
+        raise InvalidLayer(
+            f"{entry.name!r} has {entry.holes} bytes of holes, which eStargz cannot hold but as "
+            "zeros",
+            hint="Choose another compression for this image.",
+        )
     whole = hashlib.sha256()
     for offset in range(0, entry.size, CHUNK_SIZE):
         size = min(CHUNK_SIZE, entry.size - offset)

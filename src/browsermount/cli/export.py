@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
-from browsermount.cli.archives import ending, header, padding
+from browsermount.cli.archives import ending, header, padding, sparse_header
 from browsermount.cli.images import (
     Opening,
     image_argument,
@@ -19,6 +21,7 @@ from browsermount.cli.images import (
 )
 from browsermount.cli.paths import find, path_bytes, read_chunk
 from browsermount.layers.entry import Entry, FileType
+from browsermount.rootfs.content import Content, SparseContent
 from browsermount.rootfs.inode import Inode
 from browsermount.rootfs.tree import components
 
@@ -69,18 +72,33 @@ async def write_tree(target: BinaryIO, top: Inode, name: bytes) -> None:
             continue  # the root directory has no name in an archive of all
         first = names.setdefault(inode.ino, member)
         linked = first if first != member else None
-        size += target.write(header(_entry(member, inode, linked)))
+        entry = _entry(member, inode, linked)
+        content = inode.content
+        if linked is None and isinstance(content, SparseContent):
+            pieces = list(content.pieces)
+            size += target.write(sparse_header(entry, pieces))
+            size += await _write_pieces(target, content, pieces, member)
+            continue
+        size += target.write(header(entry))
         if linked is None and inode.type is FileType.REGULAR:
-            size += await _write_content(target, inode, member)
+            size += await _write_pieces(target, content, [(0, content.size)], member)
     target.write(ending(size))
 
 
-async def _write_content(target: BinaryIO, inode: Inode, path: bytes) -> int:
-    offset = 0
-    while chunk := await read_chunk(inode.content, offset, path):
-        target.write(chunk)
-        offset += len(chunk)
-    return offset + target.write(padding(offset))
+async def _write_pieces(
+    target: BinaryIO, content: Content, pieces: Iterable[tuple[int, int]], path: bytes
+) -> int:
+    written = 0
+    for start, size in pieces:
+        offset, end = start, start + size
+        while offset < end:
+            chunk = await read_chunk(content, offset, path, end - offset)
+            if not chunk:
+                raise OSError(errno.EIO, "The file is shorter than it should be", path)
+            target.write(chunk)
+            offset += len(chunk)
+        written += size
+    return written + target.write(padding(written))
 
 
 def _entry(name: bytes, inode: Inode, linked: bytes | None) -> Entry:

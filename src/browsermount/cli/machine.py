@@ -9,12 +9,28 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from browsermount.cli.site import find_node, machine_files
+from browsermount.errors import BrowsermountError
 from browsermount.machines import MachineKind
 from browsermount.mount import Mount
 from browsermount.ninep.server import MSIZE
 from browsermount.sockets import serve
 
 _GRACE_SECONDS = 5.0
+
+
+class MachineFailure(BrowsermountError):
+    """The virtual machine could not start the process, or broke down.
+
+    Args:
+        message: As for every error.
+        exit_code: Ours, as docker has them: 126, 127 or 125.
+    """
+
+    code = "machine"
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class Machine:

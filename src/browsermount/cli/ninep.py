@@ -16,6 +16,7 @@ from browsermount.cli.images import (
     opening_options,
     run_async,
 )
+from browsermount.cli.printable import printable
 from browsermount.errors import InvalidProcess
 from browsermount.runtime.spec import ProcessOptions
 from browsermount.sockets import serve
@@ -77,7 +78,7 @@ async def _serve(opening: Opening, image: str, listen: str) -> None:
             where = f"tcp:{f'[{name}]' if ':' in name else name}:{port}"
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ended.set)
-        click.echo(f"Serving {mount.image.reference} at {where}")
+        click.echo(f"Serving {printable(mount.image.reference)} at {where}")
         try:
             await ended.wait()
         finally:

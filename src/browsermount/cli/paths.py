@@ -38,13 +38,13 @@ def shown(name: bytes, terminal: bool) -> bytes:
     return printable(text).encode()
 
 
-async def read_chunk(content: Content, offset: int, path: bytes) -> bytes:
-    """Return the next bytes of a file; none at its end.
+async def read_chunk(content: Content, offset: int, path: bytes, size: int = CHUNK) -> bytes:
+    """Return the next bytes of a file, at most ``size``; none at its end.
 
     Raises:
         OSError: They cannot be had; its ``filename`` is ``path``.
     """
     try:
-        return await content.read(offset, CHUNK)
+        return await content.read(offset, min(size, CHUNK))
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), path) from error

@@ -71,7 +71,7 @@ def bars() -> Iterator[Progress]:
 
     with Progress(
         SpinnerColumn(finished_text=" "),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         DownloadColumn(binary_units=True),
         TransferSpeedColumn(),

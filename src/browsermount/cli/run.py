@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
@@ -19,11 +20,11 @@ from browsermount.cli.images import (
     opening_options,
     run_async,
 )
-from browsermount.cli.machine import Machine
+from browsermount.cli.machine import Machine, MachineFailure
+from browsermount.cli.printable import printable
 from browsermount.cli.site import machine_files
 from browsermount.cli.sizes import read_size
 from browsermount.cli.terminal import raw, window_size
-from browsermount.errors import BrowsermountError
 from browsermount.interpreters import install
 from browsermount.local.files import FileFetcher
 from browsermount.machines import machine_for
@@ -42,24 +43,10 @@ _FORWARDED = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
+_MAX_EXIT_CODE = 255
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE = 3
 """So many of the signals that ask for an end are one too many, as for docker."""
-
-
-class MachineFailure(BrowsermountError):
-    """The virtual machine could not start the process, or broke down.
-
-    Args:
-        message: As for every error.
-        exit_code: Ours, as docker has them: 126, 127 or 125.
-    """
-
-    code = "machine"
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +191,7 @@ def _say_translation(platform: Platform, opening: Opening) -> None:
     ):
         return
     text = f"the image is for {platform}: its programs are translated, and run several times slower"
-    print(f"browsermount: {text}.", file=sys.stderr, flush=True)
+    print(f"browsermount: {printable(text)}.", file=sys.stderr, flush=True)
 
 
 async def _add_interpreter(mount: Mount) -> None:
@@ -219,18 +206,29 @@ async def _follow(machine: Machine, signals: _Signals, streams: _Streams) -> int
     """Do what the machine's messages ask for, until the process has ended."""
     with raw() as set_raw:
         async for message in machine.messages():
-            if message["type"] == "stage" and message["stage"] == "started":
+            if message["type"] == "stage" and message.get("stage") == "started":
                 if streams.terminal and streams.input:
                     set_raw()
                 signals.forward_to(machine, terminal=streams.terminal)
             elif message["type"] == "exit":
-                code: int = message["code"]
-                return code
+                return _exit_code(message)
             elif message["type"] == "error":
-                raise MachineFailure(message["message"], message["code"])
+                raise MachineFailure(str(message.get("message")), _exit_code(message))
             elif message["type"] == "closed":
                 return 128 + signal.SIGPIPE
     raise MachineFailure("the virtual machine has gone away", 125)
+
+
+def _exit_code(message: dict[str, Any]) -> int:
+    """Return the exit code in a message.
+
+    Raises:
+        MachineFailure: It is none: whatever is in the machine may have written it.
+    """
+    code = message.get("code")
+    if type(code) is not int or not 0 <= code <= _MAX_EXIT_CODE:
+        raise MachineFailure("the virtual machine gives no exit code that there is", 125)
+    return code
 
 
 class _Signals:

@@ -11,7 +11,8 @@ import zlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol, runtime_checkable
 
-from browsermount.errors import InvalidImage, NetworkError
+from browsermount import limits
+from browsermount.errors import InvalidImage, NetworkError, TooSlow
 
 _GZIP = b"\x1f\x8b"
 
@@ -87,10 +88,14 @@ async def unstalled(response: Response, seconds: float = STALL_SECONDS) -> Async
 
     Raises:
         NetworkError: The connection broke or stalled.
+        TooSlow: Less comes than :data:`browsermount.limits.MIN_RATE`.
     """
     iterator = response.chunks()
+    clock = asyncio.get_running_loop().time
+    waited, received = 0.0, 0
     try:
         while True:
+            start = clock()
             try:
                 # Not wait_for, which in Python 3.11 may lose a cancellation.
                 async with asyncio.timeout(seconds):
@@ -102,6 +107,16 @@ async def unstalled(response: Response, seconds: float = STALL_SECONDS) -> Async
                     f"nothing came from {response.url} for {seconds:.0f} seconds",
                     hint="Check the network connection and try again.",
                 ) from None
+            # Only what the server lets us wait for counts, not how long the caller takes.
+            waited += clock() - start
+            received += len(chunk)
+            if waited >= limits.RATE_SECONDS:
+                if received < waited * limits.MIN_RATE:
+                    raise TooSlow(
+                        f"only {received} bytes came from {response.url} in {waited:.0f} seconds",
+                        hint="Check the network connection and the server, and try again.",
+                    )
+                waited, received = 0.0, 0
             yield chunk
     finally:
         await response.aclose()

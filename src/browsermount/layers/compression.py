@@ -31,7 +31,7 @@ _XZ = b"\xfd7zX"  # its first four bytes of six
 PREFIX_SIZE = 4
 """How many bytes tell which compression it is."""
 
-_ZSTD_STEP = 4096
+_ZSTD_STEP = 1024
 
 MAX_ZSTD_WINDOW_LOG = 29
 """The logarithm of the largest window that a zstd frame may have: what Go's library takes, by which
@@ -140,10 +140,11 @@ class Zstd:
                 rest = self._frame.unused_data
                 taken = len(step) - len(rest)
                 step = rest
-                while len(plain) > MAX_STEP:
-                    yield taken, plain[:MAX_STEP], False
-                    taken, plain = 0, plain[MAX_STEP:]
-                yield taken, plain, self._frame.eof
+                ended, position = self._frame.eof, 0
+                while len(plain) - position > MAX_STEP:
+                    yield taken, plain[position : position + MAX_STEP], False
+                    taken, position = 0, position + MAX_STEP
+                yield taken, plain[position:] if position else plain, ended
 
     def close(self) -> None:
         """Say that the stream has ended; see :class:`Decompressor`."""

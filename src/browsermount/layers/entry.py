@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from browsermount import limits
+
 # Linux's device numbers have 12 and 20 bits (kdev_t.h).
 MAJORS = 1 << 12
 MINORS = 1 << 20
@@ -36,6 +38,22 @@ class Segment:
     size: int
 
 
+def check_xattrs(entry: Entry, error: type[Exception]) -> None:
+    """Raise ``error`` where a file has attributes that Linux cannot hold."""
+    if not entry.xattrs:
+        return
+    if any(len(name) > limits.MAX_NAME for name in entry.xattrs):
+        raise error(
+            f"{entry.name[:100]!r} has an extended attribute whose name is longer than "
+            f"{limits.MAX_NAME} bytes"
+        )
+    if sum(len(name) + len(value) for name, value in entry.xattrs.items()) > limits.MAX_XATTRS_SIZE:
+        raise error(
+            f"{entry.name[:100]!r} has more than {limits.MAX_XATTRS_SIZE} bytes of extended "
+            "attributes"
+        )
+
+
 @dataclass(slots=True)
 class Entry:
     """A member as the archive gives it.
@@ -63,3 +81,16 @@ class Entry:
     rdev: tuple[int, int] = (0, 0)
     xattrs: dict[bytes, bytes] = field(default_factory=dict)
     segments: tuple[Segment, ...] = ()
+
+    @property
+    def holes(self) -> int:
+        """How many bytes of the file are stored nowhere and read as zeros."""
+        return self.size - sum(segment.size for segment in self.segments)
+
+    @property
+    def cost(self) -> int:
+        """About how many bytes of memory the entry takes."""
+        size = limits.ENTRY_COST + len(self.name) + len(self.link)
+        if self.xattrs:
+            size += sum(len(name) + len(value) for name, value in self.xattrs.items())
+        return size + limits.SEGMENT_COST * len(self.segments)

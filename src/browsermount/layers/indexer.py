@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from browsermount import limits
 from browsermount.errors import InvalidLayer
 from browsermount.layers import estargz, zstd_chunked
 from browsermount.layers.compression import (
@@ -218,6 +219,11 @@ class _Pending:
         self._hasher = hashlib.blake2b(digest_size=32)
         self._hashed = 0
 
+    @property
+    def skipped(self) -> int:
+        """How many plain bytes before the span are made from the same stored ones."""
+        return self._skip
+
     def update(self, stored: Any) -> None:
         """Take stored bytes."""
         self._hasher.update(stored)
@@ -293,6 +299,13 @@ class _GzipCutter:
                 self._pending = self._at_border(zlib.compress(window, 1))
             elif inflater.filled == MAX_SPAN_SIZE:
                 # A block this long is rare; what follows is decoded from the same place.
+                if pending.skipped + MAX_SPAN_SIZE >= limits.MAX_BLOCK:
+                    raise InvalidLayer(
+                        f"the gzip data has a block of more than {limits.MAX_BLOCK >> 20} MiB, all "
+                        "of which would have to be decompressed for each read in it",
+                        hint="Pack the layer by gzip or zstd once more, for example with: "
+                        "browsermount convert -c gzip",
+                    )
                 self._cut(pending)
                 self._pending = pending
             elif inflater.filled < limit and start == len(data):

@@ -20,12 +20,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
+from browsermount import limits
 from browsermount.errors import InvalidLayer
-from browsermount.layers.entry import MAJORS, MAX_FILE_SIZE, MINORS, Entry, FileType, Segment
+from browsermount.layers.entry import (
+    MAJORS,
+    MAX_FILE_SIZE,
+    MINORS,
+    Entry,
+    FileType,
+    Segment,
+    check_xattrs,
+)
 
 BLOCK = 512
-MAX_META_SIZE = 8 << 20
-"""Bytes that a pax header, a long name or a sparse map may have."""
 
 _ZERO_BLOCK = bytes(BLOCK)
 _ENDS = b"\0 "
@@ -81,6 +88,7 @@ class TarParser:
         self._ended = False
         self._at_header = True
         self._zero_blocks = 0
+        self._cost = 0
         self._steps = self._run()
         self._wanted = next(self._steps)
         self._found: list[Entry] = []
@@ -130,6 +138,16 @@ class TarParser:
                 ) from None
         return found
 
+    @property
+    def skippable(self) -> int:
+        """How many of the next bytes need not be fed: contents and what fills up their blocks."""
+        return self._skip
+
+    def skip(self, size: int) -> None:
+        """Pass over the next ``size`` bytes, at most :attr:`skippable`."""
+        self._skip -= size
+        self._offset += size
+
     def close(self) -> None:
         """Say that the stream has ended.
 
@@ -145,7 +163,7 @@ class TarParser:
     def _run(self) -> Generator[int, bytes, None]:
         """Yield how many bytes are wanted next, and get them sent."""
         pending = _Pending({})
-        described = False
+        described = 0
         while True:
             self._at_header = True
             header = yield BLOCK
@@ -160,11 +178,13 @@ class TarParser:
             size = _check_and_size(header)
             kind = header[156:157]
             if kind in _META_TYPES:
-                if size > MAX_META_SIZE:
+                if size > limits.MAX_META_SIZE:
                     raise _Malformed(f"a header of {size} bytes is too long")
+                described += BLOCK + size
+                if described > 4 * limits.MAX_META_SIZE:
+                    raise _Malformed("a member has too many headers")
                 body = (yield _padded(size))[:size] if size else b""
                 _note(pending, kind, body)
-                described = True
                 continue
             entry, stored = _entry(header, size, pending)
             if entry.type is FileType.REGULAR:
@@ -174,7 +194,12 @@ class TarParser:
                 entry.size = 0
             if described:
                 pending = _Pending({})
-                described = False
+                described = 0
+            self._cost += entry.cost
+            if self._cost > limits.MAX_METADATA:
+                raise _Malformed(
+                    f"its members take more than {limits.MAX_METADATA >> 20} MiB of memory"
+                )
             self._found.append(entry)
 
     def _place(
@@ -346,6 +371,8 @@ def _entry(header: bytes, size: int, pending: _Pending) -> tuple[Entry, int]:
         file_type = FileType.DIRECTORY  # how tars before POSIX wrote directories
     if link is None:
         link = _text(header[157:257])
+    if max(len(name), len(link)) > limits.MAX_PATH:
+        raise _Malformed(f"{name[:40]!r}... has a path longer than {limits.MAX_PATH} bytes")
     rdev = (0, 0)
     if file_type in (FileType.CHARACTER, FileType.BLOCK):
         rdev = (_number(header[329:337]), _number(header[337:345]))
@@ -364,6 +391,7 @@ def _entry(header: bytes, size: int, pending: _Pending) -> tuple[Entry, int]:
     )
     if pax:
         entry.xattrs = _xattrs(pax)
+        check_xattrs(entry, _Malformed)
     return entry, size
 
 
@@ -428,7 +456,7 @@ def _gnu_sparse_map(header: bytes) -> Generator[int, bytes, list[int]]:
             numbers.append(_number(fields[start : start + 12]))
         if not extended:
             return numbers
-        if len(numbers) * 12 > MAX_META_SIZE:
+        if len(numbers) * 12 > limits.MAX_META_SIZE:
             raise _Malformed("a sparse map is too long")
         block = yield BLOCK
         fields, extended = block[:504], block[504]
@@ -442,7 +470,7 @@ def _pax_sparse_map() -> Generator[int, bytes, list[int]]:
     while count is None or len(numbers) < 2 * count:
         block = yield BLOCK
         *lines, rest = (rest + block).split(b"\n")
-        if len(rest) > BLOCK or len(numbers) * 12 > MAX_META_SIZE:
+        if len(rest) > BLOCK or len(numbers) * 12 > limits.MAX_META_SIZE:
             raise _Malformed("a sparse map is too long")
         for line in lines:
             if count is None:

@@ -16,8 +16,17 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from browsermount import limits
 from browsermount.errors import InvalidImage, InvalidLayer
-from browsermount.layers.entry import MAJORS, MAX_FILE_SIZE, MINORS, Entry, FileType, Segment
+from browsermount.layers.entry import (
+    MAJORS,
+    MAX_FILE_SIZE,
+    MINORS,
+    Entry,
+    FileType,
+    Segment,
+    check_xattrs,
+)
 from browsermount.layers.span import Codec, Span
 from browsermount.oci.digest import Digest
 from browsermount.oci.document import parse_object
@@ -38,7 +47,9 @@ _TYPES = {
     "fifo": FileType.FIFO,
 }
 _TIME = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))"
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,30}))?"
+    r"(?:[Zz]|([+-])(\d\d):(\d\d))",
+    re.ASCII,
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _GO_ZERO = "0001-01-01T00:00:00Z"
@@ -80,7 +91,7 @@ def read_toc(data: bytes) -> list[TocFile]:
         InvalidLayer: It is malformed, or leaves something without a digest.
     """
     try:
-        document = parse_object(data, "the table of contents")
+        document = parse_object(data, "the table of contents", keep_halves=True)
     except InvalidImage as error:
         raise InvalidLayer(error.message) from None
     if document.get("version") != 1:
@@ -93,12 +104,19 @@ def read_toc(data: bytes) -> list[TocFile]:
     if not isinstance(rows, list):
         raise InvalidLayer("the table of contents has no list of entries")
     files: list[TocFile] = []
-    start = 0
+    start = cost = 0
     while start < len(rows):
         end = start + 1
         while end < len(rows) and _type(rows[end]) == "chunk":
             end += 1
-        files.append(_file(rows[start:end]))
+        file = _file(rows[start:end])
+        cost += file.entry.cost + limits.SEGMENT_COST * len(file.chunks)
+        if cost > limits.MAX_METADATA:
+            raise InvalidLayer(
+                f"the members of the table of contents take more than {limits.MAX_METADATA >> 20} "
+                "MiB of memory"
+            )
+        files.append(file)
         start = end
     return files
 
@@ -212,6 +230,11 @@ def _entry(row: dict[str, Any]) -> Entry:
         raise InvalidLayer(
             f"the table of contents gives {name[:100]!r} the type {str(kind)[:20]!r}"
         )
+    if len(name) > limits.MAX_PATH:
+        raise InvalidLayer(
+            f"the table of contents has a path longer than {limits.MAX_PATH} bytes: "
+            f"{name[:40]!r}..."
+        )
     entry = Entry(
         name,
         _TYPES[kind],
@@ -222,10 +245,13 @@ def _entry(row: dict[str, Any]) -> Entry:
     )
     if kind in ("symlink", "hardlink"):
         entry.link = _text(row, "linkName")
+        if len(entry.link) > limits.MAX_PATH:
+            raise _invalid(entry, f"leads to a path longer than {limits.MAX_PATH} bytes")
     elif kind in ("char", "block"):
         entry.rdev = (_number(row, "devMajor", MAJORS), _number(row, "devMinor", MINORS))
     if xattrs := row.get("xattrs"):
         entry.xattrs = _xattrs(entry, xattrs)
+        check_xattrs(entry, InvalidLayer)
     return entry
 
 

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import posixpath
 import re
-import tarfile
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from browsermount.errors import ImageNotFound, InvalidImage, InvalidLayer, NetworkError
-from browsermount.layers.compression import PREFIX_SIZE, Compression, Detecting, detect
+from browsermount.layers.compression import PREFIX_SIZE, Compression, detect
+from browsermount.layers.entry import Entry, FileType, Segment
+from browsermount.layers.tar import BLOCK, TarParser
 from browsermount.local.files import FileResponse, Opened, OpenedBytes, OpenedFile, respond
 from browsermount.local.first_version import FirstVersion
+from browsermount.local.unpacking import Expansion, plain_chunks, unpack
 from browsermount.oci.descriptor import REF_NAME
 from browsermount.oci.digest import Digest
 from browsermount.oci.document import get, parse_object, strings
@@ -33,7 +35,6 @@ _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _BLOB = re.compile(r"(?:\./)?(?:blobs/sha256/|sha256:)([0-9a-f]{64})")
 """A file that is named by its digest; others may be named by anything."""
-_CHUNK = 1 << 20
 _MAX_LINKS = 8
 
 
@@ -56,15 +57,16 @@ class ArchiveFetcher:
         try:
             self._file = _plain(path)
             self._members = _members(self._file)
-        except (tarfile.TarError, InvalidLayer):
+        except InvalidLayer as error:
             raise ImageNotFound(
-                f"{path} is not an archive of an image",
-                hint="Give a file that was made by docker save, or an OCI archive.",
+                f"{path} is not an archive of an image: {error.message}",
+                hint=error.hint or "Give a file that was made by docker save, or an OCI archive.",
             ) from None
         except OSError as error:
             raise NetworkError(f"cannot read {path}: {error.strerror}") from error
         self._made: dict[str, Opened | bytes] = {}
         self._sizes: dict[str, int] = {}
+        self._expansion = Expansion(self._file.seek(0, os.SEEK_END), on_disk=False)
         if "index.json" in self._members and not self._index_is_empty():
             return
         if "manifest.json" in self._members:
@@ -104,12 +106,13 @@ class ArchiveFetcher:
             info = self._members.get(name)
             if info is None:
                 return None
-            if info.isreg():
-                return info.offset_data, info.size
-            if info.issym():
-                name = posixpath.normpath(posixpath.join(posixpath.dirname(name), info.linkname))
-            elif info.islnk():
-                name = _normal(info.linkname)
+            if info.type is FileType.REGULAR:
+                return _place(info)
+            link = info.link.decode("utf-8", "surrogateescape")
+            if info.type is FileType.SYMLINK:
+                name = posixpath.normpath(posixpath.join(posixpath.dirname(name), link))
+            elif info.type is None:
+                name = _normal(link)
             else:
                 return None
         return None
@@ -192,7 +195,7 @@ class ArchiveFetcher:
         if compression is not Compression.NONE:
             # The config says nothing of the compressed bytes, so plain ones are given out.
             try:
-                unpacked, size = _unpack(opened, size)
+                unpacked, size = unpack(opened, size)
             except InvalidLayer as error:
                 raise InvalidImage(f"{self._path}: {name}: {error.message}") from None
             opened = OpenedFile(unpacked, shared=True)
@@ -206,7 +209,8 @@ class ArchiveFetcher:
         if found is None:
             raise InvalidImage(f"{self._path} is not complete: the layer {name} is missing")
         opened, hasher = OpenedFile(self._file, found[0], shared=True), hashlib.sha256()
-        for plain in _plain_chunks(opened, found[1]):
+        for plain in plain_chunks(opened, found[1]):
+            self._expansion.add(len(plain))
             hasher.update(plain)
         return f"sha256:{hasher.hexdigest()}"
 
@@ -227,9 +231,40 @@ class ArchiveFetcher:
         return OpenedFile(self._file, start, shared=True).read_at(0, size)
 
 
-def _members(file: BinaryIO) -> dict[str, tarfile.TarInfo]:
-    with tarfile.open(fileobj=file, mode="r:") as archive:
-        return {_normal(info.name): info for info in archive}
+def _members(file: BinaryIO) -> dict[str, Entry]:
+    """Read an archive's headers; contents are passed over.
+
+    Raises:
+        InvalidLayer: It is no tar archive.
+    """
+    left = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    parser = TarParser()
+    members: dict[str, Entry] = {}
+    while left and not parser.ended:
+        if passed := min(parser.skippable, left):
+            parser.skip(passed)
+            file.seek(passed, os.SEEK_CUR)
+            left -= passed
+            continue
+        block = file.read(BLOCK)
+        if not block:
+            break
+        left -= len(block)
+        for entry in parser.feed(block):
+            members[_normal(entry.name.decode("utf-8", "surrogateescape"))] = entry
+    parser.close()
+    return members
+
+
+def _place(entry: Entry) -> tuple[int, int] | None:
+    """Return where a file's content is; None for one with holes, which nothing here has."""
+    if not entry.size:
+        return 0, 0
+    (segment, *others) = entry.segments or (Segment(0, 0, 0),)
+    if others or segment.size != entry.size:
+        return None
+    return segment.stream_offset, segment.size
 
 
 def _normal(name: str) -> str:
@@ -244,23 +279,5 @@ def _plain(path: Path) -> BinaryIO:
     if detect(start) is Compression.NONE:
         return file
     with file:
-        unpacked, _ = _unpack(OpenedFile(file), path.stat().st_size)
+        unpacked, _ = unpack(OpenedFile(file), path.stat().st_size)
     return unpacked
-
-
-def _unpack(opened: Opened, size: int) -> tuple[BinaryIO, int]:
-    """Decompress into an unnamed temporary file and return it with its length."""
-    target = cast(BinaryIO, tempfile.TemporaryFile(prefix="browsermount-"))  # noqa: SIM115
-    for plain in _plain_chunks(opened, size):
-        target.write(plain)
-    length = target.tell()
-    target.seek(0)
-    return target, length
-
-
-def _plain_chunks(opened: Opened, size: int) -> Iterator[bytes]:
-    """Iterate over what is decompressed."""
-    decompressor = Detecting()
-    for offset in range(0, size, _CHUNK):
-        yield from decompressor.feed(opened.read_at(offset, min(_CHUNK, size - offset)))
-    decompressor.close()

@@ -11,10 +11,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from browsermount import limits
 from browsermount.errors import InvalidImage
 from browsermount.oci.document import get, parse_object
-
-_MAX_LAYERS = 1000
 
 
 class FirstVersion:
@@ -58,8 +57,8 @@ class FirstVersion:
             document = parse_object(self._read(what), what)
             top = document if top is None else top
             layers.insert(0, f"{current}/layer.tar")
-            if len(layers) > _MAX_LAYERS:
-                raise InvalidImage(f"{identifier} has more than {_MAX_LAYERS} layers")
+            if len(layers) > limits.MAX_LAYERS:
+                raise InvalidImage(f"{identifier} has more than {limits.MAX_LAYERS} layers")
             current = get(document, "parent", str, what)
         assert top is not None
         config = {key: top.get(key) for key in ("os", "architecture", "config", "created")}

@@ -5,8 +5,10 @@ The server never resolves symlinks and holds no host path: a fid is an inode.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any, TypeAlias
 
 from browsermount.layers.entry import FileType
@@ -44,21 +46,27 @@ class Fid:
     Attributes:
         inode: The file.
         open: Whether it may be read.
-        xattr: What reading gives where this is an extended attribute.
-        entries: A directory's encoded entries, made when they are first read.
+        xattr: The name of the extended attribute that this is, empty for the list of them. What
+            reading gives is made then: a client may have very many fids.
     """
 
     inode: Inode
     open: bool = False
     xattr: bytes | None = None
-    entries: list[bytes] | None = None
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """A request whose reply has to wait."""
+    """A request whose reply has to wait, and the task that waits for it once there is one."""
 
     flushed: bool = False
+    task: asyncio.Task[Any] | None = None
+
+    def give_up(self) -> None:
+        """Let the request end without a reply."""
+        self.flushed = True
+        if self.task is not None:
+            self.task.cancel()
 
 
 @dataclass(slots=True)
@@ -129,11 +137,20 @@ class Server:
         self, tag: int, waiting: _Waiting, answer: Coroutine[Any, Any, wire.Message]
     ) -> bytes | None:
         session = self._session
+        if waiting.flushed:
+            answer.close()
+            return None
+        waiting.task = asyncio.current_task()
         try:
             reply = (await answer).encode(tag)
+        except asyncio.CancelledError:
+            if waiting.flushed:
+                return None
+            raise
         except Exception as error:
             reply = _error(tag, errno_of(error))
         finally:
+            waiting.task = None
             if session.waiting.get(tag) is waiting:
                 del session.waiting[tag]
         return None if waiting.flushed else reply
@@ -141,7 +158,7 @@ class Server:
     def _reset(self) -> bytes:
         """Forget the session; its waiting requests are not answered any more."""
         for waiting in self._session.waiting.values():
-            waiting.flushed = True
+            waiting.give_up()
         self._session = _Session(self._max_msize)
         return b""
 
@@ -165,14 +182,15 @@ class Server:
         # Above the root there is nothing to be seen.
         return inode if inode is self._root else inode.parent
 
-    def _entries(self, inode: Inode) -> list[bytes]:
-        """Return a directory's entries as they stand in an Rreaddir."""
-        named = [(b".", inode), (b"..", self._parent(inode)), *inode.children.items()]
-        return [
+    def _entries(self, inode: Inode, offset: int) -> Iterator[bytes]:
+        """Iterate over a directory's entries as they stand in an Rreaddir, from one of them on.
+
+        Nothing is kept of them: any program in the container can hold very many directories open.
+        """
+        named = chain([(b".", inode), (b"..", self._parent(inode))], inode.children.items())
+        for number, (name, child) in enumerate(islice(named, offset, None), offset + 1):
             # DT_ values are the file type bits of st_mode, shifted (readdir(3), IFTODT).
-            wire.DirEntry(qid_of(child), offset, child.type >> 12, name).encode()
-            for offset, (name, child) in enumerate(named, 1)
-        ]
+            yield wire.DirEntry(qid_of(child), number, child.type >> 12, name).encode()
 
     # One method for each request, in the order of their numbers.
 
@@ -239,15 +257,10 @@ class Server:
 
     def _xattrwalk(self, request: wire.Txattrwalk) -> wire.Message:
         inode = self._fid(request.fid).inode
-        if request.name:
-            value = inode.xattrs.get(request.name)
-            if value is None:
-                raise NinepError(Errno.ENODATA)
-        else:
-            value = b"".join(name + b"\0" for name in inode.xattrs)
+        value = _xattr(inode, request.name)
         if request.newfid == request.fid:
             raise NinepError(Errno.EBADF)
-        self._new_fid(request.newfid, Fid(inode, open=True, xattr=value))
+        self._new_fid(request.newfid, Fid(inode, open=True, xattr=request.name))
         return wire.Rxattrwalk(len(value))
 
     def _readdir(self, request: wire.Treaddir) -> wire.Message:
@@ -256,16 +269,16 @@ class Server:
             raise NinepError(Errno.EBADF)
         if not fid.inode.is_directory or fid.xattr is not None:
             raise NinepError(Errno.ENOTDIR)
-        if fid.entries is None:
-            fid.entries = self._entries(fid.inode)
+        if request.offset >= len(fid.inode.children) + 2:
+            return wire.Rreaddir(b"")
         room = min(request.count, self._session.msize - wire.READ_OVERHEAD)
         data: list[bytes] = []
-        for entry in fid.entries[request.offset :]:
+        for entry in self._entries(fid.inode, request.offset):
             room -= len(entry)
             if room < 0:
                 break
             data.append(entry)
-        if not data and request.offset < len(fid.entries):
+        if not data:
             raise NinepError(Errno.EINVAL)  # as Linux where not even one entry has room
         return wire.Rreaddir(b"".join(data))
 
@@ -311,7 +324,7 @@ class Server:
     def _flush(self, request: wire.Tflush) -> wire.Message:
         waiting = self._session.waiting.pop(request.oldtag, None)
         if waiting is not None:
-            waiting.flushed = True
+            waiting.give_up()
         return wire.Rflush()
 
     def _walk(self, request: wire.Twalk) -> wire.Message:
@@ -345,7 +358,8 @@ class Server:
             raise NinepError(Errno.EBADF)
         count = min(request.count, self._session.msize - wire.READ_OVERHEAD)
         if fid.xattr is not None:
-            return wire.Rread(fid.xattr[request.offset : request.offset + count])
+            value = _xattr(fid.inode, fid.xattr)
+            return wire.Rread(value[request.offset : request.offset + count])
         if fid.inode.is_directory:
             raise NinepError(Errno.EISDIR)
         content = fid.inode.content
@@ -429,6 +443,16 @@ def _child(inode: Inode, name: bytes) -> Inode:
     if child is None:
         raise NinepError(Errno.ENAMETOOLONG if len(name) > 255 else Errno.ENOENT)
     return child
+
+
+def _xattr(inode: Inode, name: bytes) -> bytes:
+    """Return an extended attribute's value, or the list of their names where ``name`` is empty."""
+    if not name:
+        return b"".join(name + b"\0" for name in inode.xattrs)
+    value = inode.xattrs.get(name)
+    if value is None:
+        raise NinepError(Errno.ENODATA)
+    return value
 
 
 def _device_number(major: int, minor: int) -> int:

@@ -29,6 +29,9 @@ _CLIENT_ID = "browsermount"
 _DEFAULT_LIFETIME = 60.0
 """Seconds that a token lives whose server does not say how long."""
 
+_MAX_LIFETIME = 30 * 86400.0
+"""Seconds after which another token is asked for, however long one is said to live."""
+
 _USABLE_PART = 0.9
 """The part of a token's life in which it is used, so that it does not end on its way."""
 
@@ -288,8 +291,11 @@ class Authorizer:
             raise AuthError(error.message) from error
         if not token or not _TOKEN.fullmatch(token):
             raise AuthError(f"{what} holds no token")
-        if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or lifetime <= 0:
+        # A boolean is a number in Python, and JSON has numbers that are none.
+        if isinstance(lifetime, bool) or not isinstance(lifetime, int | float):
             lifetime = _DEFAULT_LIFETIME
+        elif not 0 < lifetime < _MAX_LIFETIME:
+            lifetime = _MAX_LIFETIME if lifetime >= _MAX_LIFETIME else _DEFAULT_LIFETIME
         self._authorization = f"Bearer {token}"
         self._expires = self._clock() + lifetime * _USABLE_PART
         return True

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from browsermount import limits
+
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAMETER = re.compile(rf'({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 # A scheme, and the value without a name that some have behind it.
@@ -22,6 +24,7 @@ class Challenge:
 
 def parse_challenges(header: str) -> list[Challenge]:
     """Read a ``WWW-Authenticate`` header; what cannot be read is left out."""
+    header = header[: limits.MAX_CHALLENGE]
     found: list[Challenge] = []
     position = 0
     while True:

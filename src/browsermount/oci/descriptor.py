@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass, field
 from typing import Any
 
 from browsermount.errors import InvalidImage
+from browsermount.layers.entry import MAX_FILE_SIZE
 from browsermount.oci.digest import Digest
 from browsermount.oci.document import get, string_map, strings
 from browsermount.oci.platform import Platform
@@ -52,7 +52,7 @@ class Descriptor:
         if not isinstance(document, dict):
             raise InvalidImage(f"{what}: a descriptor is not an object")
         size = get(document, "size", int, what)
-        if size is None or size < 0:
+        if size is None or not 0 <= size < MAX_FILE_SIZE:
             raise InvalidImage(f"{what}: a descriptor has no valid size")
         platform = get(document, "platform", dict, what)
         return cls(
@@ -103,5 +103,5 @@ def _embedded_data(document: dict[str, Any], what: str) -> bytes | None:
         return None
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise InvalidImage(f"{what}: a descriptor's embedded data is not base64") from None

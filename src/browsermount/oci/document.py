@@ -6,33 +6,31 @@ import json
 import re
 from typing import Any, TypeVar
 
+from browsermount import limits
 from browsermount.errors import InvalidImage
 
 T = TypeVar("T")
 
-MAX_DEPTH = 100
-"""How deep documents may be nested; the specification's are less than 10 deep.
-
-In Pyodide, Python's own limit comes after the JavaScript stack's, which ends everything.
-"""
-
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+# Possessive: without it, each escape in a string costs memory to come back to.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+# What may be half of a surrogate pair, which no text can hold.
+_HALVES = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def parse_object(data: bytes, what: str) -> dict[str, Any]:
+def parse_object(data: bytes, what: str, *, keep_halves: bool = False) -> dict[str, Any]:
     """Read a JSON object.
 
     Args:
         data: The document's bytes.
         what: How to name the document in errors, such as its URL.
+        keep_halves: Whether halves of surrogate pairs, which no text can hold, stay in strings.
 
     Raises:
         InvalidImage: The document is not a JSON object; the message says what it is instead.
     """
-    if _depth(data) > MAX_DEPTH:
-        raise InvalidImage(f"{what} is nested more than {MAX_DEPTH} deep")
+    _check_structure(data, what)
     try:
         value = json.loads(data)
     except ValueError:
@@ -41,17 +39,37 @@ def parse_object(data: bytes, what: str) -> dict[str, Any]:
             hint="Check that the address is that of an OCI image layout's folder, the one that "
             "holds the file index.json, and not of a web page about it.",
         ) from None
+    if not keep_halves and _HALVES.search(data):
+        value = _without_halves(value)
     if not isinstance(value, dict):
         raise InvalidImage(f"{what} holds a JSON {type(value).__name__} instead of an object")
     return value
 
 
-def _depth(data: bytes) -> int:
-    """Return how deep a JSON document is nested, or a little more where it is none."""
-    # By whole passes over the data, since tables of contents have millions of tokens.
-    brackets = _STRING.sub(b"", data).translate(_ONE_KIND, _NO_BRACKETS)
+def _without_halves(value: Any) -> Any:
+    """Return a document with U+FFFD in place of halves of surrogate pairs, as Go reads it."""
+    text = json.dumps(value, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
+    return json.loads(text.decode("utf-16-le", "replace"))
+
+
+def _check_structure(data: bytes, what: str) -> None:
+    """Refuse what would cost more to read than documents do.
+
+    By whole passes over the data, since tables of contents have millions of tokens.
+    """
+    structure = _STRING.sub(b"", data)
+    brackets = structure.translate(_ONE_KIND, _NO_BRACKETS)
+    if structure.count(b",") + len(brackets) // 2 > limits.MAX_DOCUMENT_VALUES:
+        raise InvalidImage(f"{what} holds more than {limits.MAX_DOCUMENT_VALUES} values")
+    del structure
+    if _depth(brackets) > limits.MAX_DOCUMENT_DEPTH:
+        raise InvalidImage(f"{what} is nested more than {limits.MAX_DOCUMENT_DEPTH} deep")
+
+
+def _depth(brackets: bytes) -> int:
+    """Return how deep brackets are nested, or a little more where they do not match."""
     depth = 0
-    while brackets and depth <= MAX_DEPTH:
+    while brackets and depth <= limits.MAX_DOCUMENT_DEPTH:
         outer = brackets.replace(b"[]", b"")
         if len(outer) == len(brackets):
             return depth + outer.count(b"[")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from browsermount import limits
 from browsermount.address import parse_address
 from browsermount.errors import FetchError
 from browsermount.fetch import Fetcher, Response
-from browsermount.limits import MAX_BLOB_URLS
 from browsermount.oci.descriptor import Descriptor
 
 NOT_FOUND = (404, 410)
@@ -32,7 +32,7 @@ async def or_elsewhere(
     """
     if response.status not in NOT_FOUND:
         return response
-    for url in descriptor.urls[:MAX_BLOB_URLS]:
+    for url in descriptor.urls[: limits.MAX_BLOB_URLS]:
         try:
             parse_address(url)
             elsewhere = await fetcher.get(url, headers=headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from browsermount import limits
 from browsermount.errors import (
     BrowsermountError,
     FetchError,
@@ -87,13 +88,16 @@ class LayoutSource:
     async def missing(self, descriptors: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
         """Ask for a byte of each; see :meth:`browsermount.oci.image.Source.missing`."""
 
+        slots = asyncio.Semaphore(limits.MAX_REQUESTS)
+
         async def is_missing(descriptor: Descriptor) -> bool:
             url = self._blob_url(descriptor)
-            try:
-                response = await self._fetcher.get(url, headers={"Range": "bytes=0-0"})
-            except FetchError:
-                return False  # nothing is known; who reads it will see
-            await response.aclose()
+            async with slots:
+                try:
+                    response = await self._fetcher.get(url, headers={"Range": "bytes=0-0"})
+                except FetchError:
+                    return False  # nothing is known; who reads it will see
+                await response.aclose()
             return response.status in NOT_FOUND
 
         found = await asyncio.gather(*map(is_missing, descriptors))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from browsermount import limits
 from browsermount.errors import InvalidImage, NotAnImage
-from browsermount.limits import MAX_LAYERS
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.document import get, parse_object
 
@@ -105,9 +105,9 @@ def parse_manifest(data: bytes, what: str, media_type: str = "") -> Index | Mani
     if not _may_be_config(config.media_type, artifact_type):
         raise _not_an_image(what, artifact_type or config.media_type)
     entries = get(document, "layers", list, what) or []
-    if len(entries) > MAX_LAYERS:
+    if len(entries) > limits.MAX_LAYERS:
         raise InvalidImage(
-            f"{what} has {len(entries)} layers, and {MAX_LAYERS} are the limit",
+            f"{what} has {len(entries)} layers, and {limits.MAX_LAYERS} are the limit",
             hint="Build the image with fewer layers.",
         )
     layers = tuple(Descriptor.from_document(layer, what) for layer in entries)

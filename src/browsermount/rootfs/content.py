@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -93,6 +94,11 @@ class SparseContent:
         self._segments = segments
         self.size = size
 
+    @property
+    def pieces(self) -> Iterator[tuple[int, int]]:
+        """Iterate over where in the file there is something else than holes, and how much."""
+        return ((segment.file_offset, segment.size) for segment in self._segments)
+
     def read_now(self, offset: int, size: int) -> bytes | None:
         """Return up to ``size`` bytes from ``offset``, or None when they have to be awaited."""
         result = bytearray(max(min(size, self.size - offset), 0))
@@ -112,7 +118,11 @@ class SparseContent:
 
     def _pieces(self, offset: int, size: int) -> Iterator[tuple[int, int, int]]:
         """Iterate over where in the result, and from where in the stream, how many bytes go."""
-        for segment in self._segments:
+        start = bisect_right(self._segments, offset, key=lambda s: s.file_offset) - 1
+        for number in range(max(start, 0), len(self._segments)):
+            segment = self._segments[number]
+            if segment.file_offset >= offset + size:
+                return
             first = max(offset, segment.file_offset)
             last = min(offset + size, segment.file_offset + segment.size)
             if first < last:

@@ -26,11 +26,13 @@ class Inode:
         content: The bytes of a regular file.
         children: A directory's entries by name.
         parent: The directory that a directory is in; the root's is itself.
+        depth: How many directories are above a directory that has been linked.
     """
 
     __slots__ = (
         "children",
         "content",
+        "depth",
         "gid",
         "ino",
         "mode",
@@ -70,6 +72,7 @@ class Inode:
         self.xattrs = xattrs or _NO_XATTRS
         self.content = content
         self.parent: Inode = self
+        self.depth = 0
         self.children: dict[bytes, Inode] = {} if type is FileType.DIRECTORY else _NO_CHILDREN
         if type is FileType.DIRECTORY:
             self.nlink = 2
@@ -93,6 +96,7 @@ class Inode:
         self.children[name] = child
         if child.is_directory:
             child.parent = self
+            child.depth = self.depth + 1
             self.nlink += 1
         else:
             child.nlink += 1

@@ -8,8 +8,9 @@ what was there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from browsermount import limits
 from browsermount.errors import InvalidLayer
 from browsermount.layers.entry import Entry, FileType
 from browsermount.rootfs.content import EMPTY, Stream, content_of
@@ -21,19 +22,8 @@ OPAQUE_WHITEOUT = b".wh..wh..opq"
 # Other names with this prefix belonged to AUFS itself and mean nothing to anybody else.
 _AUFS_PREFIX = b".wh..wh."
 
-MAX_NAME = 255
-"""Bytes that a file name may have in Linux (NAME_MAX)."""
-
-MAX_PATH = 4095
-"""Bytes that a path or a symlink's target may have in Linux (PATH_MAX without the final NUL)."""
-
-
-MAX_DEPTH = MAX_PATH // 2
-"""How many directories there may be below each other: as many as a path can name.
-
-A path of a layer cannot name more either, but may start from a symlink. To let go of a much
-deeper tree would overflow the stack of a browser, which Python cannot catch.
-"""
+STEP = 1024
+"""Members that are applied before others may have their turn."""
 
 
 class Merger:
@@ -60,15 +50,18 @@ class Merger:
         Raises:
             InvalidLayer: An entry cannot be applied, such as a hard link to nothing.
         """
+        for _ in self.steps(entries, stream):
+            pass
+
+    def steps(self, entries: Iterable[Entry], stream: Stream) -> Iterator[None]:
+        """Apply one layer as :meth:`apply` does, but stop after each :data:`STEP` members."""
         self._made.clear()
-        for entry in entries:
+        for number, entry in enumerate(entries, 1):
             self._apply(entry, stream)
+            if number % STEP == 0:
+                yield
 
     def _apply(self, entry: Entry, stream: Stream) -> None:
-        if max(len(entry.name), len(entry.link)) > MAX_PATH:
-            raise InvalidLayer(
-                f"the entry {entry.name[:40]!r}... has a path longer than {MAX_PATH} bytes"
-            )
         path = clean(entry.name)
         if not path:
             if entry.type is FileType.DIRECTORY:
@@ -81,8 +74,8 @@ class Merger:
             return
         if any(parent.startswith(WHITEOUT_PREFIX) for parent in parents):
             return  # below a whiteout, or in a directory of AUFS's own
-        if len(name) > MAX_NAME:
-            raise InvalidLayer(f"the name {name[:40]!r}... is longer than {MAX_NAME} bytes")
+        if len(name) > limits.MAX_NAME:
+            raise InvalidLayer(f"the name {name[:40]!r}... is longer than {limits.MAX_NAME} bytes")
         # Found before anything of the same name goes: a link may well lead to itself.
         source = self._link_source(entry) if entry.type is None else None
         directory = self._directory(parents)
@@ -100,14 +93,24 @@ class Merger:
     def _replace(self, directory: Inode, name: bytes, inode: Inode) -> None:
         if name in directory.children:
             directory.unlink(name)
-        if inode.is_directory and _depth(directory) >= MAX_DEPTH:
-            raise InvalidLayer(f"more than {MAX_DEPTH} directories are below each other")
+        if inode.is_directory and directory.depth >= limits.MAX_DIRECTORY_DEPTH:
+            raise InvalidLayer(
+                f"more than {limits.MAX_DIRECTORY_DEPTH} directories are below each other"
+            )
         directory.link(name, inode)
+
+    def _new_ino(self) -> int:
+        if self._tree.inodes >= limits.MAX_INODES:
+            raise InvalidLayer(
+                f"the image has more than {limits.MAX_INODES} files and directories",
+                hint="Build it with fewer, or pack what is rarely needed into archives.",
+            )
+        return self._tree.new_ino()
 
     def _inode(self, entry: Entry, stream: Stream) -> Inode:
         assert entry.type is not None
         inode = Inode(
-            self._tree.new_ino(),
+            self._new_ino(),
             entry.type,
             rdev=entry.rdev,
             target=entry.link if entry.type is FileType.SYMLINK else b"",
@@ -186,7 +189,7 @@ class Merger:
             if child is None or not child.is_directory:
                 if not create:
                     return None
-                child = self._tree.new_directory()
+                child = Inode(self._new_ino(), FileType.DIRECTORY)
                 self._replace(current, name, child)
             if create:
                 self._made.add((current.ino, name))
@@ -203,15 +206,6 @@ def clean(path: bytes) -> list[bytes]:
         elif result:
             result.pop()
     return result
-
-
-def _depth(directory: Inode) -> int:
-    """Count the directories above one."""
-    depth = 0
-    while directory.parent is not directory:
-        directory = directory.parent
-        depth += 1
-    return depth
 
 
 def _update(inode: Inode, entry: Entry) -> None:

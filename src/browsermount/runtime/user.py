@@ -75,16 +75,29 @@ def resolve_user(text: str, passwd: bytes | None, group: bytes | None) -> User:
         gid = number
     elif account.name:
         additional = tuple(g.gid for g in groups if account.name in g.members)
+    for number in (account.uid, gid):
+        if number > _MAX_ID:
+            raise InvalidProcess(
+                f"the image's /etc/passwd or /etc/group gives {text[:30]!r} an id larger than "
+                f"{_MAX_ID}",
+                hint="Set USER to numeric ids in the image.",
+            )
+    additional = tuple(number for number in additional if number <= _MAX_ID)
     return User(account.uid, gid, additional, account.home or "/")
 
 
 def _number(text: str) -> int | None:
-    if not text.isascii() or not text.isdigit():
+    value = _digits(text)
+    if value is None:
         return None
-    value = int(text[:11])
     if value > _MAX_ID:
         raise InvalidProcess(f"the user or group id {text[:30]} is larger than {_MAX_ID}")
     return value
+
+
+def _digits(text: str) -> int | None:
+    """Read a number; one of very many digits is only known to be too large."""
+    return int(text[:11]) if text.isascii() and text.isdigit() else None
 
 
 def _records(data: bytes | None, least: int) -> list[list[str]]:
@@ -98,8 +111,10 @@ def _accounts(passwd: bytes | None) -> list[_Account]:
     accounts = []
     for fields in _records(passwd, 4):
         name, _, uid, gid, *rest = fields
-        if uid.isdigit() and gid.isdigit():
-            accounts.append(_Account(name, int(uid), int(gid), rest[1] if len(rest) > 1 else ""))
+        uid_number, gid_number = _digits(uid), _digits(gid)
+        if uid_number is not None and gid_number is not None:
+            home = rest[1] if len(rest) > 1 else ""
+            accounts.append(_Account(name, uid_number, gid_number, home))
     return accounts
 
 
@@ -107,9 +122,9 @@ def _groups(group: bytes | None) -> list[_Group]:
     groups = []
     for fields in _records(group, 3):
         name, _, gid, *rest = fields
-        if gid.isdigit():
+        if (number := _digits(gid)) is not None:
             members = frozenset(filter(None, rest[0].split(","))) if rest else frozenset()
-            groups.append(_Group(name, int(gid), members))
+            groups.append(_Group(name, number, members))
     return groups
 
 
@@ -118,13 +133,13 @@ def _groups(group: bytes | None) -> list[_Group]:
 
 def _find(accounts: Sequence[_Account], text: str) -> _Account | None:
     by_name = next((account for account in accounts if account.name == text), None)
-    if by_name is not None or not text.isdigit():
+    if by_name is not None or (number := _digits(text)) is None:
         return by_name
-    return next((account for account in accounts if account.uid == int(text)), None)
+    return next((account for account in accounts if account.uid == number), None)
 
 
 def _find_group(groups: Sequence[_Group], text: str) -> _Group | None:
     by_name = next((group for group in groups if group.name == text), None)
-    if by_name is not None or not text.isdigit():
+    if by_name is not None or (number := _digits(text)) is None:
         return by_name
-    return next((group for group in groups if group.gid == int(text)), None)
+    return next((group for group in groups if group.gid == number), None)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from browsermount import limits
 from browsermount.blobs.buffers import Buffer, BufferCache
 from browsermount.blobs.remote import RangesIgnored, RemoteBlob
 from browsermount.blobs.store import Store, StoredBlob
@@ -31,6 +32,12 @@ KEPT_LIMIT = 512 << 20
 
 _PROGRESS_STEP = 1 << 18
 """Bytes of a layer between two progress events."""
+
+_INPUT_STEP = 1 << 14
+"""Bytes of a layer that are decompressed without a look at the time: they may be a bomb."""
+
+_TURN_SECONDS = 0.05
+"""Seconds after which others have their turn while a layer is read."""
 
 _REPORT_SECONDS = 0.25
 """Seconds between two events about a layer that comes bit by bit."""
@@ -80,6 +87,7 @@ class LayerOpener:
         self._allow_unverified = allow_unverified
         self._sleep = sleep
         self._slots = asyncio.Semaphore(PARALLEL_LAYERS)
+        self._tables = asyncio.Semaphore(limits.MAX_REQUESTS)
         # Spans in the cache are this opener's own: they are as good as its indexes.
         self._token = object()
         # The numbers of layers that were said to be here as a whole.
@@ -105,7 +113,8 @@ class LayerOpener:
         self._report(number, descriptor, LayerState.WAITING, 0)
         index = await self._known_index(descriptor)
         if index is None:
-            index = await self._index_from_toc(number, descriptor, remote)
+            async with self._tables:
+                index = await self._index_from_toc(number, descriptor, remote)
         if index is not None:
             stream = await self._stream(number, descriptor, remote, index, {})
             # Where the blob cannot be entered in the middle, all of it has to be held.
@@ -201,7 +210,6 @@ class LayerOpener:
         self, number: int, descriptor: Descriptor, remote: RemoteBlob
     ) -> tuple[LayerIndex, dict[int, Buffer]]:
         """Read the whole blob once, verify it, and learn where everything is in it."""
-        await self._store.reserve(descriptor.size)
         if await self._store.covers(_key(descriptor, "blob"), descriptor.size):
             held = await self._store.open(_key(descriptor, "blob"))
             try:
@@ -261,7 +269,7 @@ class LayerOpener:
                 return
             plain = plain or await self._store.open(_key(descriptor, "plain"))
             for span_number, span, data in waiting:
-                if plain.write(span.blob_offset, data):
+                if await plain.reserve(len(data)) and plain.write(span.blob_offset, data):
                     self._cache.put((key, span_number), data)
                 else:
                     self._keep(kept, span_number, data)
@@ -271,6 +279,8 @@ class LayerOpener:
         indexer = LayerIndexer(take)
         verifier = Verifier(descriptor)
         reported = 0
+        clock = asyncio.get_running_loop().time
+        turn = clock() + _TURN_SECONDS
         damage: InvalidLayer | None = None
         async for chunk in _in_steps(chunks):
             verifier.feed(chunk)
@@ -284,13 +294,19 @@ class LayerOpener:
                 await write_plain()
             elif opening is not None:
                 held = held or await opening
-                held.write(verifier.received - len(chunk), chunk)
+                # Room is made for what has come, however much is said to come: but not for what
+                # cannot be kept anyway.
+                if descriptor.size <= self._store.limit and await held.reserve(len(chunk)):
+                    held.write(verifier.received - len(chunk), chunk)
             if verifier.received - reported >= _PROGRESS_STEP:
                 reported = verifier.received
                 self._report(number, descriptor, LayerState.DOWNLOADING, reported)
+                turn = 0.0
+            if clock() >= turn:
                 # Chunks that are there already must not keep everything else waiting, such as
                 # a machine that reads its interpreter.
                 await self._sleep(0)
+                turn = clock() + _TURN_SECONDS
         verifier.finish()
         if damage is not None:
             raise damage
@@ -326,8 +342,8 @@ class LayerOpener:
 async def _in_steps(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Cut what would take long to deal with at once."""
     async for chunk in chunks:
-        for start in range(0, len(chunk), _PROGRESS_STEP):
-            yield chunk[start : start + _PROGRESS_STEP]
+        for start in range(0, len(chunk), _INPUT_STEP):
+            yield chunk[start : start + _INPUT_STEP]
 
 
 def _key(descriptor: Descriptor, what: str) -> str:

@@ -298,8 +298,6 @@ class LayerStream:
                 "a layer's decompressed content is damaged where it was kept",
                 hint="Clear the cache and open the image once more.",
             )
-        spans = [self._spans[number] for number in group]
-        await self.stored.reserve(sum(span.blob_size for span in spans))
         if not self._remote.ranged:
             await self._obtain_whole(group, got)
             return
@@ -338,6 +336,7 @@ class LayerStream:
                     if sum(span.size for span in spans[done : last + 1]) >= _LARGE:
                         # Whoever waits for what came before can go on meanwhile.
                         await asyncio.sleep(_PAUSE_SECONDS)
+                    await self.stored.reserve(stop - start)
                     self._take(group[done : last + 1], bytes(data[start:stop]), got)
                     done = last + 1
                 if done < len(group):

@@ -6,10 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from browsermount import limits
 from browsermount.errors import BrowsermountError, FetchError
-
-CONNECTIONS = 6
-"""Requests under way at once, as browsers allow for one HTTP/1.1 server."""
 
 IDLE_SECONDS = 2.0
 """How long the guest must have asked for nothing before anything is fetched in advance."""
@@ -31,7 +29,7 @@ class Traffic:
         self._on_trouble = on_trouble
         self._on_recovery = on_recovery
         self._troubled = False
-        self._slots = asyncio.Semaphore(CONNECTIONS)
+        self._slots = asyncio.Semaphore(limits.MAX_REQUESTS)
         self._waiting = 0
         self._last = float("-inf")
         self._yielding: set[asyncio.Task[None]] = set()

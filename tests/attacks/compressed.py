@@ -1,0 +1,72 @@
+"""Compressed layers whose blocks are the attack."""
+
+from __future__ import annotations
+
+import struct
+
+from browsermount.layers.compression import Zstd
+from browsermount.layers.indexer import LayerIndexer
+
+from .layers import header
+
+
+class Bits:
+    """Bits as deflate packs them: the first is the lowest of its byte."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.length = 0
+
+    def add(self, value: int, width: int) -> None:
+        self.number |= value << self.length
+        self.length += width
+
+
+def one_block(mebibytes: int) -> bytes:
+    """Return gzip data of one deflate block: a tar header, and zeros without end.
+
+    The codes are the fixed ones (RFC 1951, section 3.2.6).
+    """
+
+    def literal(byte: int) -> tuple[int, int]:
+        code, width = (0x30 + byte, 8) if byte < 144 else (0x190 + byte - 144, 9)
+        return int(f"{code:0{width}b}"[::-1], 2), width
+
+    start = Bits()
+    start.add(0b011, 3)
+    for byte in header(b"zeros", size=mebibytes << 20) + b"\0":
+        start.add(*literal(byte))
+    # Length 258 is symbol 285: 11000101; distance 1 is symbol 0: 00000.
+    match = Bits()
+    match.add(int("11000101"[::-1], 2), 8)
+    match.add(0, 5)
+    repeated = Bits()
+    for _ in range(8):
+        repeated.add(match.number, match.length)  # 8 times 13 bits: whole bytes
+    body = Bits()
+    body.add(start.number, start.length)
+    count = (mebibytes << 20) // 258 // 8
+    tail = int.from_bytes(repeated.number.to_bytes(13, "little") * count, "little")
+    body.add(tail, 104 * count)
+    data = body.number.to_bytes(-(-body.length // 8), "little")
+    return b"\x1f\x8b\x08\0\0\0\0\0\0\x03" + data
+
+
+def index_one_block() -> None:
+    """A gzip layer of one block of 128 MiB."""
+    indexer = LayerIndexer(lambda span, data: None)
+    data = one_block(128)
+    for start in range(0, len(data), 1 << 14):
+        indexer.feed(data[start : start + (1 << 14)])
+
+
+def rle_frames() -> int:
+    """256 KiB of zstd blocks that are one byte repeated: 8 GiB; 256 MiB of it."""
+    block = struct.pack("<I", (128 << 10) << 3 | 0b010)[:3] + b"\0"
+    frame = b"\x28\xb5\x2f\xfd\x00\x58" + block * (1 << 16)
+    zstd, size = Zstd(), 0
+    for plain in zstd.feed(frame):
+        size += len(plain)
+        if size >= 1 << 28:
+            break
+    return size
