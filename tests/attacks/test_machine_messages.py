@@ -53,6 +53,7 @@ def test_an_exit_code() -> None:
     ],
     ids=range(13),
 )
-def test_garbage(line: bytes) -> None:
+def test_garbage_is_no_exit_code(line: bytes) -> None:
+    """What is no message is left out; one that says nothing that can be believed ends us."""
     with pytest.raises(MachineFailure):
         followed(line + b"\n" if line else b"")

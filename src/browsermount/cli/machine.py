@@ -46,7 +46,7 @@ class Machine:
         frames: socket.socket,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        kind: MachineKind,
+        kind: MachineKind = "v86",
     ) -> None:
         self.kind = kind
         self._process = process
