@@ -216,7 +216,7 @@ test("a fork bomb does not keep the machine from stopping its container", async 
     },
   });
   assert.deepEqual(result.exit, { code: 137, signal: 9 });
-  assert.ok(Date.now() - asked < 10_000, `${Date.now() - asked} ms`);
+  assert.ok(Date.now() - asked < 60_000, `${Date.now() - asked} ms`);
 });
 
 test("ports below 1024 and ping are for all users of a new network", async () => {

@@ -23,10 +23,13 @@
  * cache=loose: the tree never changes, so nothing is asked for twice.
  * access=any: one attach serves all users; the overlay looks at the tree as
  * root anyway, and compares the caller with the owners and modes it finds.
+ * ignoreqv: so that newer kernels do so also for servers whose files have no
+ * version (older ones do not know the option, and ignore it).
  * msize: the largest that the guest's virtio transport takes.
  */
 #define TREE_OPTIONS \
-	"trans=virtio,version=9p2000.L,msize=512000,cache=loose,access=any"
+	"trans=virtio,version=9p2000.L,msize=512000,cache=loose,access=any" \
+	",ignoreqv"
 
 /*
  * metacopy: chown and chmod of a big file of the image need not fetch it.
