@@ -20,6 +20,9 @@ struct container {
  */
 void container_prepare(void);
 
+/* Leaves the next container nothing but the loopback interface. */
+void container_without_network(void);
+
 /* Returns once the image's program is being executed; else fails. */
 void container_start(struct container *container, const struct spec *spec);
 

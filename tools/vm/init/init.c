@@ -131,6 +131,8 @@ int main(void)
 	apply_size(&spec.process, start);
 
 	failure_set_stage("start");
+	if (json_is_false(json_object_get(start, "network")))
+		container_without_network();
 	container_start(&container, &spec);
 	send("started");
 
