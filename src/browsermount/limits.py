@@ -5,3 +5,18 @@ MAX_LAYERS = 512
 
 MAX_BLOB_URLS = 8
 """Addresses of a blob (descriptor.md, ``urls``) that are asked: each is a request to any server."""
+
+MAX_CONNECTIONS = 512
+"""TCP connections of a guest at once. Linux gives a process 1024 descriptors by default."""
+
+SEND_BUFFER = 256 << 10
+"""Bytes for the guest that a connection holds, with those that are not acknowledged."""
+
+RECEIVE_BUFFER = 256 << 10
+"""Bytes of the guest that a connection holds until they are read: its window."""
+
+MAX_NAMES = 4096
+"""Names that have an address at once where addresses stand for names."""
+
+MAX_UDP_FLOWS = 256
+"""Pairs of ports between which datagrams go at once; the one that is silent longest goes."""
