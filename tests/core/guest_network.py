@@ -1,4 +1,4 @@
-"""The guest's side of the network, for tests: frames made and read by hand, independently of ours."""
+"""The guest's side of the network, for tests: frames made and read independently of ours."""
 
 from __future__ import annotations
 
