@@ -78,6 +78,8 @@ class Guest:
         self.stack = Stack(
             self.sent.append, lambda: self.now, mtu=self.mtu, random=lambda: 0xFFFFFF00
         )
+        # Any frame tells the address of the card.
+        self.give(ethernet(b"", 0x88B5))
 
     def give(self, *frames: bytes) -> None:
         self.stack.receive(frames)

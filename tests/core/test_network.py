@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from browsermount.network import dns
 from browsermount.network.addresses import Endpoint, is_public, parse, to_text
+from browsermount.network.stack import Stack
 from browsermount.network.udp import MAX_DATA, Datagram
 
 from .guest_network import (
@@ -28,6 +29,8 @@ from .guest_network import (
 )
 
 BROADCAST_MAC = b"\xff" * 6
+GUEST_NUMBER = int.from_bytes(GUEST, "big")
+GATEWAY_NUMBER = int.from_bytes(GATEWAY, "big")
 
 
 def arp(operation: int, target: bytes) -> bytes:
@@ -51,6 +54,21 @@ def test_but_the_guests_own_which_it_may_look_for() -> None:
     assert guest.take() == []
 
 
+def test_a_guest_that_was_silent_is_asked_for_the_address_of_its_card() -> None:
+    sent: list[bytes] = []
+    stack = Stack(sent.append, lambda: 0.0)
+    for _ in range(1000):
+        datagram = Datagram(Endpoint(GATEWAY_NUMBER, 9), Endpoint(GUEST_NUMBER, 9), b"")
+        stack.send_datagram(datagram)
+    request = bytes.fromhex("0001080006040001") + HOST_MAC + GATEWAY + bytes(6) + GUEST
+    assert set(sent) == {BROADCAST_MAC + HOST_MAC + b"\x08\x06" + request}
+    sent.clear()
+    reply = bytes.fromhex("0001080006040002") + GUEST_MAC + GUEST + HOST_MAC + GATEWAY
+    stack.receive([ethernet(reply, 0x0806)])
+    assert len(sent) == 64
+    assert {frame[:6] for frame in sent} == {GUEST_MAC}
+
+
 def test_ping() -> None:
     guest = Guest()
     message = b"\x08\x00\x00\x00\x12\x34\x00\x01" + b"odd" * 5
@@ -68,7 +86,7 @@ def test_datagrams_both_ways() -> None:
     guest.stack.on_datagram = got.append
     guest.udp(9000, b"question", target=SERVER)
     (datagram,) = got
-    assert datagram.source == Endpoint(parse("192.168.127.3"), 40000)
+    assert datagram.source == Endpoint(GUEST_NUMBER, 40000)
     assert (str(datagram.target), datagram.data) == ("93.184.215.14:9000", b"question")
     answer = Datagram(datagram.target, datagram.source, b"answer!")
     assert guest.stack.send_datagram(answer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from browsermount.network import ethernet
-from browsermount.network.addresses import GUEST
+from browsermount.network.addresses import GATEWAY, GUEST
 
 _FIXED = bytes.fromhex("000108000604")
 _REQUEST = b"\x00\x01"
@@ -25,3 +25,10 @@ def answer(frame: bytes) -> bytes | None:
         return None
     start = ethernet.header(mac, ethernet.ARP) + _FIXED + _REPLY
     return start + ethernet.HOST_MAC + wanted + mac + sender
+
+
+def request() -> bytes:
+    """Return the frame that asks the guest for the address of its card."""
+    start = ethernet.header(ethernet.BROADCAST, ethernet.ARP) + _FIXED + _REQUEST
+    sender = ethernet.HOST_MAC + GATEWAY.to_bytes(4, "big")
+    return start + sender + bytes(6) + GUEST.to_bytes(4, "big")

@@ -17,6 +17,8 @@ _FIRST_PORT = 49152
 _PORTS = 16384
 _SENDERS = {GUEST, LOOPBACK}
 """Servers at the guest's 127.0.0.1 answer from there."""
+_MAX_UNADDRESSED = 64
+"""Packets that wait for the guest to say what the address of its card is."""
 _OVERHEAD = ipv4.HEADER_SIZE + tcp.HEADER_SIZE
 
 
@@ -49,7 +51,8 @@ class Stack:
         self._now = now
         self._mtu = mtu
         self._random = random
-        self._mac = ethernet.BROADCAST
+        self._mac: bytes | None = None
+        self._unaddressed: list[tuple[bytes, ...]] = []
         self._connections: dict[tuple[Endpoint, Endpoint], Connection] = {}
         self._due: list[Connection] = []
         self._identification = 0
@@ -126,11 +129,15 @@ class Stack:
         if header is None:
             return
         self._mac = header.source
+        if self._unaddressed:
+            waiting, self._unaddressed = self._unaddressed, []
+            for packet in waiting:
+                self._send_to(self._mac, *packet)
         if header.kind == ethernet.ARP:
             if answer := arp.answer(frame):
                 self._send_frame(answer)
-        elif header.kind == ethernet.IPV4 and (packet := ipv4.parse(frame, ethernet.HEADER_SIZE)):
-            self._receive_packet(packet, alone=header.target == ethernet.HOST_MAC)
+        elif header.kind == ethernet.IPV4 and (parsed := ipv4.parse(frame, ethernet.HEADER_SIZE)):
+            self._receive_packet(parsed, alone=header.target == ethernet.HOST_MAC)
 
     def _receive_packet(self, packet: ipv4.Packet, *, alone: bool) -> None:
         """Take a packet.
@@ -201,5 +208,15 @@ class Stack:
         self._identification = self._identification + 1 & 0xFFFF
         size = sum(map(len, payload))
         header = ipv4.header(source, target, protocol, size, self._identification)
-        mac = ethernet.BROADCAST if target == BROADCAST else self._mac
-        self._send_frame(b"".join((ethernet.header(mac, ethernet.IPV4), header, *payload)))
+        if target == BROADCAST:
+            self._send_to(ethernet.BROADCAST, header, *payload)
+        elif self._mac is not None:
+            self._send_to(self._mac, header, *payload)
+        else:
+            # It has sent nothing yet, and takes no segments that are for everybody.
+            if len(self._unaddressed) < _MAX_UNADDRESSED:
+                self._unaddressed.append((header, *payload))
+            self._send_frame(arp.request())
+
+    def _send_to(self, mac: bytes, *packet: bytes) -> None:
+        self._send_frame(b"".join((ethernet.header(mac, ethernet.IPV4), *packet)))
