@@ -12,6 +12,8 @@
  *   digest of their tables of contents.
  * - `fetch`: `read` fetches only what is read; else the rest of the image is fetched while the
  *   container is idle.
+ * - `network`: what the container can reach, by the browser's requests: `none`, `all`, which has
+ *   hosts of private networks and of the visitor's machine, too; else the internet: docs/network.md.
  * - `autofocus`: the terminal takes the keyboard when it is there.
  *
  * Events, all of which bubble: `started`, `exit` (detail: `{code, signal}`) and
@@ -64,6 +66,11 @@ function make(name, className, text = "") {
 function asSentence(message) {
   const isWord = /^[a-z]+[\s,]/.test(message);
   return isWord ? message.charAt(0).toUpperCase() + message.slice(1) : message;
+}
+
+/** @param {string | null} value of the attribute */
+function networkOf(value) {
+  return value === "none" || value === "all" ? value : "public";
 }
 
 export class ContainerTerminal extends HTMLElement {
@@ -154,6 +161,7 @@ export class ContainerTerminal extends HTMLElement {
         platform: this.getAttribute("platform") ?? "",
         allowUnverified: this.getAttribute("toc") === "unverified",
         fill: this.getAttribute("fetch") !== "read",
+        network: networkOf(this.getAttribute("network")),
       },
       {
         credentials: async (request) => {

@@ -12,6 +12,8 @@ export interface ImageRequest {
   allowUnverified: boolean;
   /** Whether what nobody reads is fetched too, while the container is idle. */
   fill: boolean;
+  /** What the container can reach: nothing, the internet, or also hosts nearby. */
+  network: "none" | "public" | "all";
 }
 
 /** Page to worker: mount the image and answer the 9P requests that come from `port`. */
@@ -22,12 +24,15 @@ export interface MountMessage {
   base: string;
   /** Whole 9P frames, each an ArrayBuffer that is transferred, in both directions. */
   port: MessagePort;
+  /** Ethernet frames, lists of Uint8Arrays whose buffers are transferred, in both directions. */
+  card: MessagePort;
 }
 
 /** Page to worker: open another session on what is mounted, for another machine. */
 export interface AttachMessage {
   type: "attach";
   port: MessagePort;
+  card: MessagePort;
 }
 
 /** Page to worker: the container runs, so fetch the rest of the image whenever it is idle. */
@@ -84,6 +89,7 @@ export type MountEvent =
   | { kind: "tree"; inodes: number; size: number }
   | { kind: "notice"; message: string; hint: string }
   | { kind: "trouble"; message: string; hint: string; lost: boolean }
+  | { kind: "network"; message: string; hint: string }
   | { kind: "recovered" };
 
 export interface EventMessage {

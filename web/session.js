@@ -62,11 +62,11 @@ export class Session {
 
   /** Mount the image and start a machine on it, both at once. */
   open() {
-    const { mount, machine, port } = takeWorkers();
+    const { mount, machine, port, card } = takeWorkers();
     this.#mount = mount;
     this.#listen(mount, (data) => this.#fromMount(data));
     const { request } = this;
-    mount.post({ type: "mount", request, base: document.baseURI, port }, [port]);
+    mount.post({ type: "mount", request, base: document.baseURI, port, card }, [port, card]);
     this.#use(machine);
   }
 
@@ -78,8 +78,8 @@ export class Session {
       return;
     }
     this.#stopMachine();
-    const { machine, port } = startMachine();
-    this.#mount.post({ type: "attach", port }, [port]);
+    const { machine, port, card } = startMachine();
+    this.#mount.post({ type: "attach", port, card }, [port, card]);
     this.#use(machine);
   }
 
@@ -219,7 +219,8 @@ export class Session {
   #startWhenReady() {
     if (!this.#mounted || !this.#ready || this.#started) return;
     this.#started = true;
-    this.#machine?.post({ type: "start", ...this.size() });
+    const network = this.request.network !== "none";
+    this.#machine?.post({ type: "start", network, ...this.size() });
   }
 
   /** @param {Failure} failure */

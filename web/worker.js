@@ -3,6 +3,7 @@
  * image and answers the machine's 9P requests.
  */
 
+import { NetworkPort } from "./network.js";
 import { startRuntime } from "./runtime.js";
 import { openStorage } from "./storage.js";
 
@@ -73,6 +74,11 @@ class NinePort {
 
 /** @type {NinePort | undefined} */
 let session;
+
+/** The machine's network card. @type {NetworkPort | undefined} */
+let card;
+/** What the container can reach. @type {"none" | "public" | "all"} */
+let network = "none";
 
 /** @param {WorkerMessage} message */
 function post(message) {
@@ -151,6 +157,10 @@ async function handleMessage(message) {
   }
   session?.close();
   session = undefined;
+  card?.close();
+  const emit = (/** @type {string} */ event) => post({ type: "event", event: JSON.parse(event) });
+  if (message.type === "mount") ({ network } = message.request);
+  card = new NetworkPort(python, message.card, network, emit);
   if (message.type === "attach") {
     worker.attach();
     session = new NinePort(python, worker, message.port);
@@ -165,7 +175,7 @@ async function handleMessage(message) {
         base: message.base,
         interpreters: new URL("./vm/interpreters/", import.meta.url).href,
       }),
-      (/** @type {string} */ event) => post({ type: "event", event: JSON.parse(event) }),
+      emit,
       ask,
     ),
   );

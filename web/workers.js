@@ -57,12 +57,13 @@ export class Helper {
   }
 }
 
-/** Start a machine; its 9P requests come out of the port. */
+/** Start a machine; its 9P requests and its network card's frames come out of the ports. */
 export function startMachine() {
   // The query makes v86 yield through the browser's scheduler, where there is
   // one, instead of through yet another worker.
   const machine = new Helper("vm/worker.js?use-scheduling-api");
   const { port1, port2 } = new MessageChannel();
+  const cable = new MessageChannel();
   /** @type {VM.BootMessage} */
   const message = {
     type: "boot",
@@ -77,9 +78,10 @@ export function startMachine() {
       snapshotInfo: url("vm/snapshot.json"),
     },
     port: port2,
+    card: cable.port2,
   };
-  machine.post(message, [port2]);
-  return { machine, port: port1 };
+  machine.post(message, [port2, cable.port2]);
+  return { machine, port: port1, card: cable.port1 };
 }
 
 function startBoth() {

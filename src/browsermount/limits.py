@@ -20,3 +20,9 @@ MAX_NAMES = 4096
 
 MAX_UDP_FLOWS = 256
 """Pairs of ports between which datagrams go at once; the one that is silent longest goes."""
+
+MAX_HTTP_HEAD = 64 << 10
+"""Bytes of a request's line and headers."""
+
+MAX_HTTP_BODY = 256 << 20
+"""Bytes that a request uploads through the browser, which takes them at once."""

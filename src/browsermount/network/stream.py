@@ -18,7 +18,6 @@ class Stream:
         self._connection = connection
         self._waiting: list[asyncio.Future[None]] = []
         connection.on_change = self._wake
-        self._pushed_back = b""
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -50,9 +49,6 @@ class Stream:
         Raises:
             ConnectionResetError: The guest has broken the connection off.
         """
-        if self._pushed_back:
-            data, self._pushed_back = self._pushed_back[:limit], self._pushed_back[limit:]
-            return data
         while not self._connection.unread:
             if self._connection.reset:
                 raise ConnectionResetError("the container has broken the connection off")
@@ -60,10 +56,6 @@ class Stream:
                 return b""
             await self._change()
         return self._connection.read(limit)
-
-    def push_back(self, data: bytes) -> None:
-        """Have bytes that were read be read again."""
-        self._pushed_back = data + self._pushed_back
 
     async def write(self, data: bytes) -> None:
         """Write all of some bytes.

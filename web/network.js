@@ -1,0 +1,85 @@
+/** The guest's network card, for the mount worker: its frames are answered by Python. */
+
+import { FrameBatch } from "./frames.js";
+
+/** @import { PyodideAPI } from "pyodide" */
+
+/** Room for many frames of the largest size. */
+const BUFFER_SIZE = 1024 * 1024;
+const LENGTH_SIZE = 4;
+
+/** The other end of one machine's card. Python's part is made when the first frame comes. */
+export class NetworkPort {
+  #python;
+  #port;
+  #frames;
+  #network;
+  #emit;
+  /** @type {any} */
+  #stack;
+  /** @type {any} */
+  #handle;
+  #address = 0;
+
+  /**
+   * @param {PyodideAPI} python
+   * @param {MessagePort} port
+   * @param {"none" | "public" | "all"} network
+   * @param {(event: string) => void} emit takes events as JSON
+   */
+  constructor(python, port, network, emit) {
+    this.#python = /** @type {any} */ (python);
+    this.#port = port;
+    this.#frames = new FrameBatch(port);
+    this.#network = network;
+    this.#emit = emit;
+    port.onmessage = ({ data }) => this.#receive(data);
+  }
+
+  close() {
+    this.#port.onmessage = null;
+    this.#port.close();
+    this.#stack?.close();
+    this.#handle?.destroy();
+    this.#stack?.destroy();
+  }
+
+  /** @param {Uint8Array[]} frames */
+  #receive(frames) {
+    if (this.#network === "none") return;
+    if (!this.#stack) this.#start();
+    let at = 0;
+    for (const frame of frames) {
+      const size = LENGTH_SIZE + frame.length;
+      if (size > BUFFER_SIZE) continue;
+      if (at + size > BUFFER_SIZE) {
+        this.#handle(at);
+        at = 0;
+      }
+      // Read HEAPU8 again: the heap may have grown, which makes a new buffer of it.
+      const heap = this.#python._module.HEAPU8;
+      const start = this.#address + at;
+      new DataView(heap.buffer).setUint32(start, frame.length);
+      heap.set(frame, start + LENGTH_SIZE);
+      at += size;
+    }
+    this.#handle(at);
+  }
+
+  #start() {
+    const glue = this.#python.pyimport("browsermount.pyodide.network");
+    this.#stack = glue.PageNetwork(
+      (/** @type {Uint8Array<ArrayBuffer>} */ frame) => this.#frames.add(frame),
+      BUFFER_SIZE,
+      this.#network === "all",
+      this.#emit,
+    );
+    glue.destroy();
+    const { buffer } = this.#stack;
+    const view = buffer.getBuffer("u8");
+    this.#address = view.data.byteOffset;
+    view.release();
+    buffer.destroy();
+    this.#handle = this.#stack.handle;
+  }
+}
