@@ -7,6 +7,7 @@ import http.server
 import random
 import threading
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 
@@ -19,7 +20,7 @@ HERE = "host.containers.internal"
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    seen: list[tuple[str, str, dict[str, str]]] = []
+    seen: ClassVar[list[tuple[str, str, dict[str, str]]]] = []
 
     def answer(self, content: bytes, *, cors: bool = True) -> None:
         self.seen.append((self.command, self.path, dict(self.headers)))

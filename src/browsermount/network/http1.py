@@ -95,7 +95,8 @@ class RequestReader:
         first, *lines = head[:-4].decode("latin-1").split("\r\n")
         method, _, rest = first.partition(" ")
         target, _, version = rest.partition(" ")
-        if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
+        known = version.startswith("HTTP/")
+        if not known or not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
             raise InvalidRequest(400, "this is not a request of HTTP")
         if not _VERSION.fullmatch(version):
             raise InvalidRequest(505, "only HTTP 1.0 and 1.1 are understood here")
