@@ -123,7 +123,9 @@ def _read_hosts(
         try:
             address = to_text(HOST) if text == "host-gateway" else str(ip_address(text))
         except ValueError:
-            raise click.BadParameter(f"{text!r} is not an IP address", ctx, param) from None
+            raise click.BadParameter(
+                f"{value!r} is not of the form NAME:ADDRESS, such as box:192.0.2.1", ctx, param
+            ) from None
         if not name or not name.isprintable() or any(map(str.isspace, name)):
             raise click.BadParameter(f"{name!r} is not a name", ctx, param)
         hosts.append((name, address))
