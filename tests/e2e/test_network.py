@@ -105,8 +105,11 @@ def test_after_a_restart_it_is_there_again(page: Page, site: str, port: int) -> 
     assert "hello" in run(page, f"busybox wget -qO- http://{HERE}:{port}/")
 
 
-def test_by_default_nothing_nearby_can_be_reached(page: Page, site: str, port: int) -> None:
-    opened(page, site)
+@pytest.mark.parametrize("asked", ["", "?network=all"])
+def test_nothing_nearby_can_be_reached_whatever_a_link_asks_for(
+    page: Page, site: str, port: int, asked: str
+) -> None:
+    opened(page, site + asked)
     Handler.seen.clear()
     assert "bad address" in run(page, f"busybox wget -qO- http://{HERE}:{port}/")
     text = run(page, f"busybox wget -qO- http://192.168.127.254:{port}/")
