@@ -24,6 +24,7 @@
  */
 
 import { askCredentials } from "./credentials.js";
+import { guestFetch } from "./guest-fetch.js";
 import { translationNote } from "./platform.js";
 import { ProgressView } from "./progress.js";
 import { Session } from "./session.js";
@@ -125,6 +126,20 @@ export class ContainerTerminal extends HTMLElement {
       if (!next?.isWrapped) text += "\n";
     }
     return text.trimEnd();
+  }
+
+  /**
+   * Send a request to a web server in the container, as fetch() does elsewhere. Redirects are
+   * not followed.
+   * @param {RequestInfo | URL} input an address such as http://localhost:8000/path
+   * @param {RequestInit} [init]
+   * @returns {Promise<Response>} rejected with a TypeError where nothing listens at the port
+   */
+  fetch(input, init) {
+    return guestFetch(input, init, (request, reply) => {
+      if (this.#session) this.#session.askGuest(request, reply);
+      else reply.postMessage({ error: "the container does not run" });
+    });
   }
 
   /** Mount the image and run it. */

@@ -46,6 +46,23 @@ export interface KeptMessage {
   clear: boolean;
 }
 
+/** A request to a web server in the container. */
+export interface GuestRequest {
+  port: number;
+  method: string;
+  /** The path, with the query. */
+  target: string;
+  headers: [string, string][];
+  body: ArrayBuffer | null;
+}
+
+/** Page to worker: send a request; see NetworkPort.request() for what comes back at `reply`. */
+export interface GuestRequestMessage {
+  type: "request";
+  request: GuestRequest;
+  reply: MessagePort;
+}
+
 /** Page to worker: the answer to a question for credentials; null where none are given. */
 export interface CredentialsMessage {
   type: "credentials";
@@ -60,7 +77,12 @@ export interface Credentials {
 }
 
 export type PageMessage =
-  MountMessage | AttachMessage | CredentialsMessage | FillMessage | KeptMessage;
+  | MountMessage
+  | AttachMessage
+  | CredentialsMessage
+  | FillMessage
+  | KeptMessage
+  | GuestRequestMessage;
 
 /** Worker to page: the Python runtime is being loaded (bytes come often), or is there. */
 export type RuntimeMessage =

@@ -3,6 +3,7 @@
 import { FrameBatch } from "./frames.js";
 
 /** @import { PyodideAPI } from "pyodide" */
+/** @import { GuestRequest } from "./messages.js" */
 
 /** Room for many frames of the largest size. */
 const BUFFER_SIZE = 1024 * 1024;
@@ -34,6 +35,39 @@ export class NetworkPort {
     this.#network = network;
     this.#emit = emit;
     port.onmessage = ({ data }) => this.#receive(data);
+  }
+
+  /**
+   * Sends a request to a server in the container. Answers with the head, then with a piece of
+   * the body for each "next" that comes, the last one empty, or with an error.
+   * @param {GuestRequest} request
+   * @param {MessagePort} reply
+   */
+  async request({ port, method, target, headers, body }, reply) {
+    if (!this.#stack) this.#start();
+    const answer = await this.#stack.request(port, method, target, JSON.stringify(headers), body);
+    const end = () => {
+      reply.close();
+      answer.close();
+      answer.destroy();
+    };
+    const { error, status } = answer;
+    if (error) {
+      reply.postMessage({ error });
+      end();
+      return;
+    }
+    reply.onmessage = async ({ data }) => {
+      if (data !== "next") {
+        end();
+        return;
+      }
+      const part = await answer.next();
+      if (answer.error) reply.postMessage({ error: answer.error });
+      else reply.postMessage({ part }, [part.buffer]);
+      if (part.length === 0) end();
+    };
+    reply.postMessage({ status, headers: JSON.parse(answer.headers) });
   }
 
   close() {

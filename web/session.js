@@ -6,7 +6,7 @@
 import { startMachine, takeWorkers } from "./workers.js";
 
 /** @import { Helper } from "./workers.js" */
-/** @import { Credentials, CredentialRequest, Failure } from "./messages.js" */
+/** @import { Credentials, CredentialRequest, Failure, GuestRequest } from "./messages.js" */
 /** @import { ImageInfo, ImageRequest, Kept, MountEvent, RuntimeMessage } from "./messages.js" */
 /** @import * as VM from "./vm/messages.js" */
 
@@ -101,6 +101,16 @@ export class Session {
   /** Ask how much is kept, after letting go what is not in use where `clear`. */
   kept(clear = false) {
     this.#mount?.post({ type: "kept", clear });
+  }
+
+  /**
+   * Send a request to a web server in the container.
+   * @param {GuestRequest} request
+   * @param {MessagePort} reply see NetworkPort.request()
+   */
+  askGuest(request, reply) {
+    if (this.#started) this.#mount?.post({ type: "request", request, reply }, [reply]);
+    else reply.postMessage({ error: "the container does not run" });
   }
 
   close() {

@@ -155,6 +155,10 @@ async function handleMessage(message) {
     post({ type: "kept", kept });
     return;
   }
+  if (message.type === "request") {
+    await card?.request(message.request, message.reply);
+    return;
+  }
   session?.close();
   session = undefined;
   card?.close();

@@ -135,3 +135,44 @@ def test_without_a_network(page: Page, site: str) -> None:
     text = run(page, "ls /sys/class/net; cat /etc/resolv.conf")
     assert "eth0" not in text
     assert "There is no network" in text
+
+
+FETCH = """
+const done = arguments[2];
+document.querySelector("container-terminal").fetch(arguments[0], arguments[1] ?? undefined)
+  .then(async (response) => {
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+    const hex = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    return [response.status, response.headers.get("content-type"), bytes.length, hex];
+  })
+  .then(done, (error) => done(String(error)));
+"""
+
+
+def test_the_page_asks_a_server_in_the_container(page: Page, site: str) -> None:
+    opened(page, site)
+    page.driver.set_script_timeout(60)
+
+    def fetch(url: str, init: dict[str, str] | None = None) -> list[object] | str:
+        answer: list[object] | str = page.driver.execute_async_script(FETCH, url, init)
+        return answer
+
+    assert "listens at port 8000" in fetch("http://localhost:8000/")
+    assert "TypeError" in fetch("http://example.com/")
+    text = run(
+        page,
+        "mkdir /tmp/w; head -c 3000000 /dev/urandom > /tmp/w/data; sha256sum < /tmp/w/data; "
+        "echo '<p>' > /tmp/w/index.html; busybox httpd -p 127.0.0.1:8000 -h /tmp/w",
+    )
+    answer = fetch("http://localhost:8000/data")
+    assert isinstance(answer, list)
+    assert answer[::2] == [200, 3_000_000]
+    assert str(answer[3]) in text
+    assert fetch("http://localhost:8000/index.html")[1] == "text/html"
+    assert fetch("http://localhost:8000/index.html", {"method": "HEAD"})[2] == 0
+    assert fetch("http://localhost:8000/none")[0] == 404
+    # And when it has ended
+    page.type("exit\r")
+    page.wait_state("exited")
+    assert "does not run" in fetch("http://localhost:8000/")

@@ -15,7 +15,6 @@ from browsermount.limits import MAX_UDP_FLOWS
 from browsermount.network import dns, icmp
 from browsermount.network.addresses import (
     GATEWAY,
-    GUEST,
     HOST,
     HOST_NAMES,
     LOOPBACK,
@@ -25,6 +24,7 @@ from browsermount.network.addresses import (
     parse,
     to_text,
 )
+from browsermount.network.client import reach
 from browsermount.network.connection import Connection
 from browsermount.network.framing import FrameSplitter, InvalidFrame, framed
 from browsermount.network.stack import Stack
@@ -209,7 +209,7 @@ class Network:
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
-                stream = await self._reach(publication.inner)
+                stream = await reach(self._stack, publication.inner)
             except (ConnectionError, asyncio.CancelledError):
                 writer.transport.abort()
                 return
@@ -221,25 +221,6 @@ class Network:
         return await asyncio.start_server(
             accept, publication.address, publication.port, limit=_CHUNK
         )
-
-    async def _reach(self, port: int) -> Stream:
-        """Connect to a server in the container.
-
-        Raises:
-            ConnectionError: None is there.
-        """
-        # Servers that listen at all addresses take either; many listen at 127.0.0.1 alone.
-        for address in (LOOPBACK, GUEST):
-            stream = Stream(self._stack.connect(Endpoint(address, port)))
-            try:
-                await stream.opened()
-            except ConnectionRefusedError:
-                continue
-            except asyncio.CancelledError:
-                stream.abort()
-                raise
-            return stream
-        raise ConnectionRefusedError
 
     # -- Datagrams ---------------------------------------------------------------------------
 

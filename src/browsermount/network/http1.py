@@ -1,9 +1,9 @@
-"""Requests of the container's HTTP clients (RFC 9112), and how they are answered."""
+"""HTTP 1 (RFC 9112): requests of the container's clients, and answers of its servers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -15,6 +15,7 @@ _TARGET = re.compile(r"[!-~]+")
 _VERSION = re.compile(r"HTTP/1\.[01]")
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _NUMBER = re.compile(r"[0-9]{1,15}")
+_STATUS_LINE = re.compile(r"HTTP/1\.[01] (?P<status>[1-9][0-9]{2})( .*)?")
 _MAX_CHUNK_LINE = 1024
 
 # They are about the connection, and not about what is sent in it (RFC 9110, section 7.6.1), or
@@ -25,8 +26,8 @@ _NOT_PASSED_ON = frozenset(
 _WITHOUT_BODY = frozenset((204, 205, 304))
 
 
-class InvalidRequest(Exception):
-    """A request that cannot be answered as it was meant.
+class InvalidMessage(Exception):
+    """A message that cannot be understood, or a request that cannot be carried out.
 
     Args:
         status: The status code for the client.
@@ -66,8 +67,8 @@ class Request:
         return "close" not in options and self.version == "HTTP/1.1"
 
 
-class RequestReader:
-    """Reads requests from a connection, one after the other.
+class _Reader:
+    """Reads a connection by parts that have an end of their own.
 
     Args:
         stream: The connection.
@@ -78,11 +79,53 @@ class RequestReader:
         self._stream = stream
         self._buffer = bytearray(begun)
 
+    async def _until(self, mark: bytes, limit: int, status: int = 400) -> bytes:
+        """Return all up to a mark, and the mark; ``status`` is for what is longer."""
+        start = 0
+        while (at := self._buffer.find(mark, start)) < 0:
+            start = max(0, len(self._buffer) - len(mark) + 1)
+            if len(self._buffer) > limit:
+                raise InvalidMessage(status, "the headers are too long")
+            if not await self._more():
+                raise InvalidMessage(400, "the message ends before its end")
+        return self._take(at + len(mark))
+
+    async def _more(self) -> bool:
+        data = await self._stream.read()
+        self._buffer += data
+        return bool(data)
+
+    def _take(self, size: int) -> bytes:
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
+
+    async def _chunk_size(self) -> int:
+        """Return how long the next chunk is; 0 is the last one (section 7.1)."""
+        line = (await self._until(b"\r\n", _MAX_CHUNK_LINE))[:-2]
+        digits = line.split(b";")[0].strip()
+        if not _CHUNK_SIZE.fullmatch(digits):
+            raise InvalidMessage(400, "a chunk of the body has no length")
+        return int(digits, 16)
+
+    async def _end_chunk(self) -> None:
+        if await self._until(b"\r\n", 2) != b"\r\n":
+            raise InvalidMessage(400, "a chunk of the body has another length")
+
+    async def _trailers(self) -> None:
+        for _ in range(_MAX_CHUNK_LINE):
+            if await self._until(b"\r\n", MAX_HTTP_HEAD, 431) == b"\r\n":
+                break
+
+
+class RequestReader(_Reader):
+    """Reads requests from a connection, one after the other."""
+
     async def request(self) -> Request | None:
         """Return the next request; None where the client sends no more.
 
         Raises:
-            InvalidRequest: It is not one of HTTP 1.
+            InvalidMessage: It is not one of HTTP 1.
         """
         head = b"\r\n"
         while head == b"\r\n":  # clients of old send one behind a body (section 2.2)
@@ -97,83 +140,133 @@ class RequestReader:
         target, _, version = rest.partition(" ")
         known = version.startswith("HTTP/")
         if not known or not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
-            raise InvalidRequest(400, "this is not a request of HTTP")
+            raise InvalidMessage(400, "this is not a request of HTTP")
         if not _VERSION.fullmatch(version):
-            raise InvalidRequest(505, "only HTTP 1.0 and 1.1 are understood here")
+            raise InvalidMessage(505, "only HTTP 1.0 and 1.1 are understood here")
         return Request(method, target, version, tuple(map(_header, lines)))
 
     async def body(self, request: Request) -> bytes:
         """Return a request's body; empty where it has none.
 
         Raises:
-            InvalidRequest: Its length is not clear, or too much.
+            InvalidMessage: Its length is not clear, or too much.
         """
         coding = request.header("transfer-encoding").lower()
         length = request.header("content-length")
         if coding:
             if coding != "chunked" or length:
-                raise InvalidRequest(400, "the length of the request's body is not clear")
+                raise InvalidMessage(400, "the length of the request's body is not clear")
             return await self._chunks()
         if not length:
             return b""
         if not _NUMBER.fullmatch(length):
-            raise InvalidRequest(400, "the length of the request's body is not clear")
+            raise InvalidMessage(400, "the length of the request's body is not clear")
         return await self._exactly(int(length), 0)
 
     async def _chunks(self) -> bytes:
         parts = []
         size = 0
-        while True:
-            line = (await self._until(b"\r\n", _MAX_CHUNK_LINE, 400))[:-2]
-            digits = line.split(b";")[0].strip()
-            if not _CHUNK_SIZE.fullmatch(digits):
-                raise InvalidRequest(400, "a chunk of the request's body has no length")
-            if not (length := int(digits, 16)):
-                break
+        while length := await self._chunk_size():
             parts.append(await self._exactly(length, size))
             size += length
-            if await self._exactly(2, 0) != b"\r\n":
-                raise InvalidRequest(400, "a chunk of the request's body has another length")
-        for _ in range(_MAX_CHUNK_LINE):
-            if await self._until(b"\r\n", MAX_HTTP_HEAD, 431) == b"\r\n":
-                break
+            await self._end_chunk()
+        await self._trailers()
         return b"".join(parts)
-
-    async def _until(self, mark: bytes, limit: int, status: int) -> bytes:
-        start = 0
-        while (at := self._buffer.find(mark, start)) < 0:
-            start = max(0, len(self._buffer) - len(mark) + 1)
-            if len(self._buffer) > limit:
-                raise InvalidRequest(status, "the request's headers are too long")
-            if not await self._more():
-                raise InvalidRequest(400, "the request ends before its end")
-        return self._take(at + len(mark))
 
     async def _exactly(self, size: int, before: int) -> bytes:
         if size + before > MAX_HTTP_BODY:
             limit = MAX_HTTP_BODY >> 20
-            raise InvalidRequest(413, f"a browser can send {limit} MiB from here at most")
+            raise InvalidMessage(413, f"a browser can send {limit} MiB from here at most")
         while len(self._buffer) < size:
             if not await self._more():
-                raise InvalidRequest(400, "the request ends before its end")
+                raise InvalidMessage(400, "the message ends before its end")
         return self._take(size)
-
-    async def _more(self) -> bool:
-        data = await self._stream.read()
-        self._buffer += data
-        return bool(data)
-
-    def _take(self, size: int) -> bytes:
-        data = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return data
 
 
 def _header(line: str) -> tuple[str, str]:
     name, colon, value = line.partition(":")
     if not colon or not _TOKEN.fullmatch(name):
-        raise InvalidRequest(400, "the request has a header without a name")
+        raise InvalidMessage(400, "there is a header without a name")
     return name.lower(), value.strip(" \t")
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response without its body.
+
+    Attributes:
+        status: The status code.
+        headers: Names in small letters, and values, as they came.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+
+    def header(self, name: str) -> str:
+        """Return the values of a header, joined; empty where there is none."""
+        return ", ".join(value for key, value in self.headers if key == name)
+
+
+class ResponseReader(_Reader):
+    """Reads the response to one request, after which the connection ends.
+
+    Args:
+        stream: The connection.
+        method: The request's.
+    """
+
+    def __init__(self, stream: Stream, method: str) -> None:
+        super().__init__(stream)
+        self._method = method
+
+    async def head(self) -> Response:
+        """Return the response, once its headers are there.
+
+        Raises:
+            InvalidMessage: It is none.
+        """
+        while True:
+            head = await self._until(b"\r\n\r\n", MAX_HTTP_HEAD)
+            first, *lines = head[:-4].decode("latin-1").split("\r\n")
+            found = _STATUS_LINE.fullmatch(first)
+            if not found:
+                raise InvalidMessage(502, "the answer is not one of HTTP")
+            status = int(found["status"])
+            if status >= 200:
+                return Response(status, tuple(map(_header, lines)))
+            if status == 101:
+                raise InvalidMessage(502, "the server wants to speak another protocol")
+
+    async def parts(self, response: Response) -> AsyncIterator[bytes]:
+        """Iterate over the body as it comes (section 6.3).
+
+        Raises:
+            InvalidMessage: It ends before its end.
+        """
+        if self._method == "HEAD" or response.status in _WITHOUT_BODY:
+            return
+        if response.header("transfer-encoding").lower() == "chunked":
+            while length := await self._chunk_size():
+                async for part in self._some(length):
+                    yield part
+                await self._end_chunk()
+            await self._trailers()
+        elif length_text := response.header("content-length"):
+            if not _NUMBER.fullmatch(length_text):
+                raise InvalidMessage(502, "the length of the body is not clear")
+            async for part in self._some(int(length_text)):
+                yield part
+        else:
+            while self._buffer or await self._more():
+                yield self._take(len(self._buffer))
+
+    async def _some(self, length: int) -> AsyncIterator[bytes]:
+        while length:
+            if not self._buffer and not await self._more():
+                raise InvalidMessage(502, "the message ends before its end")
+            part = self._take(min(length, len(self._buffer)))
+            length -= len(part)
+            yield part
 
 
 class ResponseWriter:

@@ -13,7 +13,7 @@ from browsermount.errors import BrowsermountError
 from browsermount.network import dns
 from browsermount.network.addresses import GATEWAY, HOST, HOST_NAMES, NETMASK, to_text
 from browsermount.network.connection import Connection
-from browsermount.network.http1 import InvalidRequest, Request, RequestReader, ResponseWriter
+from browsermount.network.http1 import InvalidMessage, Request, RequestReader, ResponseWriter
 from browsermount.network.names import Names
 from browsermount.network.stack import Stack
 from browsermount.network.stream import Stream
@@ -207,7 +207,7 @@ class WebGateway:
                 if request.header("expect").lower() == "100-continue":
                     await stream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 body = await reader.body(request)
-            except InvalidRequest as error:
+            except InvalidMessage as error:
                 assert request is not None
                 last = Request(request.method, "/", "HTTP/1.0", ())
                 await _answer_text(ResponseWriter(stream, last), error.status, error.reason)
@@ -246,24 +246,24 @@ class WebGateway:
         """Return where a request goes.
 
         Raises:
-            InvalidRequest: Nowhere.
+            InvalidMessage: Nowhere.
         """
         if request.method == "CONNECT":
-            raise InvalidRequest(501, "a page can make no tunnels")
+            raise InvalidMessage(501, "a page can make no tunnels")
         if request.header("upgrade"):
-            raise InvalidRequest(501, "a page can make no WebSockets for a container")
+            raise InvalidMessage(501, "a page can make no WebSockets for a container")
         authority, path = request.header("host"), request.target
         if "://" in path:
             split = urlsplit(path)
             if split.scheme != "http":
-                raise InvalidRequest(501, f"{split.scheme} requests cannot be sent from here")
+                raise InvalidMessage(501, f"{split.scheme} requests cannot be sent from here")
             authority, path = split.netloc, path[len("http://") + len(split.netloc) :] or "/"
         found = _HOST.fullmatch(authority or host)
         if not found or not path.startswith(("/", "?")):
-            raise InvalidRequest(400, "the request has no valid host")
+            raise InvalidMessage(400, "the request has no valid host")
         name = found["host"].lower()
         if not self._allows(name):
-            raise InvalidRequest(403, f"{name} is not a host of the internet's")
+            raise InvalidMessage(403, f"{name} is not a host of the internet's")
         number = int(found["port"] or port)
         if name in HOST_NAMES:
             name = "127.0.0.1"

@@ -18,6 +18,7 @@ from pyodide.ffi import JsException, to_js
 
 from browsermount.errors import NetworkError
 from browsermount.events import NetworkRefusal
+from browsermount.network.client import GuestAnswer, request
 from browsermount.network.framing import FrameSplitter
 from browsermount.network.stack import Stack
 from browsermount.network.web import WebGateway
@@ -55,6 +56,28 @@ class PageNetwork:
         self._stack.receive(self._splitter.feed(bytes(self._view[:length])))
         self._set_timer()
 
+    async def request(
+        self, port: int, method: str, target: str, headers: str, body: Any
+    ) -> PageRequest:
+        """Send a request to a server in the container.
+
+        Args:
+            port: The server's.
+            method: In capital letters.
+            target: The path, with the query.
+            headers: JSON, a list of names and values.
+            body: An ``ArrayBuffer``, or nothing.
+        """
+        given = [(str(name), str(value)) for name, value in json.loads(headers)]
+        content = body.to_bytes() if body else b""
+        work = request(self._stack, port, method, target, headers=given, body=content)
+        # Whatever the stack has sent may have to be sent again.
+        asyncio.get_running_loop().call_soon(self._set_timer)
+        try:
+            return PageRequest(await work)
+        except NetworkError as error:
+            return PageRequest(error)
+
     def close(self) -> None:
         """Give up all requests."""
         self._gateway.close()
@@ -70,6 +93,48 @@ class PageNetwork:
         self._timer = None
         self._stack.tick()
         self._set_timer()
+
+
+class PageRequest:
+    """The answer to a request of the page's.
+
+    Attributes:
+        error: What is wrong; empty where nothing is.
+        status: The status code.
+        headers: JSON, a list of names and values.
+    """
+
+    def __init__(self, result: GuestAnswer | NetworkError) -> None:
+        self.error = ""
+        self.status = 0
+        self.headers = "[]"
+        self._answer: GuestAnswer | None = None
+        self._chunks: AsyncIterator[bytes] | None = None
+        if isinstance(result, NetworkError):
+            self.error = result.message
+        else:
+            self._answer = result
+            self._chunks = result.chunks()
+            self.status = result.head.status
+            self.headers = json.dumps(result.head.headers)
+
+    async def next(self) -> Any:
+        """Return what comes next of the body, a ``Uint8Array``; an empty one at the end.
+
+        Where the body breaks off, :attr:`error` says so.
+        """
+        try:
+            if self._chunks is not None:
+                async for chunk in self._chunks:
+                    return to_js(chunk)
+        except NetworkError as error:
+            self.error = error.message
+        return to_js(b"")
+
+    def close(self) -> None:
+        """Give up what has not been read."""
+        if self._answer is not None:
+            self._answer.close()
 
 
 @dataclass(slots=True)
