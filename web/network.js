@@ -63,9 +63,11 @@ export class NetworkPort {
         return;
       }
       const part = await answer.next();
+      // What is transferred has no length any more.
+      const last = part.length === 0;
       if (answer.error) reply.postMessage({ error: answer.error });
       else reply.postMessage({ part }, [part.buffer]);
-      if (part.length === 0) end();
+      if (last) end();
     };
     reply.postMessage({ status, headers: JSON.parse(answer.headers) });
   }
