@@ -9,6 +9,29 @@ import { FrameBatch } from "./frames.js";
 const BUFFER_SIZE = 1024 * 1024;
 const LENGTH_SIZE = 4;
 
+/** Where Python finds the modules that are fetched here. */
+const ARCHIVE = "/lib/network.zip";
+
+/** What may come before Python's part is there; the guest sends again what is lost. */
+const MAX_WAITING_FRAMES = 1024;
+
+/**
+ * Fetches the modules of the network, once, where the memory snapshot is without them.
+ * @param {any} python
+ */
+async function addModules(python) {
+  const parts = python.pyimport("browsermount.pyodide.parts");
+  if (!parts.has(MODULE)) {
+    const response = await fetch(new URL("./pyodide/network.zip", import.meta.url));
+    if (!response.ok) throw new Error(`network.zip: ${response.status} ${response.statusText}`);
+    python.FS.writeFile(ARCHIVE, new Uint8Array(await response.arrayBuffer()));
+    if (!parts.has(MODULE)) parts.add(ARCHIVE);
+  }
+  parts.destroy();
+}
+
+const MODULE = "browsermount.pyodide.network";
+
 /** The other end of one machine's card. Python's part is made when the first frame comes. */
 export class NetworkPort {
   #python;
@@ -21,6 +44,11 @@ export class NetworkPort {
   /** @type {any} */
   #handle;
   #address = 0;
+  /** @type {Promise<void> | undefined} */
+  #starting;
+  /** What has come before Python's part was there. @type {Uint8Array[]} */
+  #early = [];
+  #closed = false;
 
   /**
    * @param {PyodideAPI} python
@@ -44,7 +72,11 @@ export class NetworkPort {
    * @param {MessagePort} reply
    */
   async request({ port, method, target, headers, body }, reply) {
-    if (!this.#stack) this.#start();
+    if (this.#network !== "none") await this.#start();
+    if (this.#closed || !this.#stack) {
+      reply.postMessage({ error: "the container has no network" });
+      return;
+    }
     const answer = await this.#stack.request(port, method, target, JSON.stringify(headers), body);
     const end = () => {
       reply.close();
@@ -73,6 +105,7 @@ export class NetworkPort {
   }
 
   close() {
+    this.#closed = true;
     this.#port.onmessage = null;
     this.#port.close();
     this.#stack?.close();
@@ -83,7 +116,11 @@ export class NetworkPort {
   /** @param {Uint8Array[]} frames */
   #receive(frames) {
     if (this.#network === "none") return;
-    if (!this.#stack) this.#start();
+    if (!this.#stack) {
+      if (this.#early.length < MAX_WAITING_FRAMES) this.#early.push(...frames);
+      void this.#start();
+      return;
+    }
     let at = 0;
     for (const frame of frames) {
       const size = LENGTH_SIZE + frame.length;
@@ -103,7 +140,19 @@ export class NetworkPort {
   }
 
   #start() {
-    const glue = this.#python.pyimport("browsermount.pyodide.network");
+    this.#starting ??= this.#make().catch((error) => {
+      // The next frame tries again: the page may have been offline for a moment.
+      this.#starting = undefined;
+      this.#early = [];
+      console.error("browsermount: the network's modules cannot be had:", error);
+    });
+    return this.#starting;
+  }
+
+  async #make() {
+    await addModules(this.#python);
+    if (this.#closed) return;
+    const glue = this.#python.pyimport(MODULE);
     this.#stack = glue.PageNetwork(
       (/** @type {Uint8Array<ArrayBuffer>} */ frame) => this.#frames.add(frame),
       BUFFER_SIZE,
@@ -117,5 +166,8 @@ export class NetworkPort {
     view.release();
     buffer.destroy();
     this.#handle = this.#stack.handle;
+    const early = this.#early;
+    this.#early = [];
+    if (early.length > 0) this.#receive(early);
   }
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
-from http import HTTPStatus
 
 from browsermount.limits import MAX_HTTP_BODY, MAX_HTTP_HEAD
 from browsermount.network.stream import Stream
@@ -23,6 +22,26 @@ _MAX_CHUNK_LINE = 1024
 _NOT_PASSED_ON = frozenset(
     ("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "trailer")
 ) | {"content-encoding", "content-length"}
+# Of those that people see; a status line is complete without (RFC 9112, section 4).
+_PHRASES = {
+    200: "OK",
+    201: "Created",
+    204: "No Content",
+    206: "Partial Content",
+    304: "Not Modified",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    413: "Content Too Large",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    505: "HTTP Version Not Supported",
+}
 _WITHOUT_BODY = frozenset((204, 205, 304))
 
 
@@ -316,7 +335,4 @@ class ResponseWriter:
 
 
 def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
+    return _PHRASES.get(status, "")

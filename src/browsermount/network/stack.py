@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Iterable
 
 from browsermount.limits import MAX_CONNECTIONS
@@ -43,7 +43,7 @@ class Stack:
         now: Callable[[], float],
         *,
         mtu: int = MAX_MTU,
-        random: Callable[[], int] = lambda: secrets.randbits(32),
+        random: Callable[[], int] = lambda: int.from_bytes(os.urandom(4), "big"),
     ) -> None:
         self.on_connect: Callable[[Connection], None] = Connection.refuse
         self.on_datagram: Callable[[Datagram], None] = self.refuse_datagram
