@@ -279,9 +279,6 @@ static void prepare_network(int old, int new)
 	if (setns(old, CLONE_NEWNET) < 0)
 		fail_errno(CODE_ENGINE, "leave the network namespace");
 	network_give(new);
-	if (setns(new, CLONE_NEWNET) < 0)
-		fail_errno(CODE_ENGINE, "enter the network namespace");
-	network_configure();
 }
 
 static int open_namespace(const char *name)
@@ -314,11 +311,26 @@ void container_prepare(void)
 	}
 }
 
-void container_without_network(void)
+static int prepared_network(void)
 {
 	for (EACH_PREPARED(i))
 		if (prepared[i].type == CLONE_NEWNET)
-			network_take(prepared[i].fd);
+			return prepared[i].fd;
+	return -1;
+}
+
+void container_connect(void)
+{
+	static bool connected;
+
+	if (!connected)
+		network_configure(prepared_network());
+	connected = true;
+}
+
+void container_without_network(void)
+{
+	network_take(prepared_network());
 }
 
 /*

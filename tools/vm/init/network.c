@@ -71,7 +71,7 @@ static struct sockaddr address(const char *text)
 	return result;
 }
 
-void network_configure(void)
+static void configure(int own)
 {
 	struct ifreq request = {.ifr_name = CARD};
 	struct rtentry route = {
@@ -81,6 +81,7 @@ void network_configure(void)
 		.rt_flags = RTF_UP | RTF_GATEWAY,
 	};
 
+	(void)own;
 	if (if_nametoindex(CARD) == 0)
 		return;
 	/*
@@ -107,14 +108,25 @@ void network_configure(void)
 	close(fd);
 }
 
-void network_take(int namespace)
+/* Does something in a namespace, and returns to the own one. */
+static void within(int namespace, void (*act)(int own))
 {
 	int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 
 	if (own < 0 || setns(namespace, CLONE_NEWNET) < 0)
 		fail_errno(CODE_ENGINE, "enter the network namespace");
-	network_give(own);
+	act(own);
 	if (setns(own, CLONE_NEWNET) < 0)
 		fail_errno(CODE_ENGINE, "leave the network namespace");
 	close(own);
+}
+
+void network_configure(int namespace)
+{
+	within(namespace, configure);
+}
+
+void network_take(int namespace)
+{
+	within(namespace, network_give);
 }

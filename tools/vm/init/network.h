@@ -9,10 +9,10 @@
 void network_give(int namespace);
 
 /*
- * Brings the card up, in the namespace that the caller is in: its address, and
- * the host as the gateway to all others.  Without a card nothing happens.
+ * Brings the card up, in the namespace that the descriptor is of: its address,
+ * and the host as the gateway to all others.  Without a card nothing happens.
  */
-void network_configure(void);
+void network_configure(int namespace);
 
 /* Takes the card out of a namespace again, for a container without a network. */
 void network_take(int namespace);
