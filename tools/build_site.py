@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -41,6 +42,7 @@ _VENDOR = {
     "addon-fit.mjs": "@xterm/addon-fit/lib/addon-fit.mjs",
     "xterm-pty.mjs": "xterm-pty/index.mjs",
 }
+_NETWORK = ("browsermount/network/", "browsermount/pyodide/network.py")
 _NOTICES = ("v86", "@xterm/xterm", "@xterm/addon-fit", "xterm-pty", "pyodide")
 
 
@@ -162,6 +164,7 @@ def _add_python(site: Path, cache: Path) -> None:
             shutil.copyfile(path, target / path.name)
         for name in ("pyodide.mjs", "pyodide.asm.mjs"):
             shutil.copyfile(source / name, target / name)
+        _write_network(wheel, target / "network.zip")
         shutil.copyfile(_standard_library(source, cache), target / "python_stdlib.zip")
         _write_lock(source, target, wheel, micropip)
         # The engine itself is needed by Node here, and goes into the site compressed.
@@ -172,6 +175,14 @@ def _add_python(site: Path, cache: Path) -> None:
         engine = target / "pyodide.asm.wasm"
         _compress(engine.read_bytes(), target / "pyodide.asm.wasm.gz")
         engine.unlink()
+
+
+def _write_network(wheel: Path, output: Path) -> None:
+    """Write the modules that tools/site/snapshot.mjs leaves out of the snapshot."""
+    with zipfile.ZipFile(wheel) as whole, zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as zip:
+        for entry in whole.infolist():
+            if entry.filename.startswith(_NETWORK):
+                zip.writestr(entry, whole.read(entry), zipfile.ZIP_DEFLATED, 9)
 
 
 def _standard_library(source: Path, cache: Path) -> Path:

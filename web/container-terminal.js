@@ -12,6 +12,8 @@
  *   digest of their tables of contents.
  * - `fetch`: `read` fetches only what is read; else the rest of the image is fetched while the
  *   container is idle.
+ * - `network`: what the container can reach, by the browser's requests: `none`, `all`, which has
+ *   hosts of private networks and of the visitor's machine, too; else the internet: docs/network.md.
  * - `autofocus`: the terminal takes the keyboard when it is there.
  *
  * Events, all of which bubble: `started`, `exit` (detail: `{code, signal}`) and
@@ -25,6 +27,7 @@
  */
 
 import { askCredentials } from "./credentials.js";
+import { guestFetch } from "./guest-fetch.js";
 import { translationNote } from "./platform.js";
 import { ProgressView } from "./progress.js";
 import { missing } from "./requirements.js";
@@ -68,6 +71,11 @@ function make(name, className, text = "") {
 function asSentence(message) {
   const isWord = /^[a-z]+[\s,]/.test(message);
   return isWord ? message.charAt(0).toUpperCase() + message.slice(1) : message;
+}
+
+/** @param {string | null} value of the attribute */
+function networkOf(value) {
+  return value === "none" || value === "all" ? value : "public";
 }
 
 export class ContainerTerminal extends HTMLElement {
@@ -126,6 +134,20 @@ export class ContainerTerminal extends HTMLElement {
     return text.trimEnd();
   }
 
+  /**
+   * Send a request to a web server in the container, as fetch() does elsewhere. Redirects are
+   * not followed.
+   * @param {RequestInfo | URL} input an address such as http://localhost:8000/path
+   * @param {RequestInit} [init]
+   * @returns {Promise<Response>} rejected with a TypeError where nothing listens at the port
+   */
+  fetch(input, init) {
+    return guestFetch(input, init, (request, reply) => {
+      if (this.#session) this.#session.askGuest(request, reply);
+      else reply.postMessage({ error: "the container does not run" });
+    });
+  }
+
   /** Mount the image and run it. */
   open() {
     this.close();
@@ -171,6 +193,7 @@ export class ContainerTerminal extends HTMLElement {
         platform: this.getAttribute("platform") ?? "",
         allowUnverified: this.getAttribute("toc") === "unverified",
         fill: this.getAttribute("fetch") !== "read",
+        network: networkOf(this.getAttribute("network")),
       },
       {
         credentials: async (request) => {

@@ -12,6 +12,8 @@ export interface ImageRequest {
   allowUnverified: boolean;
   /** Whether what nobody reads is fetched too, while the container is idle. */
   fill: boolean;
+  /** What the container can reach: nothing, the internet, or also hosts nearby. */
+  network: "none" | "public" | "all";
 }
 
 /** Page to worker: mount the image and answer the 9P requests that come from `port`. */
@@ -22,6 +24,8 @@ export interface MountMessage {
   base: string;
   /** Whole 9P frames, each an ArrayBuffer that is transferred, in both directions. */
   port: MessagePort;
+  /** Ethernet frames, lists of Uint8Arrays whose buffers are transferred, in both directions. */
+  card: MessagePort;
 }
 
 /**
@@ -31,12 +35,14 @@ export interface MountMessage {
 export interface ConnectMessage {
   type: "connect";
   port: MessagePort;
+  card: MessagePort;
 }
 
 /** Page to worker: open another session on what is mounted, for another machine. */
 export interface AttachMessage {
   type: "attach";
   port: MessagePort;
+  card: MessagePort;
 }
 
 /** Page to worker: the container runs, so fetch the rest of the image whenever it is idle. */
@@ -48,6 +54,23 @@ export interface FillMessage {
 export interface KeptMessage {
   type: "kept";
   clear: boolean;
+}
+
+/** A request to a web server in the container. */
+export interface GuestRequest {
+  port: number;
+  method: string;
+  /** The path, with the query. */
+  target: string;
+  headers: [string, string][];
+  body: ArrayBuffer | null;
+}
+
+/** Page to worker: send a request; see NetworkPort.request() for what comes back at `reply`. */
+export interface GuestRequestMessage {
+  type: "request";
+  request: GuestRequest;
+  reply: MessagePort;
 }
 
 /** Page to worker: the answer to a question for credentials; null where none are given. */
@@ -64,7 +87,13 @@ export interface Credentials {
 }
 
 export type PageMessage =
-  MountMessage | ConnectMessage | AttachMessage | CredentialsMessage | FillMessage | KeptMessage;
+  | MountMessage
+  | ConnectMessage
+  | AttachMessage
+  | CredentialsMessage
+  | FillMessage
+  | KeptMessage
+  | GuestRequestMessage;
 
 /** Worker to page: the Python runtime is being loaded (bytes come often), or is there. */
 export type RuntimeMessage =
@@ -93,6 +122,7 @@ export type MountEvent =
   | { kind: "tree"; inodes: number; size: number }
   | { kind: "notice"; message: string; hint: string }
   | { kind: "trouble"; message: string; hint: string; lost: boolean }
+  | { kind: "network"; message: string; hint: string }
   | { kind: "recovered" };
 
 export interface EventMessage {

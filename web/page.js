@@ -17,5 +17,9 @@ for (const name of ["mirror", "platform", "toc", "fetch"]) {
   if (name === "mirror" && given) terminal.setAttribute("mirror-without-credentials", "");
   if (value) terminal.setAttribute(name, value);
 }
+// A link may take the network away; what can be reached, the page's owner decides.
+const limit = document.querySelector("meta[name=browsermount-network]")?.getAttribute("content");
+const closed = parameterOf(location, "network") === "none";
+if (closed || limit) terminal.setAttribute("network", closed ? "none" : (limit ?? ""));
 document.title = `${image === DEFAULT_IMAGE ? "browsermount" : image} – browsermount`;
 document.querySelector("main")?.append(terminal);

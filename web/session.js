@@ -8,7 +8,7 @@ import { noWorker } from "./requirements.js";
 import { startMachine, takeWorkers } from "./workers.js";
 
 /** @import { Helper } from "./workers.js" */
-/** @import { Credentials, CredentialRequest, Failure } from "./messages.js" */
+/** @import { Credentials, CredentialRequest, Failure, GuestRequest } from "./messages.js" */
 /** @import { ImageInfo, ImageRequest, Kept, MountEvent, RuntimeMessage } from "./messages.js" */
 /** @import * as VM from "./vm/messages.js" */
 
@@ -73,12 +73,12 @@ export class Session {
   open() {
     const workers = this.#start(takeWorkers);
     if (!workers) return;
-    const { mount, machine, kind, port } = workers;
+    const { mount, machine, kind, port, card } = workers;
     this.#mount = mount;
     this.#kind = kind;
     this.#listen(mount, (data) => this.#fromMount(data));
     const { request } = this;
-    mount.post({ type: "mount", request, base: document.baseURI, port }, [port]);
+    mount.post({ type: "mount", request, base: document.baseURI, port, card }, [port, card]);
     this.#use(machine);
   }
 
@@ -92,8 +92,8 @@ export class Session {
     this.#stopMachine();
     const started = this.#start(() => startMachine(this.#kind));
     if (!started) return;
-    const { machine, port } = started;
-    this.#mount.post({ type: "attach", port }, [port]);
+    const { machine, port, card } = started;
+    this.#mount.post({ type: "attach", port, card }, [port, card]);
     this.#use(machine);
     // A worker that is busy with something without end, or broken, is replaced, too.
     this.#attaching = setTimeout(() => {
@@ -127,6 +127,16 @@ export class Session {
     this.#mount?.post({ type: "kept", clear });
   }
 
+  /**
+   * Send a request to a web server in the container.
+   * @param {GuestRequest} request
+   * @param {MessagePort} reply see NetworkPort.request()
+   */
+  askGuest(request, reply) {
+    if (this.#started) this.#mount?.post({ type: "request", request, reply }, [reply]);
+    else reply.postMessage({ error: "the container does not run" });
+  }
+
   close() {
     this.#stopMachine();
     this.#mount?.end();
@@ -146,8 +156,8 @@ export class Session {
     this.#kind = wanted;
     const started = this.#start(() => startMachine(wanted));
     if (!started) return;
-    const { machine, port } = started;
-    this.#mount.post({ type: "connect", port }, [port]);
+    const { machine, port, card } = started;
+    this.#mount.post({ type: "connect", port, card }, [port, card]);
     this.#use(machine);
   }
 
@@ -281,7 +291,8 @@ export class Session {
   #startWhenReady() {
     if (!this.#mounted || !this.#ready || this.#started) return;
     this.#started = true;
-    this.#machine?.post({ type: "start", ...this.size() });
+    const network = this.request.network !== "none";
+    this.#machine?.post({ type: "start", network, ...this.size() });
   }
 
   /** @param {Failure} failure */

@@ -14,6 +14,11 @@ function makeButton(label, title, action) {
   return button;
 }
 
+/** @param {string} message without a full stop @param {string} hint */
+function asSentences(message, hint) {
+  return `${message.charAt(0).toUpperCase()}${message.slice(1)}. ${hint}`.trim();
+}
+
 export class StatusView {
   /** @type {Map<number, { digest: string, held: number, total: number }>} */
   #layers = new Map();
@@ -68,6 +73,9 @@ export class StatusView {
         this.trouble.textContent = event.lost
           ? `A file cannot be read: ${event.message}. ${event.hint}`
           : `Trying again: ${event.message}.`;
+        break;
+      case "network":
+        this.trouble.textContent = asSentences(event.message, event.hint);
         break;
       case "recovered":
         this.trouble.textContent = "";

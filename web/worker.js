@@ -3,6 +3,7 @@
  * image and answers the machine's 9P requests.
  */
 
+import { NetworkPort } from "./network.js";
 import { startRuntime } from "./runtime.js";
 import { openStorage } from "./storage.js";
 
@@ -73,6 +74,11 @@ class NinePort {
 
 /** @type {NinePort | undefined} */
 let session;
+
+/** The machine's network card. @type {NetworkPort | undefined} */
+let card;
+/** What the container can reach. @type {"none" | "public" | "all"} */
+let network = "none";
 
 /** @param {WorkerMessage} message */
 function post(message) {
@@ -149,8 +155,16 @@ async function handleMessage(message) {
     post({ type: "kept", kept });
     return;
   }
+  if (message.type === "request") {
+    await card?.request(message.request, message.reply);
+    return;
+  }
   session?.close();
   session = undefined;
+  card?.close();
+  const emit = (/** @type {string} */ event) => post({ type: "event", event: JSON.parse(event) });
+  if (message.type === "mount") ({ network } = message.request);
+  card = new NetworkPort(python, message.card, network, emit);
   if (message.type === "connect") {
     session = new NinePort(python, worker, message.port);
     return;
@@ -170,7 +184,7 @@ async function handleMessage(message) {
         base: message.base,
         interpreters: new URL("./vm/interpreters/", import.meta.url).href,
       }),
-      (/** @type {string} */ event) => post({ type: "event", event: JSON.parse(event) }),
+      emit,
       ask,
     ),
   );

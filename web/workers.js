@@ -103,7 +103,7 @@ const ASSETS = {
 };
 
 /**
- * Start a machine; its 9P requests come out of the port.
+ * Start a machine; its 9P requests and its network card's frames come out of the ports.
  * @param {VM.MachineKind} kind
  */
 export function startMachine(kind) {
@@ -111,14 +111,16 @@ export function startMachine(kind) {
   // one, instead of through yet another worker.
   const machine = new Helper("vm/worker.js?use-scheduling-api");
   const { port1, port2 } = new MessageChannel();
+  const cable = new MessageChannel();
   /** @type {VM.BootMessage} */
   const message = {
     type: "boot",
     assets: ASSETS[kind],
     port: port2,
+    card: cable.port2,
   };
-  machine.post(message, [port2]);
-  return { kind, machine, port: port1 };
+  machine.post(message, [port2, cable.port2]);
+  return { kind, machine, port: port1, card: cable.port1 };
 }
 
 function startBoth() {

@@ -125,6 +125,16 @@ class Recovered(Event):
     kind: ClassVar[str] = "recovered"
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkRefusal(Event):
+    """The container's network could not do what the container wanted of it."""
+
+    kind: ClassVar[str] = "network"
+
+    message: str
+    hint: str
+
+
 EventSink = Callable[[Event], None]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from collections.abc import Iterator
@@ -140,3 +141,43 @@ def test_a_server_that_goes_away(browser: Page, site: str, tmp_path: Path) -> No
     write(Layout().add(layer, compress=False), tmp_path)
     with breaking(tmp_path) as url:
         assert "connection broke" in browser.failure(f"{site}?image={url}")
+
+
+NETWORK = """
+const element = document.querySelector("container-terminal");
+element.setAttribute("network", "all");
+element.open();
+"""
+ASK = """
+window.answer = undefined;
+document.querySelector("container-terminal").fetch("http://localhost:8000/data")
+  .then(async (response) => {
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    window.answer = `${response.status} ${bytes.reduce((sum, byte) => (sum * 31 + byte) % 65521)}`;
+  }, (error) => { window.answer = String(error); });
+"""
+
+
+def test_the_network_out_and_in(browser: Page, site: str, tmp_path: Path) -> None:
+    data = random.Random(4).randbytes(2 << 20)
+    (tmp_path / "data").write_bytes(data)
+    at_prompt(browser, site)
+    browser.script(NETWORK)
+    browser.wait_state("running", 120)
+    browser.wait_text("browsermount:~#", 60)
+    with served(tmp_path) as url:
+        port = url.rstrip("/").rpartition(":")[2]
+        browser.type(
+            f"clear; mkdir w; cd w; busybox wget -q http://host.containers.internal:{port}/data; "
+            "sha256sum data; busybox httpd -p 8000; echo en''d\r"
+        )
+        assert hashlib.sha256(data).hexdigest() in browser.wait_text("\nend\n", 60)
+    total = data[0]
+    for byte in data[1:]:
+        total = (total * 31 + byte) % 65521
+    browser.script(ASK)
+    end = time.monotonic() + 60
+    while (answer := browser.script("return window.answer")) is None:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert answer == f"200 {total}"

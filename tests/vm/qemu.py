@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -175,7 +176,7 @@ async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
     raise GuestError(f"QEMU does not open {path.name}")
 
 
-def _command(guest: Guest, directory: Path, tree: Path) -> list[str]:
+def _command(guest: Guest, directory: Path, tree: Path, card: int | None) -> list[str]:
     machine = MACHINES[guest]
     command = [PROGRAM, "-M", f"{machine.name},memory-backend=memory", "-accel", "tcg"]
     command += ["-cpu", machine.processor, "-m", f"{MEMORY}B"]
@@ -190,20 +191,28 @@ def _command(guest: Guest, directory: Path, tree: Path) -> list[str]:
     command += ["-trace", f"v9fs_*,file={directory}/requests"]
     command += ["-device", f"virtio-serial-{machine.bus},max_ports=4"]
     for port in range(4):
-        socket = f"socket,id=port{port},path={directory}/{port},server=on,wait=off"
-        command += ["-chardev", socket, "-device", f"virtconsole,chardev=port{port},nr={port}"]
-    for device in ("rng", "balloon", "net"):
+        chardev = f"socket,id=port{port},path={directory}/{port},server=on,wait=off"
+        command += ["-chardev", chardev, "-device", f"virtconsole,chardev=port{port},nr={port}"]
+    for device in ("rng", "balloon"):
         command += ["-device", f"virtio-{device}-{machine.bus}"]
+    if card is None:
+        command += ["-device", f"virtio-net-{machine.bus}"]
+    else:
+        command += ["-netdev", f"socket,id=cable,fd={card}"]
+        command += ["-device", f"virtio-net-{machine.bus},netdev=cable"]
     return command
 
 
 @asynccontextmanager
-async def running(tree: Path, what: Guest = AMD64) -> AsyncIterator[QemuGuest]:
+async def running(
+    tree: Path, what: Guest = AMD64, card: socket.socket | None = None
+) -> AsyncIterator[QemuGuest]:
     """Boot a committed guest up to "ready".
 
     Args:
         tree: What it is served: a folder with ``config`` and ``rootfs``.
         what: The guest.
+        card: Where its network card's frames go, each with its length in front.
     """
     if not shutil.which(PROGRAM):
         raise GuestError(f"{PROGRAM} is missing: apt-get install qemu-system-x86")
@@ -215,8 +224,12 @@ async def running(tree: Path, what: Guest = AMD64) -> AsyncIterator[QemuGuest]:
             with (directory / output).open("wb") as file:
                 subprocess.run([*unpack, what.directory / name], stdout=file, check=True)
         with (directory / "qemu").open("wb") as errors:
+            cable = None if card is None else card.fileno()
             process = await asyncio.create_subprocess_exec(
-                *_command(what, directory, tree), stdin=subprocess.DEVNULL, stderr=errors
+                *_command(what, directory, tree, cable),
+                stdin=subprocess.DEVNULL,
+                stderr=errors,
+                pass_fds=() if cable is None else (cable,),
             )
         guest = QemuGuest(directory)
         try:

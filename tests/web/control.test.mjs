@@ -135,6 +135,7 @@ async function hostile() {
           pause: async () => {},
           save: async () => new ArrayBuffer(0),
           send: (_port, data) => told.push(new TextDecoder().decode(data)),
+          sendFrame: () => true,
           destroy: () => (destroyed = true),
         };
       },

@@ -2,7 +2,7 @@
 //
 // Writes a memory snapshot of Pyodide in which the browsermount package is
 // imported. The snapshot holds the heap and no files: what will be imported
-// must be imported here.
+// must be imported here, but for what browsermount.pyodide.parts adds.
 
 import { readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
@@ -31,8 +31,10 @@ native = (
     "browsermount.cli",
     "browsermount.__main__",
 )
+# These are in an archive of their own (network.zip), for containers that use their network.
+later = ("browsermount.network.", "browsermount.pyodide.network")
 for module in pkgutil.walk_packages(browsermount.__path__, "browsermount."):
-    if not module.name.startswith(native):
+    if not module.name.startswith((*native, *later)):
         importlib.import_module(module.name)
 # What is imported only when it comes to it, by us or by the standard library.
 names = ("ctypes", "ctypes._layout", "encodings.ascii", "encodings.idna", "encodings.latin_1")

@@ -52,6 +52,8 @@ export const MAX_OUTSTANDING = 64 << 20;
  * @property {(bytes: Uint8Array) => void} [output] the terminal's bytes
  * @property {(bytes: Uint8Array) => void} [stdout] without a terminal
  * @property {(bytes: Uint8Array) => void} [stderr] without a terminal
+ * @property {(frame: Uint8Array) => void} [frame] an Ethernet frame of the guest's; the
+ *   bytes may change after the call
  * @property {() => void} [drained] more input may be written
  * @property {(exit: { code: number, signal?: number }) => void} [exit]
  * @property {(error: MachineError) => void} [error]
@@ -67,6 +69,8 @@ export const MAX_OUTSTANDING = 64 << 20;
  * @typedef {object} EmulatorEvents
  * @property {(port: number, bytes: Uint8Array) => void} output of the virtio console
  * @property {(byte: number) => void} log of the serial port
+ * @property {(frame: Uint8Array) => void} frame an Ethernet frame of the guest's; the
+ *   bytes may change after the call
  * @property {(message: string) => void} halted nothing will happen any more
  */
 
@@ -79,6 +83,8 @@ export const MAX_OUTSTANDING = 64 << 20;
  * @property {() => Promise<void>} pause
  * @property {() => Promise<ArrayBuffer>} save the state of one that is paused
  * @property {(port: number, bytes: Uint8Array) => void} send to the virtio console
+ * @property {(frame: Uint8Array) => boolean} sendFrame an Ethernet frame for the guest;
+ *   false when the guest has no room for it now, so that it has to be sent again
  * @property {() => void} destroy
  */
 
@@ -104,6 +110,18 @@ export const MAX_OUTSTANDING = 64 << 20;
  * @property {Handle9P} [handle9p]
  * @property {MachineEvents} [on]
  */
+
+/** The largest IP packet there is: the fewer packets, the less the guest has to do. */
+export const MTU = 65535;
+
+/**
+ * How many frames wait for the guest at most. The other end of its connections has
+ * less than this on its way, so that only what needs no answer is ever lost.
+ */
+const MAX_WAITING_FRAMES = 4096;
+
+/** When a guest that had no room for a frame is asked again. */
+const FRAME_RETRY_MS = 1;
 
 /** Something that ends the machine, or keeps it from starting. */
 export class MachineError extends Error {
@@ -214,6 +232,8 @@ export class Machine {
   );
   /** @type {OutputBatch[]} */
   #batches = [];
+  /** Frames for the guest that it has no room for yet. @type {Uint8Array[]} */
+  #frames = [];
   #log = new KernelLog();
   #finishing = false;
   #finished = false;
@@ -252,15 +272,16 @@ export class Machine {
 
   /**
    * Mounts the tree and starts the container that its config.json describes.
-   * @param {{ cols?: number, rows?: number }} [size] of the terminal
+   * @param {{ cols?: number, rows?: number, network?: boolean }} [how] the terminal's
+   *   size; without a network, the container has the loopback interface alone
    */
-  start(size = {}) {
+  start(how = {}) {
     this.#started = true;
     this.#sendControl({
       type: "start",
       clock_ms: Date.now(),
       seed: toHex(crypto.getRandomValues(new Uint8Array(64))),
-      ...size,
+      ...how,
     });
   }
 
@@ -275,6 +296,16 @@ export class Machine {
   /** Ends the standard input of a process without a terminal. */
   closeInput() {
     this.#input.whenEmpty(() => this.#sendControl({ type: "eof" }));
+  }
+
+  /**
+   * Gives the guest an Ethernet frame as soon as it has room for it.
+   * @param {Uint8Array} frame
+   */
+  receiveFrame(frame) {
+    if (this.#frames.length >= MAX_WAITING_FRAMES) return;
+    this.#frames.push(frame);
+    if (this.#frames.length === 1) this.#deliverFrames();
   }
 
   /**
@@ -367,10 +398,21 @@ export class Machine {
           if (!this.#finished) receivers.get(port)?.(bytes);
         },
         log: (byte) => this.#readLog(byte),
+        frame: (frame) => {
+          if (!this.#finished) this.#options.on?.frame?.(frame);
+        },
         halted: (message) => this.#fail(new MachineError("machine", message)),
       },
     });
     return this.#emulator;
+  }
+
+  #deliverFrames() {
+    if (this.#finished) return;
+    let sent = 0;
+    while (sent < this.#frames.length && this.#emulator?.sendFrame(this.#frames[sent])) sent++;
+    this.#frames.splice(0, sent);
+    if (this.#frames.length > 0) setTimeout(() => this.#deliverFrames(), FRAME_RETRY_MS);
   }
 
   /** Who gets the bytes of which port. */

@@ -48,6 +48,8 @@ export interface BootMessage {
    * directions: requests come out, replies go in.
    */
   port: MessagePort;
+  /** Ethernet frames, lists of Uint8Arrays whose buffers are transferred, in both directions. */
+  card: MessagePort;
 }
 
 /**
@@ -63,6 +65,8 @@ export interface StartMessage {
   type: "start";
   cols: number;
   rows: number;
+  /** Whether the container gets the machine's network card. */
+  network: boolean;
 }
 
 /** Page to worker: what was typed, or standard input without a terminal. */

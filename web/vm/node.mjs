@@ -1,4 +1,4 @@
-/** What machine.js needs of a host that is Node: files, and 9P over a stream. */
+/** What machine.js needs of a host that is Node: files, and 9P and Ethernet over streams. */
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import path from "node:path";
@@ -109,5 +109,57 @@ export function handle9pOver(stream) {
   return (request, replyToThis) => {
     reply = replyToThis;
     stream.write(request);
+  };
+}
+
+/**
+ * How much may wait for somebody who takes frames slowly; more is lost, as where a
+ * card's queue is full.
+ */
+const MAX_WAITING_BYTES = 64 * 1024 * 1024;
+
+/**
+ * The other end of a network cable: Ethernet frames on a stream, each with its length
+ * in front.
+ * @param {Duplex} stream
+ * @param {(frame: Uint8Array) => void} receive
+ * @returns {(frame: Uint8Array) => void} sends a frame
+ */
+export function framesOver(stream, receive) {
+  /** @type {Buffer[]} */
+  let chunks = [];
+  let length = 0;
+  let wanted = 4;
+  stream.on("data", (/** @type {Buffer} */ chunk) => {
+    chunks.push(chunk);
+    length += chunk.length;
+    // A large frame comes in many chunks: they are put together only once.
+    if (length < wanted) return;
+    const data = chunks.length === 1 ? chunk : Buffer.concat(chunks);
+    let at = 0;
+    wanted = 4;
+    while (data.length - at >= 4) {
+      const size = data.readUInt32BE(at);
+      if (data.length - at < 4 + size) {
+        wanted = 4 + size;
+        break;
+      }
+      receive(new Uint8Array(data.subarray(at + 4, at + 4 + size)));
+      at += 4 + size;
+    }
+    chunks = at < data.length ? [data.subarray(at)] : [];
+    length = data.length - at;
+  });
+  return (frame) => {
+    if (stream.writableLength > MAX_WAITING_BYTES) return;
+    const header = new Uint8Array(4);
+    new DataView(header.buffer).setUint32(0, frame.length);
+    // What is written in one turn goes out in one piece.
+    if (!stream.writableCorked) {
+      stream.cork();
+      process.nextTick(() => stream.uncork());
+    }
+    stream.write(header);
+    stream.write(frame.slice());
   };
 }

@@ -1,14 +1,15 @@
 /**
  * Runs one machine in Node for another program, which started this one.
  *
- *     node runner.mjs --frames FD --control FD --image DIR [--v86 PATH | --x64 PATH]
- *       [--snapshot DIR] [--memory MIB]
+ *     node runner.mjs --frames FD --control FD --network FD --image DIR
+ *       [--v86 PATH | --x64 PATH] [--snapshot DIR] [--memory MIB]
  *
  * Standard input, output and error are the container's. FD are file descriptors
- * of sockets, one to the 9P server, one for lines of JSON. Out go
+ * of sockets, one to the 9P server, one for lines of JSON, and one for Ethernet
+ * frames, each with its length in front (32 bits, big-endian). As JSON, out go
  * {type: "stage", stage, reason?}, and last {type: "exit", code},
  * {type: "error", message, code} or {type: "closed"}, when nobody takes the
- * output any more. In come {type: "start", input, cols?, rows?}, then
+ * output any more. In come {type: "start", input, network, cols?, rows?}, then
  * {type: "resize", cols, rows}, {type: "signal", signal} and {type: "stop"}.
  * When the other program is gone, so is this one.
  */
@@ -18,7 +19,7 @@ import { parseArgs } from "node:util";
 
 import { LineReader } from "./console.js";
 import { createMachine, MachineError } from "./machine.js";
-import { handle9pOver, loadMachine } from "./node.mjs";
+import { framesOver, handle9pOver, loadMachine } from "./node.mjs";
 
 /** @import { Machine } from "./machine.js" */
 
@@ -29,6 +30,7 @@ const { values: options } = parseArgs({
   options: {
     frames: { type: "string" },
     control: { type: "string" },
+    network: { type: "string" },
     image: { type: "string" },
     v86: { type: "string" },
     x64: { type: "string" },
@@ -39,6 +41,7 @@ const { values: options } = parseArgs({
 
 const control = new net.Socket({ fd: Number(options.control) });
 const frames = new net.Socket({ fd: Number(options.frames) });
+const network = new net.Socket({ fd: Number(options.network) });
 
 /** @param {object} message */
 function tell(message) {
@@ -132,12 +135,12 @@ function receive(message) {
   }
 }
 
-/** @param {{ input: boolean, cols?: number, rows?: number }} message */
-async function start({ input, cols, rows }) {
+/** @param {{ input: boolean, network: boolean, cols?: number, rows?: number }} message */
+async function start({ input, network, cols, rows }) {
   const ready = await creation;
   if (!ready) return;
   forwardsInput = input;
-  ready.start({ cols, rows });
+  ready.start({ network, cols, rows });
 }
 let forwardsInput = false;
 
@@ -176,6 +179,7 @@ async function create() {
       output: (bytes) => stdout.write(bytes),
       stdout: (bytes) => stdout.write(bytes),
       stderr: (bytes) => stderr.write(bytes),
+      frame: framesOver(network, (frame) => machine?.receiveFrame(frame)),
       drained: () => process.stdin.resume(),
       exit: async ({ code }) => {
         await Promise.all([stdout.empty(), stderr.empty()]);
@@ -207,7 +211,7 @@ const lines = new LineReader();
 control.on("data", (bytes) => {
   for (const line of lines.read(bytes)) receive(JSON.parse(line));
 });
-for (const socket of [control, frames]) {
+for (const socket of [control, frames, network]) {
   socket.on("close", () => process.exit(125));
   socket.on("error", () => process.exit(125));
 }

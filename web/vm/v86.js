@@ -2,6 +2,7 @@
  * The emulator of the npm package v86, for machine.js: 32-bit guests.
  */
 import { configure, withThreshold } from "./jit.js";
+import { MTU } from "./machine.js";
 
 /** @import { EmulatorKind } from "./machine.js" */
 
@@ -13,6 +14,9 @@ export const ROM_END = 1024 * 1024;
 
 /** Ports of the virtio console. */
 const PORTS = [0, 1, 2, 3];
+
+/** Of the virtio network card (virtio 1.2, section 5.1.2). */
+const RECEIVE_QUEUE = 0;
 
 /**
  * @param {any} V86 the package's class
@@ -43,6 +47,7 @@ export function v86(V86, wasm, filesystem) {
           // There is no screen; this is the least that the emulator takes.
           vga_memory_size: 256 * 1024,
           virtio_console: true,
+          net_device: { type: "virtio", mtu: MTU },
           filesystem: filesystem ?? { handle9p },
           disable_keyboard: true,
           disable_mouse: true,
@@ -57,6 +62,9 @@ export function v86(V86, wasm, filesystem) {
           );
         emulator.add_listener("serial0-output-byte", (/** @type {number} */ byte) =>
           events.log(byte),
+        );
+        emulator.add_listener("net0-send", (/** @type {Uint8Array} */ frame) =>
+          events.frame(frame),
         );
         emulator.add_listener("cpu-event-halt", () => events.halted("the machine halted"));
         await new Promise((resolve) => {
@@ -79,6 +87,13 @@ export function v86(V86, wasm, filesystem) {
         pause: () => emulator.stop(),
         save: () => emulator.save_state(),
         send: (port, bytes) => emulator.bus.send(`virtio-console${port}-input-bytes`, bytes),
+        sendFrame(frame) {
+          // The card drops what the guest has given it no buffer for.
+          const { queues } = emulator.v86.cpu.devices.virtio_net.virtio;
+          if (!queues[RECEIVE_QUEUE].has_request()) return false;
+          emulator.bus.send("net0-receive", frame);
+          return true;
+        },
         destroy: () => emulator?.destroy(),
       };
     },

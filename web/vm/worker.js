@@ -3,6 +3,7 @@
  * messages.d.ts lists.
  */
 import { FetchError, Fetcher } from "../assets.js";
+import { FrameBatch } from "../frames.js";
 import { createMachine, MachineError } from "./machine.js";
 import { v86 } from "./v86.js";
 import { x64 } from "./x64.js";
@@ -32,7 +33,11 @@ self.onmessage = (/** @type {MessageEvent<Messages.PageMessage>} */ event) => {
       machine?.prepare();
       break;
     case "start":
-      machine?.start({ cols: message.cols, rows: message.rows });
+      machine?.start({
+        cols: message.cols,
+        rows: message.rows,
+        network: message.network,
+      });
       break;
     case "input":
       machine?.write(message.data);
@@ -60,7 +65,11 @@ self.onmessage = (/** @type {MessageEvent<Messages.PageMessage>} */ event) => {
 };
 
 /** @param {Messages.BootMessage} message */
-async function boot({ assets, memoryMiB, port }) {
+async function boot({ assets, memoryMiB, port, card }) {
+  card.onmessage = ({ data }) => {
+    for (const frame of data) machine?.receiveFrame(frame);
+  };
+  const frames = new FrameBatch(card);
   const fetcher = new Fetcher((bytes, total) =>
     post({ type: "stage", stage: "fetching", bytes, total }),
   );
@@ -86,6 +95,7 @@ async function boot({ assets, memoryMiB, port }) {
     },
     handle9p: through(port),
     on: {
+      frame: (frame) => frames.add(frame.slice()),
       stage: (stage) => post({ type: "stage", ...stage }),
       output: (data) => post({ type: "output", data }, [data.buffer]),
       stdout: (data) => post({ type: "stdout", data }, [data.buffer]),

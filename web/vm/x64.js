@@ -183,6 +183,14 @@ class Machine64 {
     this.#wake();
   }
 
+  /** @param {Uint8Array} frame */
+  sendFrame(frame) {
+    if (this.#ended) return true;
+    const taken = Boolean(this.#exports.frame(...this.#give(frame)));
+    this.#wake();
+    return taken;
+  }
+
   destroy() {
     this.#running = false;
     this.#ended = true;
@@ -285,8 +293,8 @@ class Machine64 {
         this.#wake();
       });
     }
-    // Nobody is at the other end of the wire.
-    while (take(OUTPUT.frame) > 0);
+    for (let length = take(OUTPUT.frame); length > 0; length = take(OUTPUT.frame))
+      this.#events.frame(this.#taken(length).slice());
     return any;
   }
 

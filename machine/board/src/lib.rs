@@ -39,7 +39,8 @@ const UART: u16 = 0x3f8;
 pub const MOUNT_TAG: &str = "host9p";
 /// Of the network card: administered locally.
 pub const MAC: [u8; 6] = [0x52, 0x62, 0x6d, 0x00, 0x00, 0x02];
-const MTU: u16 = 1500;
+/// The largest IP packet that there is: nothing is lost on this wire. As MTU in web/vm/machine.js.
+const MTU: u16 = 65535;
 /// The guest's address for sockets.
 const GUEST_CID: u64 = 3;
 

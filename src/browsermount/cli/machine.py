@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from browsermount.cli.site import find_node, machine_files
+from browsermount.cli.sockets import Network, Rules
 from browsermount.errors import BrowsermountError
 from browsermount.machines import MachineKind
 from browsermount.mount import Mount
@@ -44,6 +45,7 @@ class Machine:
         self,
         process: asyncio.subprocess.Process,
         frames: socket.socket,
+        card: socket.socket,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         kind: MachineKind = "v86",
@@ -51,6 +53,8 @@ class Machine:
         self.kind = kind
         self._process = process
         self._frames = frames
+        self._card = card
+        self._network: Network | None = None
         self._reader = reader
         self._writer = writer
         self._server: asyncio.Task[None] | None = None
@@ -70,17 +74,34 @@ class Machine:
         node, files = find_node(), machine_files(kind)
         frames, their_frames = socket.socketpair()
         control, their_control = socket.socketpair()
-        descriptors = their_frames.fileno(), their_control.fileno()
-        arguments = ["--frames", descriptors[0], "--control", descriptors[1]]
+        card, their_card = socket.socketpair()
+        theirs = {"frames": their_frames, "control": their_control, "network": their_card}
+        descriptors = [end.fileno() for end in theirs.values()]
+        arguments: list[object] = []
+        for name, end in theirs.items():
+            arguments += [f"--{name}", end.fileno()]
         arguments += ["--image", files.image, f"--{kind}", files.emulator]
         arguments += ["--snapshot", files.snapshot]
         if memory_mib is not None:
             arguments += ["--memory", memory_mib]
-        with their_frames, their_control:
+        with their_frames, their_control, their_card:
             process = await asyncio.create_subprocess_exec(
                 node, files.runner, *map(str, arguments), pass_fds=descriptors
             )
-        return cls(process, frames, *await asyncio.open_connection(sock=control), kind)
+        return cls(process, frames, card, *await asyncio.open_connection(sock=control), kind)
+
+    async def connect(self, rules: Rules, say: Callable[[str], None]) -> None:
+        """Give the container a network, before it is started.
+
+        Args:
+            rules: What may pass.
+            say: Tells a person what the container was refused.
+
+        Raises:
+            OSError: As from :meth:`~browsermount.cli.sockets.Network.open`.
+        """
+        self._network = Network(self._card, rules, say)
+        await self._network.open()
 
     async def start(self, mount: Mount, *, takes_input: bool, size: tuple[int, int] | None) -> None:
         """Serve an image to the machine, and start the process that its config describes.
@@ -93,7 +114,16 @@ class Machine:
         reader, writer = await asyncio.open_connection(sock=self._frames, limit=2 * MSIZE)
         self._server = asyncio.create_task(serve(mount.session(), reader, writer))
         cols, rows = size or (None, None)
-        self._tell({"type": "start", "input": takes_input, "cols": cols, "rows": rows})
+        network = self._network is not None
+        self._tell(
+            {
+                "type": "start",
+                "input": takes_input,
+                "network": network,
+                "cols": cols,
+                "rows": rows,
+            }
+        )
 
     def resize(self, cols: int, rows: int) -> None:
         """Say that the terminal's window has another size."""
@@ -122,6 +152,9 @@ class Machine:
         """End the process, at the latest after some seconds, and wait for its end."""
         self._writer.close()
         self._frames.close()
+        if self._network is not None:
+            await self._network.close()
+        self._card.close()
         if self._server is not None:
             self._server.cancel()
         try:

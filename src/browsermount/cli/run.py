@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 import click
@@ -24,11 +25,14 @@ from browsermount.cli.machine import Machine, MachineFailure
 from browsermount.cli.printable import printable
 from browsermount.cli.site import machine_files
 from browsermount.cli.sizes import read_size
+from browsermount.cli.sockets import Publication, Rules
 from browsermount.cli.terminal import raw, window_size
+from browsermount.errors import BrowsermountError
 from browsermount.interpreters import install
 from browsermount.local.files import FileFetcher
 from browsermount.machines import machine_for
 from browsermount.mount import Mount
+from browsermount.network.addresses import HOST, to_text
 from browsermount.oci.platform import NATIVE, Platform, choose_platforms
 from browsermount.runtime.spec import ProcessOptions
 
@@ -47,6 +51,12 @@ _MAX_EXIT_CODE = 255
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE = 3
 """So many of the signals that ask for an end are one too many, as for docker."""
+
+
+class PortUnavailable(BrowsermountError):
+    """A port of this machine's that was asked for is taken, or not ours to take."""
+
+    code = "port"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,46 @@ def _read_memory(ctx: click.Context, param: click.Parameter, value: str | None) 
     return mib
 
 
+def _read_publications(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> list[Publication]:
+    return [_read_publication(value, ctx, param) for value in values]
+
+
+def _read_publication(value: str, ctx: click.Context, param: click.Parameter) -> Publication:
+    ports, _, protocol = value.partition("/")
+    address, _, outer = ports.rpartition(":")[0].rpartition(":")
+    inner = ports.rpartition(":")[2]
+    port, target = (int(text) if text.isdecimal() else 0 for text in (outer, inner))
+    if protocol not in {"", "tcp", "udp"} or not 0 < port < 1 << 16 or not 0 < target < 1 << 16:
+        raise click.BadParameter(
+            f"{value!r} is not of the form [ADDRESS:]PORT:PORT[/udp], such as 8080:80", ctx, param
+        )
+    try:
+        where = str(ip_address(address.strip("[]"))) if address else "127.0.0.1"
+    except ValueError:
+        raise click.BadParameter(f"{address!r} is not an IP address", ctx, param) from None
+    return Publication(where, port, target, udp=protocol == "udp")
+
+
+def _read_hosts(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> list[tuple[str, str]]:
+    hosts = []
+    for value in values:
+        name, _, text = value.partition(":")
+        try:
+            address = to_text(HOST) if text == "host-gateway" else str(ip_address(text))
+        except ValueError:
+            raise click.BadParameter(
+                f"{value!r} is not of the form NAME:ADDRESS, such as box:192.0.2.1", ctx, param
+            ) from None
+        if not name or not name.isprintable() or any(map(str.isspace, name)):
+            raise click.BadParameter(f"{name!r} is not a name", ctx, param)
+        hosts.append((name, address))
+    return hosts
+
+
 @click.command("run", context_settings={"allow_interspersed_args": False})
 @click.option("-i", "--interactive", is_flag=True, help="Pass on what is typed.")
 @click.option("-t", "--tty", is_flag=True, help="Give the process a terminal.")
@@ -86,6 +136,32 @@ def _read_memory(ctx: click.Context, param: click.Parameter, value: str | None) 
 @click.option("-w", "--workdir", metavar="DIR", help="Start in this directory of the image.")
 @click.option("--entrypoint", metavar="PROGRAM", help="Run this in the place of the image's own.")
 @click.option("--hostname", metavar="NAME", help="The container's host name.")
+@click.option(
+    "--network",
+    type=click.Choice(["none", "public", "all"]),
+    default="public",
+    show_default=True,
+    help="What can be reached: nothing, the internet, or also private networks and this machine, "
+    "which is host.containers.internal there.",
+)
+@click.option(
+    "-p",
+    "--publish",
+    "publications",
+    multiple=True,
+    metavar="[ADDRESS:]PORT:PORT[/udp]",
+    callback=_read_publications,
+    help="Make the container's port, the last one, reachable at a port here; by default at "
+    "127.0.0.1 alone.",
+)
+@click.option(
+    "--add-host",
+    "hosts",
+    multiple=True,
+    metavar="NAME:ADDRESS",
+    callback=_read_hosts,
+    help="Give an address a name, in /etc/hosts; host-gateway is this machine's.",
+)
 @click.option(
     "-m",
     "--memory",
@@ -107,6 +183,9 @@ def command(
     workdir: str | None,
     entrypoint: str | None,
     hostname: str | None,
+    network: str,
+    publications: list[Publication],
+    hosts: list[tuple[str, str]],
     memory: int | None,
 ) -> int:
     """Run a program in an image.
@@ -120,6 +199,9 @@ def command(
     we have failed, 126 and 127 where the program cannot be run or is not there.
     """
     streams = _streams(interactive, tty)
+    rules = None if network == "none" else Rules(network == "all", publications)
+    if publications and rules is None:
+        raise click.UsageError("a container without a network has no ports: leave out -p")
     platforms = choose_platforms(None if opening.platform is None else str(opening.platform))
     options = ProcessOptions(
         entrypoint=None if entrypoint is None else tuple(filter(None, (entrypoint,))),
@@ -128,9 +210,11 @@ def command(
         user=user,
         working_dir=workdir,
         terminal=tty,
+        network=rules is not None,
+        hosts=tuple(hosts),
         **({} if hostname is None else {"hostname": hostname}),
     )
-    return run_async(_run(opening, image, platforms, options, streams, memory))
+    return run_async(_run(opening, image, platforms, options, streams, memory, rules))
 
 
 def _streams(interactive: bool, tty: bool) -> _Streams:
@@ -157,6 +241,7 @@ async def _run(
     options: ProcessOptions,
     streams: _Streams,
     memory: int | None,
+    rules: Rules | None,
 ) -> int:
     signals = _Signals()
     with signals.caught():
@@ -170,6 +255,8 @@ async def _run(
                     machine = await Machine.create(kind, memory)
                 _say_translation(mount.image.platform, opening)
                 await _add_interpreter(mount)
+                if rules is not None:
+                    await _connect(machine, rules, opening)
                 size = window_size() if streams.terminal else None
                 await machine.start(mount, takes_input=streams.input, size=size)
                 return await _follow(machine, signals, streams)
@@ -192,6 +279,21 @@ def _say_translation(platform: Platform, opening: Opening) -> None:
         return
     text = f"the image is for {platform}: its programs are translated, and run several times slower"
     print(f"browsermount: {printable(text)}.", file=sys.stderr, flush=True)
+
+
+async def _connect(machine: Machine, rules: Rules, opening: Opening) -> None:
+    def say(text: str) -> None:
+        if not opening.quiet:
+            # The terminal may be one that does not return to the line's beginning by itself.
+            print(f"browsermount: {text}.", file=sys.stderr, end="\r\n", flush=True)
+
+    try:
+        await machine.connect(rules, say)
+    except OSError as error:
+        raise PortUnavailable(
+            f"port {error.filename} cannot be had: {error.strerror}",
+            hint="Choose another one with -p, or end what uses it.",
+        ) from None
 
 
 async def _add_interpreter(mount: Mount) -> None:

@@ -33,6 +33,7 @@ from browsermount.pyodide.buffers import JsBuffer
 from browsermount.pyodide.fetch import BrowserFetcher
 from browsermount.pyodide.opfs import OpfsFiles
 from browsermount.rootfs.tree import Tree
+from browsermount.runtime.spec import ProcessOptions
 
 _log = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ class Worker:
                 - ``platform``: the one that is asked for, such as ``linux/amd64``; may be empty;
                 - ``allowUnverified``: whether tables of contents are believed that the manifest
                   has no digest of;
+                - ``network``: ``none``, ``public`` for the internet alone, or ``all``;
                 - ``interpreters``: the URL of the site's directory of interpreters.
 
             emit: Takes progress events as JSON.
@@ -149,6 +151,7 @@ class Worker:
                 platforms=choose_platforms(wanted["platform"]),
                 allow_unverified=wanted["allowUnverified"],
                 tree=tree,
+                options=ProcessOptions(network=wanted["network"] != "none"),
                 sleep=self._sleep,
                 on_event=on_event,
             )

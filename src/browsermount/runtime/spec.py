@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from browsermount.errors import InvalidProcess
+from browsermount.network.addresses import GATEWAY, GUEST, to_text
 from browsermount.oci.config import ImageConfig
 from browsermount.runtime.user import User
 
@@ -45,6 +46,8 @@ class ProcessOptions:
         working_dir: Where the process starts.
         terminal: Whether the process gets a terminal.
         hostname: The container's host name.
+        network: Whether there is one beside the loopback interface.
+        hosts: Further names for /etc/hosts, each with its address.
     """
 
     entrypoint: tuple[str, ...] | None = None
@@ -54,6 +57,8 @@ class ProcessOptions:
     working_dir: str | None = None
     terminal: bool = True
     hostname: str = "browsermount"
+    network: bool = False
+    hosts: tuple[tuple[str, str], ...] = ()
 
 
 def process_args(config: ImageConfig, options: ProcessOptions) -> tuple[str, ...]:
@@ -196,10 +201,16 @@ def _mounts() -> list[dict[str, Any]]:
 
 def etc_files(options: ProcessOptions) -> dict[str, bytes]:
     """Return the files beside config.json that the spec binds into the container's /etc."""
-    name = options.hostname
-    hosts = f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{name}\n"
+    own = to_text(GUEST) if options.network else "127.0.1.1"
+    hosts = [
+        ("localhost", "127.0.0.1"),
+        ("localhost ip6-localhost ip6-loopback", "::1"),
+        *options.hosts,
+        (options.hostname, own),
+    ]
+    resolver = f"nameserver {to_text(GATEWAY)}" if options.network else "# There is no network."
     return {
-        "hostname": f"{name}\n".encode(),
-        "hosts": hosts.encode(),
-        "resolv.conf": b"# There is no network in here.\n",
+        "hostname": f"{options.hostname}\n".encode(),
+        "hosts": "".join(f"{address}\t{name}\n" for name, address in hosts).encode(),
+        "resolv.conf": f"{resolver}\n".encode(),
     }

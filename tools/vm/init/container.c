@@ -20,6 +20,7 @@
 #include "files.h"
 #include "machine.h"
 #include "mounts.h"
+#include "network.h"
 #include "process.h"
 #include "storage.h"
 
@@ -270,6 +271,16 @@ static void set_network_defaults(void)
 		fail_errno(CODE_ENGINE, "prepare the network");
 }
 
+/* In a new namespace, with the machine's card in it, which comes from the old one. */
+static void prepare_network(int old, int new)
+{
+	machine_loopback_up();
+	set_network_defaults();
+	if (setns(old, CLONE_NEWNET) < 0)
+		fail_errno(CODE_ENGINE, "leave the network namespace");
+	network_give(new);
+}
+
 static int open_namespace(const char *name)
 {
 	char *path = format_string("/proc/self/ns/%s", name);
@@ -287,16 +298,39 @@ void container_prepare(void)
 		if (own < 0 || unshare(prepared[i].type) < 0)
 			fail_errno(CODE_ENGINE, "make a %s namespace",
 				   prepared[i].name);
-		if (prepared[i].type == CLONE_NEWNET) {
-			machine_loopback_up();
-			set_network_defaults();
-		}
 		prepared[i].fd = open_namespace(prepared[i].name);
-		if (prepared[i].fd < 0 || setns(own, prepared[i].type) < 0)
+		if (prepared[i].fd < 0)
+			fail_errno(CODE_ENGINE, "open the %s namespace",
+				   prepared[i].name);
+		if (prepared[i].type == CLONE_NEWNET)
+			prepare_network(own, prepared[i].fd);
+		if (setns(own, prepared[i].type) < 0)
 			fail_errno(CODE_ENGINE, "leave the %s namespace",
 				   prepared[i].name);
 		close(own);
 	}
+}
+
+static int prepared_network(void)
+{
+	for (EACH_PREPARED(i))
+		if (prepared[i].type == CLONE_NEWNET)
+			return prepared[i].fd;
+	return -1;
+}
+
+void container_connect(void)
+{
+	static bool connected;
+
+	if (!connected)
+		network_configure(prepared_network());
+	connected = true;
+}
+
+void container_without_network(void)
+{
+	network_take(prepared_network());
 }
 
 /*

@@ -20,6 +20,16 @@ struct container {
  */
 void container_prepare(void);
 
+/*
+ * Brings the network card up, unless that was done.  Its driver then takes some
+ * megabytes for what will come, so that this belongs behind the cleaning of the
+ * memory: what is zero is not in the snapshot.
+ */
+void container_connect(void);
+
+/* Leaves the next container nothing but the loopback interface. */
+void container_without_network(void);
+
 /* Returns once the image's program is being executed; else fails. */
 void container_start(struct container *container, const struct spec *spec);
 

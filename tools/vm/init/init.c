@@ -74,6 +74,7 @@ static json_t *wait_for_start(void)
 			send("ready");
 		if (control_is(message, "scrub")) {
 			machine_scrub_memory();
+			container_connect();
 			send("scrubbed");
 		}
 		json_decref(message);
@@ -131,6 +132,10 @@ int main(void)
 	apply_size(&spec.process, start);
 
 	failure_set_stage("start");
+	if (json_is_false(json_object_get(start, "network")))
+		container_without_network();
+	else
+		container_connect();
 	container_start(&container, &spec);
 	send("started");
 

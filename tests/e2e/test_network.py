@@ -1,0 +1,178 @@
+"""The container's network in the page: requests that the browser sends."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import random
+import threading
+from collections.abc import Iterator
+from typing import ClassVar
+
+import pytest
+
+from tests.e2e.browser import Page
+from tests.e2e.test_page import run
+
+DATA = random.Random(2).randbytes(5_000_000)
+HERE = "host.containers.internal"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    seen: ClassVar[list[tuple[str, str, dict[str, str]]]] = []
+
+    def answer(self, content: bytes, *, cors: bool = True) -> None:
+        self.seen.append((self.command, self.path, dict(self.headers)))
+        self.send_response(200)
+        if cors:
+            self.send_header("Access-Control-Allow-Origin", "*")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def do_GET(self) -> None:
+        self.answer(DATA if self.path == "/data" else b"hello\n", cors=self.path != "/closed")
+
+    do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(hashlib.sha256(body).hexdigest().encode() + b"\n")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def opened(page: Page, site: str, network: str = "") -> None:
+    page.open(site)
+    if network:
+        page.script(
+            "const element = document.querySelector('container-terminal');"
+            "element.setAttribute('network', arguments[0]); element.open();",
+            network,
+        )
+    page.wait_state("running")
+    page.wait_text("browsermount:~#")
+
+
+def test_requests_of_the_container_are_the_browsers(page: Page, site: str, port: int) -> None:
+    opened(page, site, "all")
+    url = f"http://{HERE}:{port}"
+    Handler.seen.clear()
+    assert "hello" in run(page, f"busybox wget -qO- {url}/")
+    digest = hashlib.sha256(DATA).hexdigest()
+    assert digest in run(page, f"busybox wget -qO- {url}/data | sha256sum", 60)
+    body = hashlib.sha256(b"a=b").hexdigest()
+    assert body in run(page, f"busybox wget -qO- --post-data a=b {url}/form")
+    assert [(method, path) for method, path, _ in Handler.seen] == [
+        ("GET", "/"),
+        ("GET", "/data"),
+        ("POST", "/form"),
+    ]
+    for _, _, headers in Handler.seen:
+        assert headers["Host"] == f"127.0.0.1:{port}"
+        assert not {"Cookie", "Referer"} & set(headers)
+
+
+def test_several_at_once(page: Page, site: str, port: int) -> None:
+    get = f"busybox wget -qO- http://{HERE}:{port}/data | sha256sum"
+    text = run(page, f"for i in 1 2 3 4; do {get} & done; wait", 120)
+    assert text.count(hashlib.sha256(DATA).hexdigest()) == 4
+
+
+def test_a_server_that_does_not_allow_pages(page: Page, site: str, port: int) -> None:
+    text = run(page, f"busybox wget -O- http://{HERE}:{port}/closed")
+    assert "502 Bad Gateway" in text
+    assert "Access-Control-Allow-Origin" in page.visible
+
+
+def test_after_a_restart_it_is_there_again(page: Page, site: str, port: int) -> None:
+    page.type("exit\r")
+    page.wait_state("exited")
+    page.script("document.querySelector('container-terminal').restart()")
+    page.wait_state("running")
+    page.wait_text("browsermount:~#")
+    assert "hello" in run(page, f"busybox wget -qO- http://{HERE}:{port}/")
+
+
+@pytest.mark.parametrize("asked", ["", "?network=all"])
+def test_nothing_nearby_can_be_reached_whatever_a_link_asks_for(
+    page: Page, site: str, port: int, asked: str
+) -> None:
+    opened(page, site + asked)
+    Handler.seen.clear()
+    assert "bad address" in run(page, f"busybox wget -qO- http://{HERE}:{port}/")
+    text = run(page, f"busybox wget -qO- http://192.168.127.254:{port}/")
+    assert "refused" in text
+    assert "refused" in run(page, f"busybox wget -qO- http://10.0.0.1:{port}/")
+    assert "may not reach 10.0.0.1" in page.visible
+    # A name of the internet's in the address, and another one in the request
+    request = f"printf 'GET / HTTP/1.1\\r\\nHost: 127.0.0.1:{port}\\r\\n\\r\\n'"
+    assert "403 Forbidden" in run(page, f"{request} | busybox nc -w 5 server.example 80")
+    assert Handler.seen == []
+
+
+def test_other_protocols_are_refused_with_the_reason(page: Page, site: str) -> None:
+    text = run(page, "printf '\\026\\003\\001' | busybox nc -w 5 secure.example 443")
+    assert "END" in text
+    assert "HTTPS" in page.visible
+    run(page, "printf 'EHLO me\\r\\n\\r\\n' | busybox nc -w 5 mail.example 25")
+    assert "400 Bad Request" in page.text
+
+
+def test_without_a_network(page: Page, site: str) -> None:
+    opened(page, site + "?network=none")
+    text = run(page, "ls /sys/class/net; cat /etc/resolv.conf")
+    assert "eth0" not in text
+    assert "There is no network" in text
+
+
+FETCH = """
+const done = arguments[2];
+document.querySelector("container-terminal").fetch(arguments[0], arguments[1] ?? undefined)
+  .then(async (response) => {
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+    const hex = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    return [response.status, response.headers.get("content-type"), bytes.length, hex];
+  })
+  .then(done, (error) => done(String(error)));
+"""
+
+
+def test_the_page_asks_a_server_in_the_container(page: Page, site: str) -> None:
+    opened(page, site)
+    page.driver.set_script_timeout(60)
+
+    def fetch(url: str, init: dict[str, str] | None = None) -> list[object] | str:
+        answer: list[object] | str = page.driver.execute_async_script(FETCH, url, init)
+        return answer
+
+    assert "listens at port 8000" in fetch("http://localhost:8000/")
+    assert "TypeError" in fetch("http://example.com/")
+    text = run(
+        page,
+        "mkdir /tmp/w; head -c 3000000 /dev/urandom > /tmp/w/data; sha256sum < /tmp/w/data; "
+        "echo '<p>' > /tmp/w/index.html; busybox httpd -p 127.0.0.1:8000 -h /tmp/w",
+    )
+    answer = fetch("http://localhost:8000/data")
+    assert isinstance(answer, list)
+    assert answer[::2] == [200, 3_000_000]
+    assert str(answer[3]) in text
+    assert fetch("http://localhost:8000/index.html")[1] == "text/html"
+    assert fetch("http://localhost:8000/index.html", {"method": "HEAD"})[2] == 0
+    assert fetch("http://localhost:8000/none")[0] == 404
+    # And when it has ended
+    page.type("exit\r")
+    page.wait_state("exited")
+    assert "does not run" in fetch("http://localhost:8000/")
