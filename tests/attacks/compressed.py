@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
+import zlib
 
 from browsermount.layers.compression import Zstd
 from browsermount.layers.indexer import LayerIndexer
+from browsermount.layers.span import Span, decode
 
 from .layers import header
 
@@ -58,6 +61,33 @@ def index_one_block() -> None:
     data = one_block(128)
     for start in range(0, len(data), 1 << 14):
         indexer.feed(data[start : start + (1 << 14)])
+
+
+def index_equal_blocks() -> int:
+    """A gzip layer of blocks of 8,453,886 bytes; returns how much is decompressed for a read."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, 31, 9)
+    size = 96 << 20
+    plain = header(b"zeros", size=size)
+    data = compressor.compress(plain)
+    for _ in range(size >> 20):
+        data += compressor.compress(bytes(1 << 20))
+    data += compressor.compress(bytes(1024)) + compressor.flush()
+    spans: list[Span] = []
+    digest = hashlib.sha256()
+
+    def take(span: Span, part: bytes) -> None:
+        spans.append(span)
+        digest.update(part)
+
+    indexer = LayerIndexer(take)
+    for start in range(0, len(data), 1 << 14):
+        indexer.feed(data[start : start + (1 << 14)])
+    indexer.close()
+    again = hashlib.sha256()
+    for span in spans:
+        again.update(decode(span, data[span.blob_offset : span.blob_end]))
+    assert again.digest() == digest.digest()
+    return max(span.skip + span.size for span in spans)
 
 
 def rle_frames() -> int:

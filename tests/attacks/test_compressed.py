@@ -35,6 +35,13 @@ def test_gzip_of_one_block() -> None:
     assert outcome.seconds < 3
 
 
+def test_blocks_of_one_length() -> None:
+    """Those of gzip(1) for zeros are a little longer than two spans, and each can be entered."""
+    outcome = attack("compressed:index_equal_blocks", seconds=10, mebibytes=256)
+    assert not outcome.error, outcome.message
+    assert outcome.result <= 16 << 20
+
+
 def test_zstd_of_repeated_bytes() -> None:
     outcome = attack("compressed:rle_frames", seconds=10, mebibytes=512)
     assert outcome.result >= 1 << 28

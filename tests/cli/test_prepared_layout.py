@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
-from browsermount.cli.layouts import LayoutWriter, open_new
-from browsermount.errors import InvalidImage
+from browsermount.cli.layouts import Copy, LayoutWriter, open_new
+from browsermount.errors import InvalidImage, NetworkError
+from browsermount.oci.descriptor import Descriptor
+from browsermount.oci.digest import Digest
 
 
 @pytest.fixture
@@ -63,3 +66,32 @@ def test_nothing_is_appended_through_a_link(tmp_path: Path, precious: Path) -> N
     with pytest.raises(OSError, match="symbolic links"):
         open_new(tmp_path / "link", append=True)
     assert precious.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "huge", "deep"])
+def test_an_index_that_would_not_end(tmp_path: Path, kind: str) -> None:
+    writer = LayoutWriter(tmp_path)
+    digest = writer.add(b"{}")
+    path = tmp_path / "index.json"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "huge":
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    else:
+        path.write_bytes(b"[" * 100_000)
+    with pytest.raises(InvalidImage, match="cannot be read"):
+        writer.finish([{"digest": str(digest), "size": 2}], "latest")
+
+
+def test_a_pipe_in_place_of_a_blob(tmp_path: Path) -> None:
+    class Nothing:
+        async def get_blob(self, descriptor: Descriptor, **_: object) -> object:
+            raise NetworkError("asked for, as it should be")
+
+    descriptor = Descriptor("", Digest.of(b"x"), 1)
+    writer = LayoutWriter(tmp_path)
+    os.mkfifo(writer.path(descriptor.digest))
+    copy = Copy(writer, Nothing(), descriptor, lambda size: None)  # type: ignore[arg-type]
+    with pytest.raises(NetworkError, match="asked for"):
+        asyncio.run(asyncio.wait_for(copy.run(), 20))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -28,7 +29,7 @@ from browsermount.fetch import unstalled
 from browsermount.oci.descriptor import REF_NAME, Descriptor
 from browsermount.oci.digest import Digest
 from browsermount.oci.image import Source
-from browsermount.oci.manifest import INDEX_TYPES, OCI_TYPES
+from browsermount.oci.manifest import INDEX_TYPES, MAX_DOCUMENT_SIZE, OCI_TYPES
 from browsermount.oci.platform import Platform
 
 T = TypeVar("T")
@@ -135,20 +136,20 @@ class LayoutWriter:
         }
         if path.exists():
             try:
-                index = json.loads(path.read_bytes())
+                index = json.loads(_read(path))
                 others, before = list[Any](), list[Any]()
                 for other in index["manifests"]:
                     is_same = (other.get("annotations") or {}).get(REF_NAME) == name
                     (before if is_same else others).append(other)
                 kept = self._other_platforms(before, manifests)
-            except (ValueError, KeyError, TypeError, AttributeError, OSError):
+            except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError):
                 raise InvalidImage(f"{path} cannot be read, so nothing was added to it") from None
             index["manifests"] = others
             manifests = [*kept, *manifests]
         descriptor = manifests[0] if len(manifests) == 1 else self._add_index(manifests)
         annotations = {**descriptor.get("annotations", {}), REF_NAME: name}
         digest = Digest.parse(descriptor["digest"])
-        content = self.path(digest).read_bytes()
+        content = _read(self.path(digest))
         index["manifests"].append({**embedding(descriptor, content), "annotations": annotations})
         _write(self._directory / "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
         _write(path, json.dumps(index, indent=2).encode() + b"\n")
@@ -160,7 +161,7 @@ class LayoutWriter:
         """Write an index of one image's manifests and return its descriptor."""
         entries = []
         for manifest in manifests:
-            content = self.path(Digest.parse(manifest["digest"])).read_bytes()
+            content = _read(self.path(Digest.parse(manifest["digest"])))
             entries.append(embedding(manifest, content))
         document = {"schemaVersion": 2, "mediaType": OCI_TYPES[0], "manifests": entries}
         data = json.dumps(document, indent=2).encode()
@@ -192,13 +193,13 @@ class LayoutWriter:
             if descriptor.get("mediaType") not in INDEX_TYPES:
                 found.append(descriptor)
             elif depth < _MAX_DEPTH:
-                found += self._flat(json.loads(path.read_bytes())["manifests"], depth + 1)
+                found += self._flat(json.loads(_read(path))["manifests"], depth + 1)
         return found
 
     def _config_of(self, descriptor: dict[str, Any]) -> dict[str, Any]:
-        manifest = json.loads(self.path(Digest.parse(descriptor["digest"])).read_bytes())
+        manifest = json.loads(_read(self.path(Digest.parse(descriptor["digest"]))))
         digest = Digest.parse(manifest["config"]["digest"])
-        config: dict[str, Any] = json.loads(self.path(digest).read_bytes())
+        config: dict[str, Any] = json.loads(_read(self.path(digest)))
         return config
 
 
@@ -210,6 +211,19 @@ def embedding(descriptor: dict[str, Any], content: bytes) -> dict[str, Any]:
     if len(content) > _EMBEDDED_SIZE:
         return descriptor
     return {**descriptor, "data": base64.b64encode(content).decode()}
+
+
+def _read(path: Path) -> bytes:
+    """Read a document of the layout, which may have been prepared by somebody else.
+
+    Raises:
+        OSError: It is no file, or larger than a document may be.
+    """
+    if not path.is_file():
+        raise OSError(errno.EINVAL, "Not a file", path)
+    if path.stat().st_size > MAX_DOCUMENT_SIZE:
+        raise OSError(errno.EFBIG, "Larger than a document may be", path)
+    return path.read_bytes()
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -258,7 +272,8 @@ class Copy:
             BrowsermountError: It cannot be had, or is not what it should be.
         """
         target = self.writer.path(self.descriptor.digest)
-        if target.exists() and self._is_right(target):
+        # A pipe in its place would never end.
+        if target.is_file() and self._is_right(target):
             self.report(self.descriptor.size)
             return
         partial = self.writer.temporary(self.descriptor.digest.encoded)

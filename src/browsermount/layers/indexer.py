@@ -282,7 +282,8 @@ class _GzipCutter:
             pending = self._pending
             assert pending is not None
             # Stopping at every border would cost more than it tells.
-            blockwise = inflater.filled >= SPAN_SIZE
+            # Where one was missed, the next is not: equal blocks might all be missed in a row.
+            blockwise = inflater.filled >= SPAN_SIZE or pending.skipped > 0
             limit = MAX_SPAN_SIZE if blockwise else SPAN_SIZE
             inflater.run(data, start, limit, blockwise=blockwise)
             if taken := inflater.consumed:
@@ -294,7 +295,7 @@ class _GzipCutter:
                 self._in_member = False
                 if inflater.filled >= SPAN_SIZE:
                     self._cut(pending)
-            elif blockwise and inflater.at_border:
+            elif blockwise and inflater.at_border and inflater.filled >= WINDOW_SIZE:
                 window = self._cut(pending)[-WINDOW_SIZE:]
                 self._pending = self._at_border(zlib.compress(window, 1))
             elif inflater.filled == MAX_SPAN_SIZE:
