@@ -95,8 +95,9 @@ pub fn block(bytes: &[u8], mode: u32, most: usize, ops: &mut Vec<Op>) -> usize {
         if decoder.last_error() == DecoderError::NoMoreBytes {
             break;
         }
+        let from = size;
         size = decoder.position();
-        ops.push(op(&instruction, mode, instruction.is_invalid()));
+        ops.push(op(&instruction, &bytes[from..size], mode));
         if instruction.is_invalid() || instruction.flow_control() != FlowControl::Next {
             break;
         }
@@ -114,7 +115,7 @@ pub fn one(bytes: &[u8], mode: u32) -> Option<Op> {
     if decoder.last_error() == DecoderError::NoMoreBytes && bytes.len() < 15 {
         return None;
     }
-    Some(op(&instruction, mode, instruction.is_invalid()))
+    Some(op(&instruction, &bytes[..decoder.position()], mode))
 }
 
 /// The number of a general register, of a vector register, or of a segment register.
@@ -141,7 +142,7 @@ fn is_memory(kind: OpKind) -> bool {
     kind == OpKind::Memory
 }
 
-fn op(instruction: &Instruction, mode: u32, invalid: bool) -> Op {
+fn op(instruction: &Instruction, bytes: &[u8], mode: u32) -> Op {
     let long = mode & Mode::LONG != 0;
     let mut op = Op {
         handler: instructions::invalid,
@@ -159,7 +160,7 @@ fn op(instruction: &Instruction, mode: u32, invalid: bool) -> Op {
         displacement: 0,
         immediate: 0,
     };
-    if invalid {
+    if instruction.is_invalid() {
         return op;
     }
     let registers = [0, 1, 2].map(|i| {
@@ -216,7 +217,7 @@ fn op(instruction: &Instruction, mode: u32, invalid: bool) -> Op {
         2 => op.prefixes |= prefix::ADDRESS16,
         _ => {}
     }
-    instructions::select(instruction, mode, &mut op);
+    instructions::select(instruction, bytes, mode, &mut op);
     op
 }
 

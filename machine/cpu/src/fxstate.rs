@@ -6,8 +6,10 @@ use crate::Cpu;
 pub const MXCSR_MASK: u32 = 0xffff;
 
 impl Cpu {
-    pub fn save_fx(&self) -> [u8; 512] {
+    /// `wide`: pointers of 64 bits (REX.W).
+    pub fn save_fx(&self, wide: bool) -> [u8; 512] {
         let mut image = [0; 512];
+        self.fpu.fxsave(&mut image, wide);
         image[24..28].copy_from_slice(&self.state.mxcsr.to_le_bytes());
         image[28..32].copy_from_slice(&MXCSR_MASK.to_le_bytes());
         for (i, xmm) in self.state.xmm.iter().enumerate() {
@@ -19,7 +21,8 @@ impl Cpu {
     }
 
     /// MXCSR has to be checked before.
-    pub fn load_fx(&mut self, image: &[u8; 512]) {
+    pub fn load_fx(&mut self, image: &[u8; 512], wide: bool) {
+        self.fpu.fxrstor(image, wide);
         let word = |at: usize| u64::from_le_bytes(image[at..at + 8].try_into().expect("eight bytes"));
         self.state.mxcsr = word(24) as u32 & MXCSR_MASK;
         for (i, xmm) in self.state.xmm.iter_mut().enumerate() {

@@ -23,14 +23,14 @@ pub fn invalid(cpu: &mut Cpu, _: &Op) -> Step {
 }
 
 /// Gives an operation its handler; it has that of an invalid one until then.
-pub fn select(instruction: &Instruction, mode: u32, op: &mut Op) {
+pub fn select(instruction: &Instruction, bytes: &[u8], mode: u32, op: &mut Op) {
     let found = arithmetic::select(instruction, op)
         .or_else(|| moves::select(instruction, op))
         .or_else(|| control::select(instruction))
         .or_else(|| bits::select(instruction, op))
         .or_else(|| strings::select(instruction, op))
         .or_else(|| vector::select(instruction, op))
-        .or_else(|| float::select(instruction, op))
+        .or_else(|| float::select(instruction, bytes, op))
         .or_else(|| system::select(instruction, mode, op));
     if let Some(handler) = found {
         op.handler = handler;

@@ -2,14 +2,13 @@
 //!
 //! `Op::immediate` holds, above the immediate operand's eight bits, the address of the operation.
 
-use iced_x86::{Instruction, Mnemonic, Register};
+use iced_x86::{Instruction, Mnemonic};
 use simd::{Mxcsr, Xmm};
 
 use super::{is_memory, is_register, operand_size, pick, Dword, Qword, Width};
 use crate::control::{CR0_EM, CR0_TS, CR4_OSFXSR, CR4_OSXMMEXCPT};
 use crate::decode::{Handler, Op};
 use crate::exception::{DEVICE_NOT_AVAILABLE, GENERAL_PROTECTION, INVALID_OPCODE, SIMD_ERROR};
-use crate::flags::Flags;
 use crate::fxstate::MXCSR_MASK;
 use crate::state::RDI;
 use crate::{Access, Cpu, Step, Stop};
@@ -42,16 +41,6 @@ impl Cpu {
             return self.raise(GENERAL_PROTECTION, 0);
         }
         self.load128(va).map(Xmm)
-    }
-
-    /// Puts an operation's exceptions into MXCSR; #XM where one is not masked.
-    #[inline(always)]
-    fn settle(&mut self, mxcsr: Mxcsr) -> Step {
-        self.state.mxcsr = mxcsr.0;
-        if mxcsr.unmasked() {
-            return self.simd_error();
-        }
-        Ok(())
     }
 
     #[cold]
@@ -217,7 +206,7 @@ fn insert_lane<const MEMORY: bool, S: Width>(cpu: &mut Cpu, op: &Op) -> Step {
 fn masked_store(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.check_sse()?;
     let va = cpu.linear(op.segment, cpu.state.gpr[RDI] & if cpu.long() { u64::MAX } else { 0xffff_ffff });
-    let (value, mask) = (cpu.state.xmm[op.a as usize & 15], cpu.state.xmm[op.b as usize & 15]);
+    let (value, mask) = (cpu.state.xmm[op.b as usize & 15], cpu.state.xmm[op.c as usize & 15]);
     let byte = |x: &Xmm, i: usize| (x.0[i / 8] >> (i % 8 * 8)) as u8;
     for i in (0..16).filter(|&i| byte(&mask, i) & 0x80 != 0) {
         cpu.probe(va.wrapping_add(i as u64), 1, Access::Write)?;
@@ -248,13 +237,13 @@ fn store_mxcsr(cpu: &mut Cpu, op: &Op) -> Step {
 }
 
 /// FXSAVE. XMM8 to XMM15 are left out in 32-bit code.
-fn save_state(cpu: &mut Cpu, op: &Op) -> Step {
+fn save_state<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.check_not_available()?;
     let va = cpu.address(op);
     if va & 15 != 0 {
         return cpu.raise(GENERAL_PROTECTION, 0);
     }
-    let image = cpu.save_fx();
+    let image = cpu.save_fx(WIDE);
     if cpu.long() {
         // The last 96 bytes are the software's.
         cpu.store_bytes(va, &image[..416])
@@ -263,26 +252,117 @@ fn save_state(cpu: &mut Cpu, op: &Op) -> Step {
     }
 }
 
-fn restore_state(cpu: &mut Cpu, op: &Op) -> Step {
+fn restore_state<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.check_not_available()?;
     let va = cpu.address(op);
     if va & 15 != 0 {
         return cpu.raise(GENERAL_PROTECTION, 0);
     }
-    let mut image = cpu.save_fx();
+    let mut image = cpu.save_fx(WIDE);
     let size = if cpu.long() { 416 } else { 288 };
     cpu.load_bytes(va, &mut image[..size])?;
     if u32::from_le_bytes([image[24], image[25], image[26], image[27]]) & !MXCSR_MASK != 0 {
         return cpu.raise(GENERAL_PROTECTION, 0);
     }
-    cpu.load_fx(&image);
+    cpu.load_fx(&image, WIDE);
     Err(Stop::Leave)
 }
 
-include!("operations.rs");
+/// 16 bytes of the second operand: a register, or memory of so many bytes (of 16: aligned).
+fn source<const SIZE: u8>(cpu: &mut Cpu, op: &Op) -> Result<Xmm, Stop> {
+    Ok(match SIZE {
+        0 => cpu.state.xmm[op.b as usize & 15],
+        1 => {
+            let va = cpu.address(op);
+            Xmm([u64::from(cpu.load::<u8>(va)?), 0])
+        }
+        2 => {
+            let va = cpu.address(op);
+            Xmm([u64::from(cpu.load::<u16>(va)?), 0])
+        }
+        4 => {
+            let va = cpu.address(op);
+            Xmm([u64::from(cpu.load::<u32>(va)?), 0])
+        }
+        8 => {
+            let va = cpu.address(op);
+            Xmm([cpu.load::<u64>(va)?, 0])
+        }
+        _ => cpu.load_aligned(op)?,
+    })
+}
 
-fn is_xmm(instruction: &Instruction, operand: u32) -> bool {
-    is_register(instruction, operand) && instruction.op_register(operand).is_xmm()
+/// The operation's address, which `select_operation` has put above the immediate operand.
+fn function(op: &Op) -> *const () {
+    (op.immediate >> 8) as usize as *const ()
+}
+
+fn packed<const SIZE: u8>(cpu: &mut Cpu, op: &Op) -> Step {
+    cpu.check_sse()?;
+    let b = source::<SIZE>(cpu, op)?;
+    // `select_operation` has put a function of this type there.
+    let operation: fn(Xmm, Xmm) -> Xmm = unsafe { core::mem::transmute(function(op)) };
+    let a = &mut cpu.state.xmm[op.a as usize & 15];
+    *a = operation(*a, b);
+    Ok(())
+}
+
+fn packed_immediate<const SIZE: u8>(cpu: &mut Cpu, op: &Op) -> Step {
+    cpu.check_sse()?;
+    let b = source::<SIZE>(cpu, op)?;
+    let operation: fn(Xmm, Xmm, u8) -> Xmm = unsafe { core::mem::transmute(function(op)) };
+    let a = &mut cpu.state.xmm[op.a as usize & 15];
+    *a = operation(*a, b, op.immediate as u8);
+    Ok(())
+}
+
+fn float<const SIZE: u8>(cpu: &mut Cpu, op: &Op) -> Step {
+    cpu.check_sse()?;
+    let b = source::<SIZE>(cpu, op)?;
+    let operation: fn(&mut Mxcsr, Xmm, Xmm) -> Xmm = unsafe { core::mem::transmute(function(op)) };
+    let a = cpu.state.xmm[op.a as usize & 15];
+    let mut mxcsr = Mxcsr(cpu.state.mxcsr);
+    let result = mxcsr.execute(|mxcsr| operation(mxcsr, a, b));
+    cpu.state.mxcsr = mxcsr.0;
+    match result {
+        Ok(value) => cpu.state.xmm[op.a as usize & 15] = value,
+        Err(_) => return cpu.simd_error(),
+    }
+    Ok(())
+}
+
+macro_rules! by_source {
+    ($size:expr, $name:ident) => {
+        match $size {
+            0 => $name::<0> as Handler,
+            1 => $name::<1>,
+            2 => $name::<2>,
+            4 => $name::<4>,
+            8 => $name::<8>,
+            _ => $name::<16>,
+        }
+    };
+}
+
+/// The operations of the crate `simd` on two XMM operands.
+fn select_operation(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
+    let xmm = |operand: u32| {
+        super::is_register(instruction, operand) && instruction.op_register(operand).is_xmm()
+    };
+    if !xmm(0) || !(xmm(1) || is_memory(instruction, 1)) {
+        return None;
+    }
+    let size = if is_memory(instruction, 1) { instruction.memory_size().size() } else { 0 };
+    let mnemonic = instruction.mnemonic();
+    let (function, handler) = match instruction.op_count() {
+        2 => simd::table::packed(mnemonic)
+            .map(|f| (f as usize, by_source!(size, packed)))
+            .or_else(|| simd::table::float(mnemonic).map(|f| (f as usize, by_source!(size, float))))?,
+        _ => simd::table::packed_imm(mnemonic)
+            .map(|f| (f as usize, by_source!(size, packed_immediate)))?,
+    };
+    op.immediate = (function as u64) << 8 | op.immediate & 0xff;
+    Some(handler)
 }
 
 fn is_general(instruction: &Instruction, operand: u32) -> bool {
@@ -292,11 +372,6 @@ fn is_general(instruction: &Instruction, operand: u32) -> bool {
 
 fn uses_mmx(instruction: &Instruction) -> bool {
     (0..instruction.op_count()).any(|i| is_register(instruction, i) && instruction.op_register(i).is_mm())
-}
-
-/// Whether it has VEX or another newer encoding, with other operands.
-fn legacy(instruction: &Instruction) -> bool {
-    instruction.code().op_code().encoding() == iced_x86::EncodingKind::Legacy
 }
 
 fn select_moves(instruction: &Instruction) -> Option<Handler> {
@@ -374,8 +449,10 @@ pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
     match instruction.mnemonic() {
         Mnemonic::Ldmxcsr => return Some(load_mxcsr),
         Mnemonic::Stmxcsr => return Some(store_mxcsr),
-        Mnemonic::Fxsave | Mnemonic::Fxsave64 => return Some(save_state),
-        Mnemonic::Fxrstor | Mnemonic::Fxrstor64 => return Some(restore_state),
+        Mnemonic::Fxsave => return Some(save_state::<false>),
+        Mnemonic::Fxsave64 => return Some(save_state::<true>),
+        Mnemonic::Fxrstor => return Some(restore_state::<false>),
+        Mnemonic::Fxrstor64 => return Some(restore_state::<true>),
         _ => {}
     }
     let vector = (0..instruction.op_count()).any(|i| {
@@ -386,7 +463,8 @@ pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
         return None;
     }
     if uses_mmx(instruction) {
-        return select_mmx(instruction, op);
+        // MMX is not there yet.
+        return None;
     }
     select_moves(instruction).or_else(|| select_operation(instruction, op))
 }
