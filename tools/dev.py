@@ -26,12 +26,16 @@ SITE = ROOT / "dist" / "site"
 PACKAGES = {
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
+    "firefox-esr": "firefox-esr",
+    "WebKitWebDriver": "webkit2gtk-driver",
+    "Xvfb": "xvfb",
     "umoci": "umoci",
     "buildah": "buildah",
     "skopeo": "skopeo",
     "mmdebstrap": "mmdebstrap",
     "arch-test": "arch-test",  # without it mmdebstrap takes i386 for foreign on amd64
     "diod": "diod",
+    "qemu-system-x86_64": "qemu-system-x86",
     "bsdtar": "libarchive-tools",
     "zstd": "zstd",
     "setfattr": "attr",

@@ -5,6 +5,8 @@
  * - `image`: an image of a registry as docker names it, or the URL of an OCI image layout; one that
  *   is relative to the page starts with `./`, `../` or `/`, or ends with `/`.
  * - `mirror`: a mirror or proxy of registries that do not let pages read from them: docs/images.md.
+ * - `mirror-without-credentials`: never asks for credentials on behalf of the mirror, which somebody
+ *   else has chosen.
  * - `platform`: which of an image's platforms is run, such as `linux/amd64`: docs/platforms.md.
  * - `toc`: `unverified` reads eStargz and zstd:chunked layers lazily also where the manifest has no
  *   digest of their tables of contents.
@@ -53,6 +55,15 @@ function make(name, className, text = "") {
   element.className = className;
   element.textContent = text;
   return element;
+}
+
+/**
+ * A message with a capital letter, unless it begins with an address, a name or the like.
+ * @param {string} message
+ */
+function asSentence(message) {
+  const isWord = /^[a-z]+[\s,]/.test(message);
+  return isWord ? message.charAt(0).toUpperCase() + message.slice(1) : message;
 }
 
 export class ContainerTerminal extends HTMLElement {
@@ -131,8 +142,10 @@ export class ContainerTerminal extends HTMLElement {
       onResize: (cols, rows) => this.#session?.resize(cols, rows),
       onShown: (bytes) => this.#session?.shown(bytes),
     });
-    const status = new StatusView(/** @type {HTMLElement} */ (this.status), () =>
-      this.#session?.kept(true),
+    const status = new StatusView(
+      /** @type {HTMLElement} */ (this.status),
+      () => this.#session?.kept(true),
+      (platform) => this.setAttribute("platform", platform),
     );
     const session = new Session(
       {
@@ -144,6 +157,8 @@ export class ContainerTerminal extends HTMLElement {
       },
       {
         credentials: async (request) => {
+          const distrusted = this.hasAttribute("mirror-without-credentials");
+          if (request.mirrored && distrusted) return null;
           clearTimeout(this.#patience);
           // A running container may need them, too: when a password has been changed.
           const loading = this.dataset.state === "loading";
@@ -169,6 +184,7 @@ export class ContainerTerminal extends HTMLElement {
         },
         mounted: (info) => {
           this.info = info;
+          status.platforms(info.platform, info.platforms);
         },
         output: (data) => terminal.write(data),
         exit: (code, signal) => this.#end(code, signal),
@@ -293,7 +309,7 @@ export class ContainerTerminal extends HTMLElement {
     const loading = /** @type {HTMLElement} */ (this.loading);
     const alert = make("div", "bm-body");
     alert.setAttribute("role", "alert");
-    const message = failure.message.charAt(0).toUpperCase() + failure.message.slice(1);
+    const message = asSentence(failure.message);
     alert.append(make("p", "bm-message", message.endsWith(".") ? message : `${message}.`));
     if (failure.hint) alert.append(make("p", "bm-hint", failure.hint));
     if (failure.example) alert.append(make("pre", "bm-example", failure.example));

@@ -90,16 +90,17 @@ function makeForm(request, before) {
     tokenServer && tokenServer !== registry
       ? ` and to ${tokenServer}, which it names for that`
       : "";
+  const receiver = via ? `${via}, which passes it on to ${registry}` : registry;
   const title = make(
     "h3",
     { id: id("title"), className: "bm-form-title" },
-    `Sign in to ${registry}`,
+    via ? `Sign in to ${registry} through ${via}` : `Sign in to ${registry}`,
   );
   const explanation = make(
     "p",
     { id: id("explanation"), className: "bm-hint" },
     "This registry wants to know who pulls the image. " +
-      `What you enter is sent to ${registry}${elsewhere}, and is kept only until you close ` +
+      `What you enter is sent to ${receiver}${elsewhere}, and is kept only until you close ` +
       "or reload this page.",
   );
   const username = make("input", {

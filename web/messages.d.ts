@@ -95,6 +95,8 @@ export interface ImageInfo {
   reference: string;
   digest: string;
   platform: string;
+  /** What else the image is there for and can be run. */
+  platforms: string[];
   config: Record<string, unknown>;
 }
 
@@ -104,6 +106,7 @@ export interface CredentialRequest {
   realm: string;
   refused: boolean;
   via: string;
+  mirrored: boolean;
 }
 
 /** Worker to page: a registry wants credentials; the answer has the same id. */

@@ -11,7 +11,10 @@ terminal.setAttribute("image", image);
 terminal.setAttribute("autofocus", "");
 for (const name of ["mirror", "platform", "toc", "fetch"]) {
   const configured = document.querySelector(`meta[name=browsermount-${name}]`);
-  const value = parameterOf(location, name) || configured?.getAttribute("content");
+  const given = parameterOf(location, name);
+  const value = given || configured?.getAttribute("content");
+  // Whoever made the link would read what a person signs in with.
+  if (name === "mirror" && given) terminal.setAttribute("mirror-without-credentials", "");
   if (value) terminal.setAttribute(name, value);
 }
 document.title = `${image === DEFAULT_IMAGE ? "browsermount" : image} – browsermount`;

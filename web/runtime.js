@@ -13,6 +13,16 @@ import { Fetcher } from "./assets.js";
 // An archive without members: what is needed is in the snapshot.
 const EMPTY_ZIP = `data:application/zip;base64,UEsFBg${"A".repeat(24)}==`;
 
+// WebKit's errors of requests that failed have no stack, and Pyodide makes no exception of what has
+// none: Python would wait for the answer for ever.
+if (!("stack" in Error.prototype)) {
+  Object.defineProperty(Error.prototype, "stack", {
+    value: "",
+    writable: true,
+    configurable: true,
+  });
+}
+
 /**
  * @param {URL} base The folder with Pyodide's files.
  * @param {Progress} onProgress

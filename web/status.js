@@ -11,9 +11,15 @@ export class StatusView {
   /**
    * @param {HTMLElement} element
    * @param {() => void} onClear Let go what is kept.
+   * @param {(platform: string) => void} onPlatform Run the image for this platform.
    */
-  constructor(element, onClear) {
+  constructor(element, onClear, onPlatform) {
     this.element = element;
+    this.platform = document.createElement("span");
+    this.choice = document.createElement("select");
+    this.choice.setAttribute("aria-label", "Platform");
+    this.choice.title = "Run the image for another platform, in a fresh container";
+    this.choice.addEventListener("change", () => onPlatform(this.choice.value));
     this.image = document.createElement("span");
     this.trouble = document.createElement("span");
     this.trouble.className = "bm-trouble";
@@ -28,7 +34,7 @@ export class StatusView {
     const right = document.createElement("span");
     right.className = "bm-kept";
     right.append(this.keptText, this.clear);
-    element.replaceChildren(this.image, this.trouble, right);
+    element.replaceChildren(this.platform, this.image, this.trouble, right);
   }
 
   /** @param {MountEvent} event */
@@ -49,6 +55,20 @@ export class StatusView {
         this.trouble.textContent = "";
         break;
     }
+  }
+
+  /**
+   * Say which platform runs, and offer the others.
+   * @param {string} running
+   * @param {string[]} others what the image is there for and can be run, `running` or not
+   */
+  platforms(running, others) {
+    const names = [...new Set([running, ...others])];
+    this.platform.textContent = names.length > 1 ? "Platform: " : `Platform: ${running}`;
+    if (names.length < 2) return;
+    this.choice.replaceChildren(...names.sort().map((name) => new Option(name, name)));
+    this.choice.value = running;
+    this.platform.append(this.choice);
   }
 
   /** @param {Kept} kept */

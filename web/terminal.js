@@ -7,6 +7,8 @@ import { FitAddon } from "./vendor/addon-fit.mjs";
 import { Terminal } from "./vendor/xterm.mjs";
 import { Termios, openpty } from "./vendor/xterm-pty.mjs";
 import { OutputQueue, inPortions } from "./console-bridge.js";
+import { TouchSelection } from "./touch-selection.js";
+import { LibcWidths } from "./unicode-widths.js";
 
 const THEME = {
   background: "#0d1117",
@@ -42,6 +44,17 @@ function makeRaw(termios) {
   return new Termios(0, 0, termios.cflag, 0, termios.cc);
 }
 
+/**
+ * Text without what could end bracketed paste: the rest would run at once, as if it was typed.
+ * What is pasted shows where it was.
+ *
+ * @param {string} text
+ */
+function harmless(text) {
+  // eslint-disable-next-line no-control-regex
+  return text.replace(/[\x1b\x9b]/g, "\u241b");
+}
+
 /** Where the machine's console is connected. */
 export class ContainerConsole {
   /**
@@ -53,7 +66,7 @@ export class ContainerConsole {
    */
   constructor(element, { onInput, onResize, onShown }) {
     this.terminal = new Terminal({
-      allowProposedApi: false,
+      allowProposedApi: true, // for terminal.unicode
       cursorBlink: true,
       fontFamily: 'ui-monospace, "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace',
       fontSize: 14,
@@ -61,6 +74,10 @@ export class ContainerConsole {
       scrollback: 10000,
       theme: THEME,
     });
+    this.terminal.unicode.register(new LibcWidths());
+    this.terminal.unicode.activeVersion = "libc";
+    const paste = this.terminal.paste.bind(this.terminal);
+    this.terminal.paste = (text) => paste(harmless(text));
     const { master, slave } = openpty();
     slave.ioctl("TCSETS", makeRaw(slave.ioctl("TCGETS")));
     this.fitAddon = new FitAddon();
@@ -74,6 +91,9 @@ export class ContainerConsole {
     this.master = master;
     this.terminal.attachCustomKeyEventHandler((event) => this.#handleKey(event));
     this.terminal.open(element);
+    this.touch = new TouchSelection(this.terminal, element, () => this.#copy());
+    // Before xterm.js sees it, which would paste it as it is.
+    element.addEventListener("paste", (event) => this.#handlePaste(event), { capture: true });
     this.resizeObserver = new ResizeObserver(() => this.fit());
     this.resizeObserver.observe(element);
     this.fit();
@@ -115,17 +135,36 @@ export class ContainerConsole {
     this.terminal.dispose();
   }
 
+  /** @param {ClipboardEvent} event */
+  #handlePaste(event) {
+    if (!event.clipboardData) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (this.terminal.options.disableStdin) return;
+    this.terminal.paste(event.clipboardData.getData("text/plain"));
+  }
+
   /**
-   * Ctrl+Shift+C copies: without Shift it is an interrupt.  Pasting needs nothing,
-   * since the browser does it for Ctrl+Shift+V as well.
+   * Ctrl+Shift+C and Ctrl+Insert copy: without Shift, the former is an interrupt.  Pasting is the
+   * browser's own, by Ctrl+Shift+V, Shift+Insert and the context menu.
    *
    * @param {KeyboardEvent} event
    */
   #handleKey(event) {
-    const copy = event.ctrlKey && event.shiftKey && event.code === "KeyC";
-    if (!copy || !this.terminal.hasSelection()) return true;
-    if (event.type === "keydown") navigator.clipboard?.writeText(this.terminal.getSelection());
+    if (!event.ctrlKey || event.altKey || event.metaKey) return true;
+    const copies = event.shiftKey ? event.code === "KeyC" : event.code === "Insert";
+    if (!copies) return true;
     event.preventDefault();
+    if (event.type === "keydown" && this.terminal.hasSelection()) this.#copy();
     return false;
+  }
+
+  async #copy() {
+    try {
+      await navigator.clipboard.writeText(this.terminal.getSelection());
+    } catch {
+      // A page that came over plain http has no clipboard; xterm.js answers the event.
+      document.execCommand("copy");
+    }
   }
 }

@@ -100,6 +100,24 @@ class HttpStatusError(FetchError):
         self.url = url
 
 
+class EncodedBlob(FetchError):
+    """A blob that was changed for the transfer, so that it is not the bytes that were stored.
+
+    Args:
+        url: What was asked for.
+    """
+
+    code = "content-encoding"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"the server says that it has compressed {url} for the transfer, so what comes is not "
+            "the blob as it is stored",
+            hint="Let it send blobs without the header Content-Encoding: in nginx by gzip off, in "
+            "an object storage by removing it from the objects' metadata.",
+        )
+
+
 class ImageNotFound(BrowsermountError):
     """There is no image at the given place."""
 
@@ -110,6 +128,10 @@ class InvalidImage(BrowsermountError):
     """What came is not an OCI image: a document is malformed or contradicts itself."""
 
     code = "invalid-image"
+
+
+class NotAnImage(InvalidImage):
+    """What came is an OCI artifact: a signature, a chart, a list of packages and so on."""
 
 
 class InvalidPlatform(BrowsermountError):

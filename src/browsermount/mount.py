@@ -24,12 +24,14 @@ from browsermount.events import (
     ignore,
 )
 from browsermount.fetch import Fetcher
+from browsermount.layers.media_type import check_readable, is_tar
 from browsermount.ninep import Server
+from browsermount.oci.choice import resolve
 from browsermount.oci.config import ImageConfig
 from browsermount.oci.credentials import CredentialProvider
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
-from browsermount.oci.image import ResolvedImage, Source, resolve
+from browsermount.oci.image import ResolvedImage, Source
 from browsermount.oci.platform import RUNNABLE, Platform
 from browsermount.oci.source import open_source
 from browsermount.reference import parse_reference
@@ -238,7 +240,7 @@ async def find_image(
     """Find the image for the first of ``platforms`` that there is one for, and say so.
 
     Raises:
-        BrowsermountError: See :func:`browsermount.oci.image.resolve`.
+        BrowsermountError: See :func:`browsermount.oci.choice.resolve`.
     """
     on_event(Resolving(str(source)))
     resolved = await resolve(source, str(source), platforms)
@@ -261,6 +263,8 @@ def _naming_layer(index: int, descriptor: Descriptor) -> Iterator[None]:
         yield
     except InvalidLayer as error:
         where = f"layer {index + 1} ({descriptor.digest})"
+        if not is_tar(descriptor.media_type) and descriptor.media_type not in error.message:
+            where += f", whose media type is {descriptor.media_type[:150]!r}"
         raise InvalidLayer(f"{where}: {error.message}", hint=error.hint) from error
 
 
@@ -280,6 +284,7 @@ async def _open_layers(
 
     async def open_layer(index: int) -> LayerStream:
         with _naming_layer(index, layers[index]):
+            check_readable(layers[index].media_type)
             stream = await opener.open(index, layers[index])
         on_open(stream)
         return stream

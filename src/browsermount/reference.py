@@ -52,6 +52,17 @@ _HINT = (
 )
 
 
+_OTHER_PLACES = {
+    "docker-daemon:": "Save the image to a file and give that: docker save -o image.tar NAME",
+    "containers-storage:": "Save the image to a file and give that: podman save -o image.tar NAME",
+    "docker-archive:": "A page reads no archives. Make a folder of it and put it on a web server: "
+    "browsermount convert image.tar folder",
+    "oci-archive:": "A page reads no archives. Make a folder of it and put it on a web server: "
+    "browsermount convert image.tar folder",
+}
+"""What other tools read images from, by the prefixes that they have for it, and what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class LayoutReference:
     """An OCI image layout that an HTTP server holds.
@@ -139,6 +150,11 @@ def parse_reference(text: str, *, base: str | None = None) -> Reference:
         )
     if _HTTP.match(given):
         return _parse_layout(given)
+    for prefix, hint in _OTHER_PLACES.items():
+        if given.startswith(prefix):
+            raise InvalidReference(
+                f"images cannot be read from {prefix} as in {given!r}", hint=hint
+            )
     if other := _OTHER_SCHEME.match(given):
         raise InvalidReference(
             f"images cannot be read from {other.group(1)} addresses, as in {given!r}",

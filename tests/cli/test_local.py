@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import hashlib
 import json
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -12,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from browsermount.errors import BrowsermountError, ImageNotFound, InvalidImage
+from browsermount.cli.images import local_path, opened
+from browsermount.errors import BrowsermountError, ImageNotFound, InvalidImage, InvalidReference
 from browsermount.fetch import read_all
 from browsermount.local import open_local
 from browsermount.local.files import FileFetcher, FileResponse
@@ -88,7 +91,7 @@ def test_what_docker_save_writes(tmp_path: Path) -> None:
         contents(path, "other")
 
 
-@pytest.mark.parametrize("program", [["gzip"], ["zstd", "-q"]])
+@pytest.mark.parametrize("program", [["gzip"], ["zstd", "-q"], ["bzip2"], ["xz", "-0"]])
 def test_an_archive_that_is_compressed(tmp_path: Path, program: list[str]) -> None:
     copied(f"docker-archive:{tmp_path / 'image.tar'}:it:latest")
     with (tmp_path / "image.tar").open("rb") as plain, (tmp_path / "packed").open("wb") as packed:
@@ -98,8 +101,6 @@ def test_an_archive_that_is_compressed(tmp_path: Path, program: list[str]) -> No
 
 def saved(path: Path, change: Callable[[dict[str, bytes], list[dict[str, object]]], None]) -> Path:
     """Write an archive as older versions of docker save do, after a change."""
-    import hashlib
-
     diff_ids = [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in LAYERS]
     config = json.dumps(
         {
@@ -128,8 +129,10 @@ def test_layers_that_are_packed_in_the_archive(tmp_path: Path) -> None:
 
 
 def damage_config(files: dict[str, bytes], images: list[dict[str, object]]) -> None:
+    # As programs write it that name it by its digest for sure; see rename_config.
     name = next(iter(files))
-    files[name] += b" "
+    images[0]["Config"] = f"sha256:{name.removesuffix('.json')}"
+    files[f"sha256:{name.removesuffix('.json')}"] = files[name] + b" "
 
 
 def damage_layer(files: dict[str, bytes], images: list[dict[str, object]]) -> None:
@@ -160,6 +163,166 @@ def test_damaged_archives(
 ) -> None:
     with pytest.raises(BrowsermountError, match=message):
         contents(saved(tmp_path / "x", change))
+
+
+@pytest.mark.parametrize("name", ["config.json", f"{'0' * 64}.json", "sha256:DIGEST"])
+def test_configs_of_other_tools(tmp_path: Path, name: str) -> None:
+    def rename_config(files: dict[str, bytes], images: list[dict[str, object]]) -> None:
+        before = next(iter(files))
+        after = name.replace("DIGEST", before.removesuffix(".json"))
+        files[after] = files.pop(before)
+        images[0]["Config"] = after
+
+    assert contents(saved(tmp_path / "x", rename_config)) == EXPECTED
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_an_image_that_was_saved_by_its_id(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    def as_containerd(files: dict[str, bytes], images: list[dict[str, object]]) -> None:
+        config, *layers = list(files)
+        blobs = [files.pop(config), *(pack(files.pop(layer)) for layer in layers)]
+        names = [f"blobs/sha256/{hashlib.sha256(blob).hexdigest()}" for blob in blobs]
+        files |= dict(zip(names, blobs, strict=True))
+        images[0] |= {"Config": names[0], "Layers": names[1:]}
+        files["oci-layout"] = b'{"imageLayoutVersion": "1.0.0"}'
+        files["index.json"] = b'{"schemaVersion": 2, "manifests": null}'
+
+    path = saved(tmp_path / "x", as_containerd)
+    assert contents(path) == EXPECTED
+
+    def damaged(files: dict[str, bytes], images: list[dict[str, object]]) -> None:
+        as_containerd(files, images)
+        files[str(images[0]["Layers"][1])] += b"\0"  # type: ignore[index]
+
+    with pytest.raises(BrowsermountError, match=r"longer|digest"):
+        contents(saved(tmp_path / "y", damaged))
+
+
+def first_version(path: Path, **changes: bytes | None) -> Path:
+    """Write an archive as docker save did before manifest.json."""
+    top = {"id": "b", "parent": "a", "os": "linux", "architecture": "386", "config": {"Cmd": ["x"]}}
+    files: dict[str, bytes | None] = {
+        "repositories": b'{"busybox": {"latest": "b", "1.0": "b"}, "base": {"v1": "a"}}',
+        "a/json": b'{"id": "a", "os": "linux", "architecture": "386", "config": {"Cmd": ["y"]}}',
+        "a/layer.tar": LAYERS[0],
+        "a/VERSION": b"1.0",
+        "b/json": json.dumps(top).encode(),
+        "b/layer.tar": LAYERS[1],
+        **changes,
+    }
+    path.write_bytes(tar(*(member(n, data) for n, data in files.items() if data is not None)))
+    return path
+
+
+def test_the_oldest_archives(tmp_path: Path) -> None:
+    path = first_version(tmp_path / "x")
+    assert contents(path, "busybox") == EXPECTED
+    assert contents(path, "busybox:1.0") == EXPECTED
+    assert contents(path, "base:v1") == [EXPECTED[0], None]
+    with pytest.raises(ImageNotFound, match=r"base:v1, busybox:1\.0, busybox:latest"):
+        contents(path)
+    with pytest.raises(InvalidImage, match=r"a/layer\.tar is missing"):
+        contents(first_version(tmp_path / "y", **{"a/layer.tar": None}), "busybox")
+    loop = b'{"id": "a", "parent": "a"}'
+    with pytest.raises(InvalidImage, match="more than"):
+        contents(first_version(tmp_path / "z", **{"a/json": loop}), "busybox")
+
+
+def test_a_folder_of_skopeo(tmp_path: Path) -> None:
+    copied(f"dir:{tmp_path / 'image'}")
+    check_copy(tmp_path / "image")
+
+
+def test_a_folder_of_skopeo_for_all_platforms(tmp_path: Path) -> None:
+    source = f"oci:{fixture('platforms')}/nested"
+    # skopeo reads no index within an index: the inner one is copied.
+    nested = json.loads((fixture("platforms") / "nested/index.json").read_bytes())
+    layout = tmp_path / "layout"
+    shutil.copytree(fixture("platforms") / "nested", layout)
+    digest = nested["manifests"][0]["digest"].removeprefix("sha256:")
+    (layout / "index.json").write_bytes((layout / "blobs/sha256" / digest).read_bytes())
+    source = f"oci:{layout}"
+    command = ["skopeo", "copy", "-q", "--all", source, f"dir:{tmp_path / 'image'}"]
+    subprocess.run(command, check=True)
+
+    async def which() -> bytes | None:
+        with open_local(tmp_path / "image") as source:
+            mounted = await mount(source, fetcher=FileFetcher())
+            return await read_file(mounted.rootfs, b"which")
+
+    assert asyncio.run(which()) == b"386\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "name"),
+    [
+        ("./l", "l", None),
+        ("./l#v1", "l", "v1"),
+        ("./l:v1", "l", "v1"),
+        ("oci:l:v1", "l", "v1"),
+        ("oci:l", "l", None),
+        ("dir:l", "l", None),
+        ("docker-archive:x.tar:alpine:3.20", "x.tar", "alpine:3.20"),
+        ("docker-archive:x.tar#alpine:3.20", "x.tar", "alpine:3.20"),
+        ("x.tar:alpine:3.20", "x.tar", "alpine:3.20"),
+        ("./x.tar#host:5000/a@sha256:1", "x.tar", "host:5000/a@sha256:1"),
+        ("./odd:name#tar", "odd:name#tar", None),
+        ("./odd:name#tar:v1", "odd:name#tar", "v1"),
+        ("./no:v1", "no", "v1"),
+        ("/no#v1:2", "/no", "v1:2"),
+        ("~/x:y", "HOME/x", "y"),
+    ],
+)
+def test_names_of_local_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, path: str, name: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "HOME")
+    (tmp_path / "l").mkdir()
+    (tmp_path / "l/index.json").touch()
+    for file in ("x.tar", "odd:name#tar"):
+        (tmp_path / file).touch()
+    assert local_path(text) == (Path(path), name)
+
+
+def test_names_of_images_that_are_not_local(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "debian").mkdir()
+    (tmp_path / "debian/index.json").touch()
+    # Who pulls debian:12 into debian and does it once more wants what is new.
+    for text in ("debian:12", "alpine", "a/b:c", "docker://debian"):
+        assert local_path(text) is None
+    assert local_path("debian") == (Path("debian"), None)
+
+
+@pytest.mark.parametrize("image", ["docker-daemon:alpine:3.20", "containers-storage:alpine"])
+def test_places_that_are_read_by_other_tools(image: str) -> None:
+    with pytest.raises(InvalidReference) as raised:
+        asyncio.run(_opened(image))
+    assert " save -o image.tar" in raised.value.hint
+
+
+async def _opened(image: str) -> None:
+    async with opened(image):
+        pass
+
+
+def test_hints_can_be_typed(layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first_version(tmp_path / "x.tar")
+    with pytest.raises(ImageNotFound) as raised:
+        contents(Path("x.tar"))
+    assert raised.value.hint.endswith(": ./x.tar#base:v1")
+    typed = local_path(raised.value.hint.rpartition(" ")[2])
+    assert typed is not None
+    assert contents(*typed) == [EXPECTED[0], None]
+    shutil.copytree(layout, "copy")
+    manifest = json.loads(Path("copy/index.json").read_bytes())["manifests"][0]["digest"]
+    Path("copy/blobs", *manifest.split(":")).unlink()
+    with pytest.raises(ImageNotFound, match=r"is missing from \./copy$"):
+        contents(Path("copy"))
 
 
 def test_files_that_are_no_images(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -14,13 +15,14 @@ from typing import Any
 import pytest
 
 from browsermount.cli import main
-from tests.core.images import Layout, member, tar
+from tests.core.images import INDEX_TYPE, Layout, member, tar
 from tests.fixtures import fixture
 from tests.servers import served
 from tests.servers.registry import NO_CORS, Registry, registry
 
 from .test_reading import write
 
+BROWSERMOUNT = [sys.executable, "-m", "browsermount"]
 BIG = tar(member("big", bytes(range(256)) * 12_000), member("small", b"x"))
 
 
@@ -237,3 +239,78 @@ def test_proxies_of_the_environment(layout: Path, monkeypatch: pytest.MonkeyPatc
         server.shutdown()
         thread.join()
     assert "http://images.example/index.json" in asked
+
+
+def for_platforms(path: Path, *platforms: str) -> Path:
+    """Write a layout with an index of an image for several platforms, and what is no image."""
+    layout = Layout()
+    entries = [
+        layout.image(tar(member("which", p.encode())), platform=p, config={"Cmd": [p]})
+        for p in platforms
+    ]
+    attestation = layout.image(tar(), platform="unknown/unknown")
+    index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [*entries, attestation]}
+    layout.manifests = [layout.document(index, INDEX_TYPE)]
+    write(layout, path)
+    return path
+
+
+def which(path: Path, platform: str, name: str = "latest") -> bytes:
+    done = subprocess.run(
+        [*BROWSERMOUNT, "cat", "--platform", platform, f"{path}#{name}", "/which"],
+        capture_output=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def names(path: Path) -> list[str]:
+    manifests = json.loads((path / "index.json").read_bytes())["manifests"]
+    return [entry["annotations"]["org.opencontainers.image.ref.name"] for entry in manifests]
+
+
+@pytest.mark.parametrize("command", [["pull"], ["convert", "-c", "zstd"], ["convert"]])
+@pytest.mark.parametrize("one_by_one", [True, False])
+def test_several_platforms_make_one_index(
+    tmp_path: Path, command: list[str], one_by_one: bool
+) -> None:
+    platforms = ["linux/amd64", "linux/386", "windows/amd64"]
+    source, target = for_platforms(tmp_path / "source", *platforms), tmp_path / "target"
+    options = [["--platform", p] for p in platforms] if one_by_one else [["--all-platforms"]]
+    for option in options:
+        arguments = [*BROWSERMOUNT, *command, *option, str(source), str(target)]
+        said = subprocess.run(arguments, capture_output=True, check=True, text=True).stdout
+    assert names(target) == ["latest"]
+    for platform in platforms:
+        assert which(target, platform) == platform.encode()
+    index = json.loads((target / "index.json").read_bytes())["manifests"][0]
+    assert index["digest"] == said.strip()
+    # Other tools read it, too.
+    inspected = subprocess.run(
+        ["skopeo", "inspect", "--override-arch", "amd64", "--config", f"oci:{target}:latest"],
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(inspected.stdout)["architecture"] == "amd64"
+
+
+def test_a_newer_image_replaces_that_for_its_platform_alone(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    both = for_platforms(tmp_path / "both", "linux/amd64", "linux/386")
+    newer = tmp_path / "newer"
+    layout = Layout().add(tar(member("which", b"newer")), config={"Cmd": ["sh"]})
+    write(layout, newer)
+    for arguments in (["--all-platforms", both, target], [newer, target], [newer, target]):
+        subprocess.run([*BROWSERMOUNT, "pull", *map(str, arguments)], check=True)
+    assert which(target, "linux/386") == b"newer"
+    assert which(target, "linux/amd64") == b"linux/amd64"
+    other = [*BROWSERMOUNT, "pull", "--name", "v2", str(newer), str(target)]
+    subprocess.run(other, check=True)
+    assert names(target) == ["latest", "v2"]
+
+
+def test_all_platforms_and_one(tmp_path: Path) -> None:
+    arguments = ["pull", "--all-platforms", "--platform", "amd64", "x", str(tmp_path / "y")]
+    done = subprocess.run([*BROWSERMOUNT, *arguments], capture_output=True, check=False, text=True)
+    assert done.returncode == 125
+    assert "cannot be given together" in done.stderr

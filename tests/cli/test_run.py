@@ -49,6 +49,22 @@ def test_streams_options_and_exit_code() -> None:
     assert done.returncode == 7
 
 
+def test_who_is_not_root_may_listen_at_low_ports_and_ping() -> None:
+    script = """
+mkdir /tmp/w && echo served > /tmp/w/index.html
+busybox httpd -p 80 -h /tmp/w && sleep 1 && busybox wget -qO- http://127.0.0.1/
+cat > /tmp/ping.c <<'END'
+#include <sys/socket.h>
+#include <netinet/in.h>
+int main(void) { return socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP) < 0; }
+END
+tcc -run /tmp/ping.c && echo may ping
+id -G
+"""
+    done = run("-u", "1000:7", IMAGE, "sh", "-c", script)
+    assert done.stdout == b"served\nmay ping\n7\n", done.stderr
+
+
 def test_bytes_pass_both_ways_as_they_are() -> None:
     data = random.Random(1).randbytes(300_000)
     done = run(IMAGE, "cat", input=data)
@@ -130,7 +146,9 @@ def test_a_terminal() -> None:
     process.sendline("stty size; tty; echo $TERM")
     process.expect_exact("30 100\r\n/dev/pts/0\r\nxterm-256color\r\n")
     process.setwinsize(40, 120)
-    process.sendline("until stty size | grep '40 120'; do :; done; echo wait; sleep 1000")
+    # One process says so and waits: between two of them, Ctrl-C would be the shell's alone.
+    wait = "sh -c 'echo wait; exec sleep 1000'"
+    process.sendline(f"until stty size | grep '40 120'; do :; done; {wait}")
     process.expect_exact("40 120\r\nwait\r\n")
     process.send("\x03")
     process.expect_exact("# ")

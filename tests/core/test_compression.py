@@ -80,3 +80,19 @@ def test_a_bomb_comes_in_steps(compress) -> None:  # type: ignore[no-untyped-def
         assert len(part) <= MAX_STEP
         total += len(part)
     assert total == 64 << 20
+
+
+def with_window(log: int, text: bytes) -> bytes:
+    """Return a zstd frame whose window has this logarithm: RFC 8878, section 3.1.1."""
+    block = (len(text) << 3 | 1).to_bytes(3, "little") + text
+    return b"\x28\xb5\x2f\xfd" + bytes([0, (log - 10) << 3]) + block
+
+
+@pytest.mark.parametrize("log", [10, 27, 28, 29])
+def test_zstd_windows_that_go_takes(log: int) -> None:
+    assert plain(with_window(log, b"text")) == b"text"
+
+
+def test_a_zstd_window_that_is_too_large() -> None:
+    with pytest.raises(InvalidLayer, match="a window of more than 512 MiB"):
+        plain(with_window(30, b"text"))

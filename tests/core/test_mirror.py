@@ -22,9 +22,11 @@ def test_without_a_mirror() -> None:
 
 
 def test_a_mirror_is_whom_credentials_are_for() -> None:
-    assert route("debian", "https://m.example/") == Route("m.example", "https://m.example")
+    assert route("debian", "https://m.example/") == Route(
+        "m.example", "https://m.example", mirrored=True
+    )
     assert route("debian", "http://m.example:5000/hub") == Route(
-        "m.example:5000", "http://m.example:5000/hub"
+        "m.example:5000", "http://m.example:5000/hub", mirrored=True
     )
 
 

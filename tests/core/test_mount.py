@@ -63,7 +63,7 @@ def test_an_image_through_9p(compress: bool, chunk: int) -> None:
     assert client.read(b"rootfs", b"bin", b"bash") == b"#!" * 5000
     spec = json.loads(client.read(b"config", b"config.json"))
     assert spec["process"]["args"] == ["sh"]
-    assert spec["process"]["user"] == {"uid": 33, "gid": 33, "additionalGids": []}
+    assert spec["process"]["user"] == {"uid": 33, "gid": 33, "additionalGids": [33]}
     assert json.loads(client.read(b"config", b"imageconfig.json"))["config"]["User"] == "www"
     assert b"localhost" in client.read(b"config", b"hosts")
     assert all(response.closed for response in fetcher.responses)
@@ -183,3 +183,44 @@ def test_each_session_is_its_own() -> None:
         frame = server.handle(wire.Tattach(1, wire.NOFID, b"", b"", 0).encode(1))
         assert isinstance(frame, bytes)
         assert isinstance(wire.decode(frame)[1], wire.Rattach)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "said", "hint"),
+    [
+        ("application/vnd.oci.image.layer.v1.tar+gzip+encrypted", "is encrypted", "decryption-key"),
+        ("application/vnd.oci.image.layer.nydus.blob.v1", "nydus", "was made from"),
+        ("application/vnd.sylabs.image.layer.v1.squashfs", "squashfs", "buildah"),
+        ("application/vnd.stacker.image.layer.squashfs+zstd+verity", "squashfs", "buildah"),
+        ("application/vnd.sylabs.sif.layer.v1.sif", "squashfs", "buildah"),
+        ("application/vnd.erofs.layer.v1", "EROFS", "was made from"),
+        ("application/vnd.wasm.content.layer.v1+wasm", "WebAssembly", "wasmtime"),
+        ("application/wasm", "WebAssembly", "wasmtime"),
+    ],
+)
+def test_layers_that_are_no_archives(media_type: str, said: str, hint: str) -> None:
+    layout = Layout().add(LAYERS[0])
+    manifest = json.loads(layout.files[blob_path(layout.manifests[0])])
+    # A layer that can be read is there, too, so that it is an image all the same.
+    manifest["layers"].append(layout.blob(b"whatever it is", media_type))
+    layout.manifests = [layout.document(manifest, layout.manifests[0]["mediaType"])]
+    error = failure(layout, InvalidLayer)
+    assert error.message.startswith("layer 2 ")
+    assert media_type in error.message
+    assert said in error.message
+    assert hint in error.hint
+
+
+def test_a_layer_of_an_unknown_type_that_is_an_archive() -> None:
+    layout = Layout().add(LAYERS[0])
+    manifest = json.loads(layout.files[blob_path(layout.manifests[0])])
+    manifest["layers"][0]["mediaType"] = "application/x-tarball"
+    layout.manifests = [layout.document(manifest, layout.manifests[0]["mediaType"])]
+    assert mounted(layout)[0].rootfs
+    manifest["layers"].append(layout.blob(b"no archive", "application/x-model"))
+    layout.manifests = [layout.document(manifest, layout.manifests[0]["mediaType"])]
+    assert "whose media type is 'application/x-model'" in failure(layout, InvalidLayer).message
+
+
+def blob_path(descriptor: dict[str, Any]) -> str:
+    return f"blobs/{descriptor['digest'].replace(':', '/')}"

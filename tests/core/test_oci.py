@@ -19,10 +19,11 @@ from browsermount.errors import (
     SizeMismatch,
 )
 from browsermount.interpreters import interpreter_for
+from browsermount.oci.choice import resolve
 from browsermount.oci.config import parse_config
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
-from browsermount.oci.image import ResolvedImage, resolve
+from browsermount.oci.image import ResolvedImage
 from browsermount.oci.layout import LayoutSource
 from browsermount.oci.manifest import parse_manifest
 from browsermount.oci.platform import RUNNABLE, Platform, choose_platforms
@@ -352,7 +353,7 @@ def test_config() -> None:
         "/srv",
         (),
     )
-    for wrong in ({"config": []}, {"config": {"Cmd": "sh"}}, {"config": {"Env": [1]}}, {"os": "x"}):
+    for wrong in ({"config": []}, {"config": {"Cmd": 7}}, {"config": {"Env": [1]}}, {"os": 1}):
         with pytest.raises(InvalidImage):
             parse_config(json.dumps(wrong).encode(), "it")
 
@@ -363,7 +364,10 @@ def test_config() -> None:
         ("linux/amd64", "linux/amd64"),
         ("arm64", "linux/arm64"),
         ("linux/ARM64/v8", "linux/arm64/v8"),
-        ("x86_64", "linux/x86_64"),
+        ("x86_64", "linux/amd64"),
+        ("aarch64", "linux/arm64"),
+        ("arm64/v8", "linux/arm64/v8"),
+        ("i386", "linux/386"),
         ("linux/amd64/v3", "linux/amd64/v3"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -23,10 +24,11 @@ from browsermount.errors import (
 )
 from browsermount.fetch import read_all
 from browsermount.oci.challenge import Challenge, parse_challenges
+from browsermount.oci.choice import resolve
 from browsermount.oci.credentials import CredentialRequest, Credentials
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
-from browsermount.oci.image import ResolvedImage, open_blob, resolve
+from browsermount.oci.image import ResolvedImage, open_blob
 from browsermount.oci.mirror import find_route
 from browsermount.oci.platform import RUNNABLE
 from browsermount.oci.registry import RegistrySource
@@ -57,6 +59,10 @@ class FakeRegistry:
         self.content_type = options.pop("content_type", None)
         self.lifetime = options.pop("lifetime", 300)
         self.refused_status = options.pop("refused_status", 401)
+        self.challenge = options.pop("challenge", CHALLENGE)
+        self.query = options.pop(
+            "query", {"service": ["registry.example"], "scope": ["repository:team/app:pull"]}
+        )
         assert not options
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.forms: list[dict[str, str]] = []
@@ -87,7 +93,7 @@ class FakeRegistry:
         return self._new_token(url)
 
     def _challenge(self) -> str:
-        return CHALLENGE if self.auth == "bearer" else 'Basic realm="The \\"team\\""'
+        return self.challenge if self.auth == "bearer" else 'Basic realm="The \\"team\\""'
 
     def _admits(self, authorization: str | None) -> bool:
         if self.auth == "basic":
@@ -95,10 +101,7 @@ class FakeRegistry:
         return self.auth is None or authorization in self.valid
 
     def _token(self, url: str, authorization: str | None) -> FakeResponse:
-        assert parse_qs(urlsplit(url).query) == {
-            "service": ["registry.example"],
-            "scope": ["repository:team/app:pull"],
-        }
+        assert parse_qs(urlsplit(url).query, keep_blank_values=True) == self.query
         if authorization != ALICE.basic() and not (self.public and authorization is None):
             return FakeResponse(url, 401)
         return self._new_token(url)
@@ -155,6 +158,74 @@ def image() -> Layout:
 
 def resolved(registry: Any, *arguments: Any, **options: Any) -> ResolvedImage:
     return run(resolve(source(registry, *arguments, **options), NAME, RUNNABLE))
+
+
+@pytest.mark.parametrize(
+    ("challenge", "query", "form"),
+    [
+        ("", {"scope": ["repository:team/app:pull"]}, {"scope": "repository:team/app:pull"}),
+        (
+            ',service="s"',
+            {"service": ["s"], "scope": ["repository:team/app:pull"]},
+            {"service": "s", "scope": "repository:team/app:pull"},
+        ),
+        (',scope="aws"', {"scope": ["aws"]}, {"scope": "aws"}),
+        (
+            ',service="s",scope="repository:mirror/team/app:pull registry:catalog:*"',
+            {"service": ["s"], "scope": ["repository:mirror/team/app:pull", "registry:catalog:*"]},
+            {"service": "s", "scope": "repository:mirror/team/app:pull registry:catalog:*"},
+        ),
+    ],
+)
+def test_tokens_are_asked_for_as_the_challenge_has_it(
+    challenge: str, query: dict[str, list[str]], form: dict[str, str]
+) -> None:
+    challenge = f'Bearer realm="{REALM}"{challenge}'
+    registry = FakeRegistry(image(), "bearer", public=True, challenge=challenge, query=query)
+    assert resolved(registry).config.cmd == ("it",)
+    registry = FakeRegistry(image(), "bearer", challenge=challenge, query=query)
+    assert resolved(registry, Person(IDENTITY)).config.cmd == ("it",)
+    sent = {key: value for key, value in registry.forms[0].items() if key in ("service", "scope")}
+    assert sent == form
+
+
+@pytest.mark.parametrize("lifetime", [0, -5])
+def test_a_token_that_is_said_to_be_dead_already(lifetime: int) -> None:
+    registry = FakeRegistry(image(), "bearer", public=True, lifetime=lifetime)
+    assert resolved(registry).config.cmd == ("it",)
+    assert len(registry.tokens) == 1
+
+
+@pytest.mark.parametrize("coding", ["gzip", "X-GZIP"])
+def test_documents_that_are_compressed_for_the_transfer(coding: str) -> None:
+    class Compressing(FakeRegistry):
+        async def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> FakeResponse:
+            response = await super().get(url, headers=headers)
+            response.body = gzip.compress(response.body)
+            response.headers = {**response.headers, "content-encoding": coding}
+            return response
+
+    class Unpacked(FakeRegistry):
+        """As a browser has it, which unpacks what it gets and shows the header all the same."""
+
+        async def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> FakeResponse:
+            response = await super().get(url, headers=headers)
+            response.headers = {**response.headers, "content-encoding": coding}
+            return response
+
+    for kind in (Compressing, Unpacked):
+        assert resolved(kind(image())).config.cmd == ("it",)
+        assert resolved(kind(image(), "bearer", public=True)).config.cmd == ("it",)
+
+
+def test_a_document_that_is_a_bomb() -> None:
+    class Bomb(FakeRegistry):
+        async def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> FakeResponse:
+            body = gzip.compress(b"{" + b" " * (64 << 20))
+            return FakeResponse(url, 200, body, {"content-encoding": "gzip"})
+
+    with pytest.raises(InvalidImage, match="larger"):
+        resolved(Bomb(image()))
 
 
 def failure(kind: type[BrowsermountError], registry: Any, *arguments: Any, **options: Any) -> str:
@@ -548,7 +619,7 @@ class TestBearer:
         found = resolved(registry, person, mirror="https://proxy.example/{url}")
         assert found.config.cmd == ("it",)
         assert person.asked == [
-            CredentialRequest("registry.example", REALM, False, via="proxy.example")
+            CredentialRequest("registry.example", REALM, False, via="proxy.example", mirrored=True)
         ]
 
 
@@ -652,3 +723,27 @@ def test_route_of_a_reference() -> None:
     assert isinstance(reference, RegistryReference)
     assert str(source(FakeRegistry(image()))) == f"{NAME}:latest"
     assert find_route(reference, None).base == HOST
+
+
+@pytest.mark.parametrize(
+    "realm",
+    ["http://evil.example\\@localhost/token", "https://localhost@evil.example/", "http://127.1/t"],
+)
+def test_a_realm_that_two_parsers_understand_differently_gets_nothing(realm: str) -> None:
+    class Evil(FakeRegistry):
+        async def get(self, url: str, **more: Any) -> FakeResponse:
+            assert url.startswith(HOST), url
+            header = {"www-authenticate": f'Bearer realm="{realm}"'.replace("\\", "\\\\")}
+            return FakeResponse(url, 401, b"", header)
+
+    person = Person(ALICE)
+    assert "token server" in failure(AuthError, Evil(image()), person)
+    assert person.asked == []
+
+
+def test_a_request_of_a_mirror_says_that_it_is_one() -> None:
+    registry, person = FakeRegistry(image(), "bearer"), Person(ALICE)
+    resolved(registry, person, mirror=HOST, name="ghcr.io/team/app")
+    assert [(request.registry, request.mirrored) for request in person.asked] == [
+        ("registry.example", True)
+    ]

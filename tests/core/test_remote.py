@@ -7,6 +7,7 @@ import pytest
 from browsermount.blobs.remote import ATTEMPTS, MAX_DELAY, RangesIgnored, RemoteBlob
 from browsermount.errors import (
     BrowsermountError,
+    EncodedBlob,
     FetchError,
     HttpStatusError,
     ImageNotFound,
@@ -231,3 +232,52 @@ def test_progress_allows_for_more_attempts() -> None:
     blob = Blob(answers(*broken))
     assert blob.read(0, 5000) == DATA[:5000]
     assert len(parts(blob)) == 3 * ATTEMPTS + 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        # What a page sees of its own origin, and what it sees of others.
+        {"content-encoding": "gzip"},
+        {"content-length": str(len(DATA))},
+    ],
+)
+def test_a_blob_that_the_browser_has_unpacked(fields: dict[str, str]) -> None:
+    unpacked = FakeResponse(BASE + PATH, 200, DATA * 3, fields)
+    with pytest.raises(EncodedBlob) as raised:
+        Blob(answers(unpacked)).read(0, len(DATA))
+    assert "Content-Encoding" in raised.value.hint
+    assert PATH in raised.value.message
+
+
+def test_a_blob_that_is_shorter_as_it_comes() -> None:
+    packed = FakeResponse(BASE + PATH, 200, DATA[:99], {"content-encoding": "br"})
+    again = FakeResponse(BASE + PATH, 206, b"", {"content-encoding": "br"})
+    with pytest.raises(EncodedBlob):
+        Blob(answers(packed, again)).read(0, len(DATA))
+
+
+def test_an_encoding_that_changes_nothing() -> None:
+    # Whoever does not unpack gets the right bytes of a blob that is gzip and said to be encoded.
+    whole = FakeResponse(BASE + PATH, 200, DATA, {"content-encoding": "gzip"})
+    assert Blob(answers(whole)).read(0, len(DATA)) == DATA
+    longer = FakeResponse(BASE + PATH, 200, DATA * 2, {"content-length": str(2 * len(DATA))})
+    with pytest.raises(SizeMismatch):
+        Blob(answers(longer)).read(0, len(DATA))
+
+
+def test_a_connection_that_breaks_without_a_word() -> None:
+    # As Firefox and WebKit have it: the body ends, and only the length says that it should not.
+    def broken(count: int, first: int = 0) -> FakeResponse:
+        fields = {"content-length": str(len(DATA) - first)}
+        if first:
+            fields["content-range"] = f"bytes {first}-{len(DATA) - 1}/{len(DATA)}"
+        body = DATA[first : first + count]
+        return FakeResponse(BASE + PATH, 206 if first else 200, body, fields)
+
+    blob = Blob(answers(broken(100), broken(0, 100), broken(0, 100)))
+    assert blob.read(0, len(DATA)) == DATA
+    assert len(blob.troubles) == 3
+    assert "connection broke" in blob.troubles[0].message
+    with pytest.raises(NetworkError, match="connection broke"):
+        Blob(answers(broken(100), *(broken(0, 100) for _ in range(ATTEMPTS)))).read(0, len(DATA))

@@ -104,6 +104,25 @@ def test_capabilities() -> None:
     assert other["bounding"] == root["bounding"]
 
 
+def test_groups() -> None:
+    def groups(user: User) -> object:
+        found = process(ImageConfig(cmd=("sh",)), user)["user"]
+        assert isinstance(found, dict)
+        return found["additionalGids"]
+
+    assert groups(User()) == [0]
+    assert groups(User(1000, 100)) == [100]
+    assert groups(User(1000, 100, (7, 100, 8))) == [100, 7, 8]
+
+
+def test_ports_and_ping_are_for_everyone() -> None:
+    spec = runtime_spec(ImageConfig(cmd=("sh",)), ProcessOptions(), User())
+    assert spec["linux"]["sysctl"] == {
+        "net.ipv4.ip_unprivileged_port_start": "0",
+        "net.ipv4.ping_group_range": "0 2147483647",
+    }
+
+
 def test_files_that_the_spec_binds_are_there() -> None:
     options = ProcessOptions(hostname="box")
     spec = runtime_spec(ImageConfig(cmd=("sh",)), options, User())

@@ -375,3 +375,55 @@ def test_what_tarfile_writes(files: list[tuple[str, bytes]], format: int, step: 
         infos = reference.getmembers()
     assert [e.name.decode() for e in entries] == [info.name for info in infos]
     assert [content(e, archive) for e in entries] == [data for _, data in files]
+
+
+def test_a_directory_without_a_name_is_the_root() -> None:
+    (entry,) = parse(header(b"", kind=b"5", _100=b"0000711"))
+    assert (entry.name, entry.type, entry.mode) == (b"./", FileType.DIRECTORY, 0o711)
+    for kind in (b"0", b"1", b"2"):
+        with pytest.raises(InvalidLayer, match="no valid name"):
+            parse(header(b"", kind=kind))
+
+
+@pytest.mark.parametrize(
+    ("field", "number"),
+    [
+        (b"0001750\0", 1000),
+        (b"   1750\0", 1000),
+        (b"1750    ", 1000),
+        (b"1750\0abc", 1000),
+        (b"\0\0\0\0\0\0\0\0", 0),
+        (b"        ", 0),
+        (b"\x80\0\0\0\0\0\x03\xe8", 1000),
+    ],
+)
+def test_numbers_of_headers(field: bytes, number: int) -> None:
+    (entry,) = parse(header(_108=field))
+    assert entry.uid == number
+
+
+def test_numbers_of_pax_records() -> None:
+    records = pax((b"uid", b"+7"), (b"gid", b"007"), (b"mtime", b"+1.5"), (b"size", b"+3"))
+    (entry,) = parse(records + header() + b"abc".ljust(BLOCK, b"\0"))
+    assert (entry.uid, entry.gid, entry.mtime_ns, entry.size) == (7, 7, 1_500_000_000, 3)
+    for wrong in (b" 7", b"7 ", b"0x7", b"++7", b"1_0"):
+        with pytest.raises(InvalidLayer, match="not a decimal number"):
+            parse(pax((b"uid", wrong)) + header())
+
+
+def test_empty_pax_values_leave_what_the_header_says() -> None:
+    keys = (b"path", b"linkpath", b"uid", b"gid", b"mtime", b"size", b"GNU.sparse.name")
+    records = pax(*((key, b"") for key in keys))
+    fields = {"_108": b"0000007", "_116": b"0000010", "_136": b"00000000002"}
+    (entry,) = parse(records + header(b"name", size=b"3", **fields) + b"abc".ljust(BLOCK, b"\0"))
+    assert (entry.name, entry.uid, entry.gid, entry.size) == (b"name", 7, 8, 3)
+    assert entry.mtime_ns == 2_000_000_000
+    (entry,) = parse(records + header(b"name", kind=b"2", _157=b"target"))
+    assert entry.link == b"target"
+
+
+def test_lengths_of_pax_records_with_a_sign() -> None:
+    body = b"+11 uid=42\n"
+    records = header(size=b"%o" % len(body), kind=b"x") + body.ljust(BLOCK, b"\0")
+    (entry,) = parse(records + header())
+    assert entry.uid == 42

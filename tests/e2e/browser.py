@@ -32,9 +32,9 @@ navigator.storage.getDirectory()
 
 
 class Page:
-    """The page with the terminal."""
+    """The page with the terminal, in a browser that one of Selenium's drivers or the like moves."""
 
-    def __init__(self, driver: webdriver.Chrome) -> None:
+    def __init__(self, driver: Any) -> None:
         self.driver = driver
 
     def open(self, url: str) -> None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from selenium.webdriver import ActionChains, Keys
 
 from browsermount.cli import main
+from tests.cli.test_reading import write
+from tests.core.images import Layout, member, symlink, tar
 from tests.e2e.browser import Page
+from tests.fixtures import fixture
 from tests.servers import breaking, served
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +32,62 @@ def shell(page: Page, site: str) -> Page:
     page.wait_state("running")
     page.wait_text("browsermount:~#")
     return page
+
+
+PASTE_EVENT = """
+const data = new DataTransfer();
+data.setData("text/plain", arguments[0]);
+const event = new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true });
+document.querySelector("container-terminal textarea").dispatchEvent(event);
+"""
+
+SELECT = """
+const { terminal } = document.querySelector("container-terminal");
+const { active } = terminal.buffer;
+for (let y = active.length - 1; y >= 0; y -= 1) {
+  const column = active.getLine(y).translateToString(true).indexOf(arguments[0]);
+  if (column >= 0) return terminal.select(column, y, arguments[0].length);
+}
+throw new Error("it is not there");
+"""
+
+
+WHERE = """
+const element = document.querySelector("container-terminal");
+const { active } = element.terminal.buffer;
+const { left, top, width, height } = element.querySelector(".xterm-screen").getBoundingClientRect();
+for (let y = active.length - 1; y >= active.viewportY; y -= 1) {
+  const column = active.getLine(y).translateToString(true).indexOf(arguments[0]);
+  if (column < 0) continue;
+  const x = left + ((column + 0.5) * width) / element.terminal.cols;
+  return [x, top + ((y - active.viewportY + 0.5) * height) / element.terminal.rows];
+}
+throw new Error("it is not there");
+"""
+
+
+def touch(page: Page, kind: str, where: Sequence[float] = ()) -> None:
+    """Touch the page with one finger."""
+    points = [{"x": where[0], "y": where[1]}] if where else []
+    page.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+def press(page: Page, *keys: str) -> None:
+    """Press keys at once, as a person does."""
+    page.script("document.querySelector('container-terminal').terminal.focus()")
+    actions = ActionChains(page.driver)
+    for key in keys:
+        actions.key_down(key)
+    for key in reversed(keys):
+        actions.key_up(key)
+    actions.perform()
+
+
+def wait(condition: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 _marks = itertools.count()
@@ -105,6 +167,82 @@ class TestShell:
         assert lines[0] in text
         assert lines[-1] in text
         assert re.search(r"^END\d+ 0$", text, re.MULTILINE)
+
+    def test_wide_characters_are_deleted_as_they_are_seen(self, shell: Page) -> None:
+        run(shell, "export LC_ALL=C.UTF-8")
+        prompt = len(shell.text.rpartition("\n")[2])
+        cursor = (
+            "return document.querySelector('container-terminal').terminal.buffer.active.cursorX"
+        )
+        start = shell.script(cursor)
+        shell.type("echo a😀😀b")
+        shell.wait_text("echo a😀😀b")
+        assert shell.script(cursor) == start + 5 + 6
+        shell.type("\x7f\x7f")
+        wait(lambda: shell.script(cursor) == start + 5 + 3)
+        assert shell.text.endswith("echo a😀")
+        assert prompt
+        shell.type("Z\r")
+        shell.wait_text("\na😀Z")
+
+    @pytest.mark.parametrize("by_event", [True, False])
+    def test_what_is_pasted_cannot_end_the_paste(self, shell: Page, by_event: bool) -> None:
+        run(shell, "true")
+        text = "echo pasted\x1b[201~\recho by-itself-$((6*7))\r"
+        if by_event:
+            shell.script(PASTE_EVENT, text)
+        else:
+            shell.paste(text)
+        assert "␛[201~" in shell.wait_text("by-itself-$((6*7))")
+        shell.type("\x03")
+        shell.wait_text("^C")
+        assert "by-itself-42" not in run(shell, "sleep 0.5; true")
+
+    # Ctrl+Shift+V is the browser's own key, not the page's: WebDriver does not press those.
+    @pytest.mark.parametrize("copy", ["KeyC", "Insert"])
+    def test_the_keys_for_copying_and_pasting(self, shell: Page, copy: str) -> None:
+        word = f"copied-{copy}"
+        run(shell, f"echo {word}")
+        shell.script(SELECT, word)
+        control, shift = Keys.CONTROL, Keys.SHIFT
+        keys = [control, shift, "c"] if copy == "KeyC" else [control, Keys.INSERT]
+        press(shell, *keys)
+        shell.script("document.querySelector('container-terminal').terminal.clearSelection()")
+        shell.type("clear; echo got:")
+        press(shell, shift, Keys.INSERT)
+        shell.wait_text(f"echo got:{word}")
+        shell.type("\r")
+        shell.wait_text(f"\ngot:{word}\n")
+
+    def test_selecting_by_touch(self, shell: Page) -> None:
+        run(shell, "echo one touched-word three")
+        where = shell.script(WHERE, "touched-word")
+        touch(shell, "touchStart", where)
+        selected = "return document.querySelector('container-terminal').terminal.getSelection()"
+        wait(lambda: shell.script(selected) == "touched-word")
+        touch(shell, "touchMove", shell.script(WHERE, "three"))
+        assert shell.script(selected) == "touched-word t"
+        touch(shell, "touchEnd")
+        button = shell.driver.find_element("css selector", ".bm-copy")
+        assert button.is_displayed()
+        button.click()
+        wait(lambda: not button.is_displayed())
+        shell.type("clear; echo got:")
+        press(shell, Keys.SHIFT, Keys.INSERT)
+        shell.wait_text("echo got:touched-word t")
+        shell.type("\r")
+        # A short touch selects nothing.
+        where = shell.script(WHERE, "got")
+        touch(shell, "touchStart", where)
+        touch(shell, "touchEnd")
+        time.sleep(0.8)
+        assert not shell.script(selected)
+
+    def test_copying_without_a_selection_interrupts_nothing(self, shell: Page) -> None:
+        shell.type("sleep 1; echo not''-interrupted\r")
+        shell.wait_text("sleep 1")
+        press(shell, Keys.CONTROL, Keys.SHIFT, "c")
+        shell.wait_text("\nnot-interrupted")
 
     def test_much_output_is_complete(self, shell: Page) -> None:
         text = run(shell, "seq 1 9000", 60)
@@ -284,6 +422,30 @@ class TestPlatforms:
     def test_a_platform_that_cannot_be_run(self, page: Page, site: str, images: str) -> None:
         text = page.failure(f"{site}?platform=linux/s390x&image={images}foreign/amd64")
         assert "linux/s390x cannot be run here" in text
+
+    def test_another_platform_is_offered(self, page: Page, site: str, tmp_path: Path) -> None:
+        busybox = (fixture("busybox") / "busybox").read_bytes()
+        layer = tar(member("bin/busybox", busybox, mode=0o755), symlink("bin/sh", "busybox"))
+        layout = Layout()
+        # What runs as it is runs in an image for amd64, too.
+        layout.add(layer, platform="linux/amd64").add(layer).add(layer, platform="linux/s390x")
+        write(layout, tmp_path / "image")
+        with served(tmp_path) as url:
+            page.open(f"{site}?image={url}image")
+            page.wait_state("running", 120)
+            choice = "document.querySelector('container-terminal select')"
+            options = page.script(f"return [...{choice}.options].map((option) => option.value)")
+            assert options == ["linux/386", "linux/amd64"]
+            assert page.script(f"return {choice}.value") == "linux/386"
+            change = f"{choice}.dispatchEvent(new Event('change'))"
+            page.script(f"{choice}.value = 'linux/amd64'; {change}")
+            page.wait_text("This image is for linux/amd64", 120)
+            assert page.script(f"return {choice}.value") == "linux/amd64"
+
+    def test_one_platform_is_said(self, page: Page, site: str, images: str) -> None:
+        page.open(f"{site}?image={images}debian/layout")
+        page.wait_state("running", 120)
+        assert "Platform: linux/386" in page.visible
 
 
 class TestErrors:

@@ -19,6 +19,14 @@ from tests.servers.tokens import TokenServer, token_server
 
 USERS = {"alice": "secret"}
 
+# What a page does that has an element with a mirror of its own.
+REPLACE = """
+const terminal = document.createElement("container-terminal");
+terminal.setAttribute("mirror", arguments[0]);
+terminal.setAttribute("image", arguments[1]);
+document.querySelector("container-terminal").replaceWith(terminal);
+"""
+
 
 def layout() -> Path:
     return fixture("configs") / "layout"
@@ -93,8 +101,13 @@ class TestRegistry:
             forwarder(work / "forwarder") as proxy,
         ):
             server.push(layout(), "exit-code", "team/app:v1", "alice:secret")
-            mirror = f"{server.host}={proxy.url}/{{url}}"
-            page.open(f"{site}?mirror={quote(mirror)}&image={server.host}/team/app:v1")
+            mirror, image = f"{server.host}={proxy.url}/{{url}}", f"{server.host}/team/app:v1"
+            # Whoever made a link may read what passes through the proxy that it names.
+            text = page.failure(f"{site}?mirror={quote(mirror)}&image={image}")
+            assert "the page's address names is given no credentials" in text
+            assert not page.script(f"return {FORM}")
+            assert not any("GET /token" in line for line in proxy.requests)
+            page.script(REPLACE, mirror, image)
             assert f"passes through {proxy.host}" in wait_form(page)
             sign_in(page, "alice", "secret")
             ran(page)

@@ -13,8 +13,9 @@ from browsermount.errors import AuthError, ImageNotFound, NetworkError, NoMatchi
 from browsermount.fetch import read_all
 from browsermount.fetch.native import HttpxFetcher
 from browsermount.mount import mount, read_file
+from browsermount.oci.choice import resolve
 from browsermount.oci.credentials import CredentialRequest, Credentials
-from browsermount.oci.image import ResolvedImage, resolve
+from browsermount.oci.image import ResolvedImage
 from browsermount.oci.platform import RUNNABLE
 from browsermount.oci.source import open_source
 from browsermount.reference import parse_reference
@@ -185,7 +186,7 @@ class TestOpenRegistry:
             image = f"{bearer.host}/team/app"
             assert which(image, person, mirror=f"{proxy.url}/{{url}}") == "386"
             assert person.asked == [
-                CredentialRequest(bearer.host, tokens.url, refused=False, via=proxy.host)
+                CredentialRequest(bearer.host, tokens.url, False, via=proxy.host, mirrored=True)
             ]
             assert any(f"GET /{tokens.url}?" in line for line in proxy.requests)
 

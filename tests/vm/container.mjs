@@ -116,7 +116,7 @@ function adaptAttach(frame, exported) {
   return adapted;
 }
 
-const LINUX = {
+export const LINUX = {
   namespaces: ["pid", "ipc", "uts", "mount", "network", "cgroup"].map((type) => ({ type })),
   maskedPaths: ["/proc/kcore"],
   readonlyPaths: ["/proc/sys"],

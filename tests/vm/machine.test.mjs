@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import test from "node:test";
 
 import { ROM_END } from "../../web/vm/v86.js";
-import { newEmulator, runContainer } from "./container.mjs";
+import { LINUX, newEmulator, runContainer } from "./container.mjs";
 
 /** @param {string} script @param {import("./container.mjs").Run} [how] */
 const sh = (script, how) => runContainer(["sh", "-c", script], how);
@@ -160,11 +160,64 @@ test("the process is what the specification says", async () => {
     },
   });
   const [id, umask, cwd, home, host, ...status] = result.stdout.split("\n");
-  assert.equal(id, "uid=1000(user) gid=1001 groups=7,8");
+  // As from Docker, the primary group is one of them.
+  assert.equal(id, "uid=1000(user) gid=1001 groups=7,8,1001");
   assert.deepEqual([umask, cwd, home, host], ["0077", "/made/here", "/home/user", "box"]);
   assert.match(status.join(" "), /CapBnd:\t0000000000000021/);
   assert.match(status.join(" "), /NoNewPrivs:\t1/);
   assert.match(status.join(" "), /Max open files +100 +200/);
+});
+
+test("root in the container opens neither the control channel nor the serial port", async () => {
+  const script =
+    "open() { busybox mknod /$1 c $2 $3 && (: </$1) && echo $1; (: >/$1) && echo $1; };" +
+    "for port in 0 1 2 3; do open hvc$port 229 $port; done; open ttyS0 4 64; open console 5 1;" +
+    "open kmsg 1 11; open null 1 3; [ -c /hvc1 ] && echo made";
+  const result = await sh(script);
+  assert.equal(result.stdout, "null\nnull\nmade\n");
+  assert.equal(result.stderr.match(/Operation not permitted/g)?.length, 14);
+});
+
+test("a device of the specification can be opened", async () => {
+  const devices = [{ path: "/dev/message", type: "c", major: 1, minor: 11 }];
+  const script = "(: </dev/message) && echo opened; busybox mknod /x c 229 1; cat </x";
+  const result = await sh(script, { spec: { linux: { ...LINUX, devices } } });
+  assert.equal(result.stdout, "opened\n");
+  assert.match(result.stderr, /Operation not permitted/);
+});
+
+test("a container has a limit of processes", async () => {
+  const script =
+    "cat /sys/fs/cgroup/pids.max; seq() { busybox seq $1; }; " +
+    "seq 40 | while read i; do sleep 60 & done";
+  /** @param {number} limit */
+  const limited = (limit) =>
+    sh(script, { spec: { linux: { ...LINUX, resources: { pids: { limit } } } } });
+  assert.equal((await sh(script)).stdout, "1024\n");
+  const result = await limited(30);
+  assert.equal(result.stdout, "30\n");
+  assert.match(result.stderr, /can't fork: Resource temporarily unavailable/);
+  assert.equal((await limited(-1)).stdout, "max\n");
+});
+
+test("a fork bomb does not keep the machine from stopping its container", async () => {
+  let asked = 0;
+  const script = "bomb() { bomb | bomb & bomb; }; (bomb 2>/dev/null) & echo ok; exec sleep 600";
+  const result = await sh(script, {
+    output: (text, machine) => {
+      if (asked || !text.includes("ok")) return;
+      asked = Date.now() + 5000;
+      setTimeout(() => machine.terminate(1), 5000);
+    },
+  });
+  assert.deepEqual(result.exit, { code: 137, signal: 9 });
+  assert.ok(Date.now() - asked < 10_000, `${Date.now() - asked} ms`);
+});
+
+test("ports below 1024 and ping are for all users of a new network", async () => {
+  const script =
+    "cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/ipv4/ping_group_range";
+  assert.equal((await sh(script)).stdout, "0\n0\t2147483647\n");
 });
 
 test("namespaces are new where the specification wants them", async () => {
@@ -198,6 +251,17 @@ test("the host is not asked for what an overlay keeps for itself", async () => {
     requests.filter((request) => request.includes("trusted.overlay")),
     [],
   );
+});
+
+test("the host is not asked again for what was executed before", async () => {
+  /** @param {number} count */
+  const requests = async (count) => {
+    let number = 0;
+    const script = `i=0; while [ $((i += 1)) -le ${count} ]; do busybox true; done`;
+    await sh(script, { request: () => number++ });
+    return number;
+  };
+  assert.equal(await requests(20), await requests(2));
 });
 
 test("the machine runs an interpreter before the image is there, and ends that", async () => {

@@ -1,30 +1,37 @@
 """Debian packages, fetched into a directory without touching the system.
 
 Everything that is not made from sources in this repository comes from Debian:
-the kernel's source, libraries for i386, the firmware.  An own state directory
-for apt lets an amd64 machine fetch i386 packages without being told about the
-architecture, and without root.
+the kernel's source, libraries, the firmware.  An own state directory for apt lets
+an amd64 machine fetch i386 packages without being told about the architecture,
+and without root.
 """
 
 from __future__ import annotations
 
 import contextlib
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 
 class Archive:
-    """The archive that this machine's apt is configured for, with i386."""
+    """The archive that this machine's apt is configured for, with its packages for a PC."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, architectures: Sequence[str] = ("amd64", "i386")) -> None:
+        """Make an archive that keeps what it fetches in a directory.
+
+        Args:
+            architectures: Those whose packages are needed; the first one's are meant by names
+                without an architecture.
+        """
         self._directory = directory.resolve()
+        self._architectures = architectures
         for name in ("state/lists/partial", "cache/archives/partial", "packages"):
             (self._directory / name).mkdir(parents=True, exist_ok=True)
 
     def _apt(self, *arguments: str) -> None:
         settings = [
-            "APT::Architectures::=amd64",
-            "APT::Architectures::=i386",
+            *(f"APT::Architectures::={name}" for name in self._architectures),
             "APT::Sandbox::User=",
             f"Dir::State={self._directory / 'state'}",
             "Dir::State::status=/dev/null",
@@ -42,11 +49,19 @@ class Archive:
         with contextlib.suppress(subprocess.CalledProcessError):
             self._apt("update")
 
-    def fetch(self, package: str) -> Path:
-        """Download the newest version of a package, "name" or "name:i386"."""
-        self._apt("download", package)
+    def fetch(self, package: str, version: str | None = None) -> Path:
+        """Download a package, "name" or "name:i386".
+
+        Args:
+            version: default: the newest.
+        """
+        self._apt("download", f"{package}={version}" if version else package)
         name = package.partition(":")[0]
-        files = (self._directory / "packages").glob(f"{name}_*.deb")
+        files = [
+            file
+            for file in (self._directory / "packages").glob(f"{name}_*.deb")
+            if version in (None, deb_version(file))
+        ]
         return max(files, key=lambda file: file.stat().st_mtime)
 
 

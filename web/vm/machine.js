@@ -2,8 +2,8 @@
  * One virtual machine, from its files to a container's exit code.
  *
  * Knows no page and no Node, and no emulator: that and all bytes are passed in, so
- * the same code runs in a browser's worker and on the command line, on each of
- * the emulators (v86.js and x64.js).
+ * the same code runs in a browser's worker and on the command line, on each
+ * emulator that has an EmulatorKind (v86.js).
  */
 import { InputWindow, LineReader, OutputBatch } from "./console.js";
 

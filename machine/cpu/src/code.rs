@@ -12,7 +12,6 @@ use alloc::vec::Vec;
 use crate::decode::{self, Op};
 use crate::memory::PAGE;
 use crate::paging::Access;
-use crate::state::Mode;
 use crate::tlb;
 use crate::{Cpu, Outcome, Stop};
 
@@ -248,10 +247,5 @@ impl Cpu {
             Err(Stop::Leave) if self.state.rip == va => self.try_step(),
             _ => Ok(()),
         }
-    }
-
-    /// What compiled code depends on.
-    pub fn mode_bits(&self) -> u32 {
-        self.state.mode & (Mode::USER | Mode::LONG | Mode::BITS16)
     }
 }

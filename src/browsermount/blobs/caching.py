@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from browsermount.blobs.store import Store
@@ -93,6 +93,11 @@ class CachingSource:
         data = await read_document(self._source, descriptor)
         self._store.save_later(key, data)
         return _HeldResponse(key, data)
+
+    async def missing(self, descriptors: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
+        """Ask only for what nothing is kept of; see :meth:`.Source.missing`."""
+        unknown = [d for d in descriptors if not await self._store.knows(d.digest)]
+        return await self._source.missing(unknown)
 
     def failure(self, descriptor: Descriptor, response: Response) -> BrowsermountError:
         """Return the error for a status; see :meth:`browsermount.oci.image.Source.failure`."""

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from email.utils import parsedate_to_datetime
 from time import time
 
-from browsermount.errors import FetchError, NetworkError, SizeMismatch
+from browsermount.errors import EncodedBlob, FetchError, NetworkError, SizeMismatch
 from browsermount.fetch import Response, unstalled
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.image import Source
@@ -72,6 +72,7 @@ class RemoteBlob:
         self.descriptor = descriptor
         self.ranged = True
         """False once the server has shown that it takes no notice of ranges."""
+        self._answer: Response | None = None
         self.resumed = False
         """Whether an answer broke off and was gone on with by another request."""
         self._source = source
@@ -95,10 +96,12 @@ class RemoteBlob:
         failures = 0
         ended = -1
         while size > 0:
+            came = 0
             try:
                 async with aclosing(self._request(offset, size)) as chunks:
                     async for chunk in chunks:
                         if len(chunk) > size and offset + size == self.descriptor.size:
+                            self._check_encoding(longer=True)
                             raise SizeMismatch(
                                 f"blob {self.descriptor.digest} is longer on the server than the "
                                 f"{self.descriptor.size} bytes that its descriptor says",
@@ -108,11 +111,15 @@ class RemoteBlob:
                         if not part:
                             break
                         offset += len(part)
+                        came += len(part)
                         size -= len(part)
                         failures = 0
                         self._on_bytes(len(part))
                         yield part
+                if size:
+                    self._check_broken(came)
                 if size and offset == ended:
+                    self._check_encoding()
                     # Broken off by chance, it would have been somewhere else this time.
                     raise self._too_short()
                 if size:
@@ -131,11 +138,39 @@ class RemoteBlob:
                 failure = error.error if isinstance(error, _Passing) else error
                 delay = error.delay if isinstance(error, _Passing) else None
                 if failures >= ATTEMPTS:
+                    self._check_encoding()
                     raise failure from failure.__cause__
                 self._on_trouble(failure)
                 if delay is None:
                     delay = FIRST_DELAY * 2 ** (failures - 1) * random.uniform(0.8, 1.2)
                 await self._sleep(min(delay, MAX_DELAY))
+
+    def _check_broken(self, came: int) -> None:
+        """Say that the connection broke, where fewer bytes came than the server has announced.
+
+        Not all browsers say so themselves: Firefox and WebKit end the body as if that was all.
+        """
+        announced = self._answer.headers.get("content-length", "") if self._answer else ""
+        if self._answer is not None and announced.isdecimal() and came < int(announced):
+            raise NetworkError(
+                f"the connection broke while reading {self._answer.url}",
+                hint="Check the network connection and try again.",
+            )
+
+    def _check_encoding(self, *, longer: bool = False) -> None:
+        """Say the true reason why the bytes are wrong, where the last answer was encoded.
+
+        Pages of other origins do not see Content-Encoding; Content-Length, which they see, is of
+        what came over the wire, and what the browser has unpacked of it is longer.
+        """
+        if self._answer is None:
+            return
+        fields = self._answer.headers
+        coding = fields.get("content-encoding", "").strip().lower()
+        whole = self._answer.status == _OK
+        unpacked = longer and whole and fields.get("content-length") == str(self.descriptor.size)
+        if unpacked or coding not in ("", "identity"):
+            raise EncodedBlob(self._answer.url)
 
     def _too_short(self) -> SizeMismatch:
         return SizeMismatch(
@@ -150,6 +185,7 @@ class RemoteBlob:
         asks = self.ranged and (offset, size) != (0, self.descriptor.size)
         headers = {"Range": f"bytes={offset}-{offset + size - 1}"} if asks else None
         response = await self._source.get_blob(self.descriptor, headers=headers)
+        self._answer = response
         try:
             if response.status == _PARTIAL:
                 async for chunk in _parts(response, offset, size):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from browsermount.blobs.files import File, Files, MemoryFile, MemoryFiles, NoRoom
 from browsermount.blobs.ranges import RangeSet
+from browsermount.oci.digest import Digest
 
 CATALOG = "catalog.json"
 COMMIT_SECONDS = 0.5
@@ -156,6 +157,11 @@ class Store:
         """Tell whether all of a blob of ``size`` bytes is held, without opening it."""
         record = (await self._load()).get(key)
         return record is not None and record.ranges.covers(0, size)
+
+    async def knows(self, digest: Digest) -> bool:
+        """Tell whether anything is kept of a blob: bytes of it, its plain stream, its index."""
+        start = f"{digest.algorithm}-{digest.encoded}."
+        return any(key.startswith(start) for key in await self._load())
 
     async def open(self, key: str) -> StoredBlob:
         """Open a blob for reading and writing.

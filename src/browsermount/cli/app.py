@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from browsermount.cli.printable import printable
 from browsermount.errors import BrowsermountError
 
 OUR_FAILURE = 125
@@ -79,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
     except Exception as error:
         if _debugging(arguments):
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                print(printable(line), file=sys.stderr)
         return _report(error)
 
 
@@ -106,6 +108,7 @@ def _report(error: Exception) -> int:
     else:
         message = f"internal error: {type(error).__name__}: {error}"
         hint = "Run it again as: browsermount --debug ..."
-    message = str(message).rstrip(".")
-    print(f"browsermount: {message}. {hint}".rstrip(), file=sys.stderr)
+    # One line, also where click gives a list.
+    message = " ".join(str(message).split()).rstrip(".")
+    print(printable(f"browsermount: {message}. {hint}".rstrip()), file=sys.stderr)
     return code

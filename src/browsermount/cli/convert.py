@@ -26,15 +26,22 @@ from browsermount.cli.images import (
     opening_options,
     run_async,
 )
-from browsermount.cli.layouts import LayoutWriter, embedding, for_each_layer
+from browsermount.cli.layouts import LayoutWriter, embedding, for_each_layer, open_new
 from browsermount.cli.progress import progress
-from browsermount.cli.pull import document, find, pull
+from browsermount.cli.pull import (
+    all_platforms_option,
+    check_all_platforms,
+    document,
+    find,
+    pull,
+)
 from browsermount.errors import InvalidImage
 from browsermount.events import EventSink, LayerProgress, LayerState
 from browsermount.fetch import unstalled
 from browsermount.layers import estargz
 from browsermount.layers.compression import Detecting
 from browsermount.layers.entry import Entry
+from browsermount.layers.media_type import check_readable
 from browsermount.layers.tar import TarParser
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
@@ -68,6 +75,7 @@ _LEVELS = {"estargz": 6, "gzip": 6, "zstd": 3}
     "are fetched with one request as soon as the image is open.",
 )
 @click.option("--name", help="What the image is called in the layout; default: its tag, or latest.")
+@all_platforms_option
 @opening_options
 def command(
     opening: Opening,
@@ -77,25 +85,29 @@ def command(
     level: int | None,
     prefetch: tuple[str, ...],
     name: str | None,
+    all_platforms: bool,
 ) -> None:
     """Copy an image with its layers packed anew.
 
     DIR is the directory of an OCI image layout, which is made where it is missing. An archive
     becomes a directory that a web server can hold. The files of eStargz layers are
     fetched when they are read, so that a container starts before its layers are there; zstd is
-    smaller than gzip and faster to unpack. The result's manifest digest is written to standard
+    smaller than gzip and faster to unpack. What is in DIR of the same image for other platforms
+    stays: they become one index. The digest of what the name then stands for is written to standard
     output.
 
     \b
       browsermount convert my-image.tar my-image
       browsermount convert -c estargz docker.io/library/gcc:13 public/gcc
     """
+    check_all_platforms(opening, all_platforms)
     if prefetch and compression != "estargz":
         raise click.UsageError("--prefetch needs --compression estargz")
     if compression == "keep":
         if level is not None:
             raise click.UsageError("--level needs a --compression other than keep")
-        click.echo(run_async(pull(opening, image, directory, name)))
+        pulling = pull(opening, image, directory, name, all_platforms=all_platforms)
+        click.echo(run_async(pulling))
         return
     if level is None:
         level = _LEVELS[compression]
@@ -104,7 +116,7 @@ def command(
     form = _Form(
         compression, level, tuple(estargz.layer_path(os.fsencode(path)) for path in prefetch)
     )
-    click.echo(run_async(_convert(opening, image, directory, form, name)))
+    click.echo(run_async(_convert(opening, image, directory, form, name, all_platforms)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,35 +129,45 @@ class _Form:
 
 
 async def _convert(
-    opening: Opening, image: str, directory: Path, form: _Form, name: str | None
+    opening: Opening,
+    image: str,
+    directory: Path,
+    form: _Form,
+    name: str | None,
+    all_platforms: bool,
 ) -> str:
     with progress(quiet=opening.quiet) as on_event:
         async with opened(image) as (source, _):
-            resolved, original = await find(source, opening, on_event)
             conversion = _Conversion(source, LayoutWriter(directory), form, on_event)
-            layers = await for_each_layer(resolved.manifest.layers, conversion.layer)
+            documents = []
+            for resolved in await find(source, opening, on_event, all_platforms=all_platforms):
+                documents.append(document(await _converted(conversion, resolved), resolved))
             conversion.check_found()
-            config = _config(resolved, [layer.diff_id for layer in layers])
-            annotations = json.loads(await read_document(source, original)).get("annotations")
-            manifest = {
-                "schemaVersion": 2,
-                "mediaType": _MANIFEST_TYPE,
-                "config": embedding(
-                    {
-                        "mediaType": _CONFIG_TYPE,
-                        "digest": str(conversion.writer.add(config)),
-                        "size": len(config),
-                    },
-                    config,
-                ),
-                "layers": [layer.document for layer in layers],
-                **({"annotations": annotations} if annotations else {}),
-            }
-            data = json.dumps(manifest, indent=2).encode()
-            digest = conversion.writer.add(data)
-            descriptor = Descriptor(_MANIFEST_TYPE, digest, len(data))
-            conversion.writer.finish(document(descriptor, resolved), name or image_name(image))
-            return str(digest)
+            return str(conversion.writer.finish(documents, name or image_name(image)))
+
+
+async def _converted(conversion: _Conversion, image: ResolvedImage) -> Descriptor:
+    """Write an image with new layers, and return the descriptor of its manifest."""
+    source = conversion.source
+    layers = await for_each_layer(image.manifest.layers, conversion.layer)
+    config = _config(image, [layer.diff_id for layer in layers])
+    annotations = json.loads(await read_document(source, image.descriptor)).get("annotations")
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": _MANIFEST_TYPE,
+        "config": embedding(
+            {
+                "mediaType": _CONFIG_TYPE,
+                "digest": str(conversion.writer.add(config)),
+                "size": len(config),
+            },
+            config,
+        ),
+        "layers": [layer.document for layer in layers],
+        **({"annotations": annotations} if annotations else {}),
+    }
+    data = json.dumps(manifest, indent=2).encode()
+    return Descriptor(_MANIFEST_TYPE, conversion.writer.add(data), len(data))
 
 
 def _config(image: ResolvedImage, diff_ids: list[str]) -> bytes:
@@ -187,7 +209,7 @@ class _Conversion:
         """Fetch a layer and write it anew."""
         partial = self.writer.temporary(layer.digest.encoded)
         try:
-            with partial.open("wb") as target:
+            with open_new(partial) as target:
                 convert = (
                     self._estargz if self.form.compression == "estargz" else self._recompressed
                 )
@@ -248,6 +270,7 @@ class _Conversion:
 
     async def _plain(self, index: int, layer: Descriptor) -> AsyncIterator[bytes]:
         """Iterate over the archive in a layer; the end is reached only if the layer is right."""
+        check_readable(layer.media_type)
         verifier, decompressor = Verifier(layer), Detecting()
         reported = 0
         response = await open_blob(self.source, layer)

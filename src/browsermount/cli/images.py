@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import ExitStack, asynccontextmanager
@@ -19,24 +18,17 @@ from browsermount.fetch import Fetcher
 from browsermount.mount import Mount
 from browsermount.mount import mount as make_mount
 from browsermount.oci.image import Source
-from browsermount.oci.platform import RUNNABLE, Platform
+from browsermount.oci.platform import ANYTHING, RUNNABLE, Platform, read_platform
 from browsermount.runtime.spec import ProcessOptions
 
 T = TypeVar("T")
 
-_LOCAL_PREFIXES = ("oci:", "oci-archive:", "docker-archive:")
+_LOCAL_PREFIXES = ("oci:", "oci-archive:", "docker-archive:", "dir:")
 _REGISTRY_PREFIX = "docker://"
 _DEFAULT_NAME = "latest"
 _URL_PREFIXES = ("http://", "https://")
 
-ANY: Sequence[Platform] = (
-    *RUNNABLE,
-    *(
-        Platform("linux", architecture)
-        for architecture in ("amd64", "arm64", "arm", "riscv64", "ppc64le", "s390x", "loong64")
-        if architecture not in {platform.architecture for platform in RUNNABLE}
-    ),
-)
+ANY: Sequence[Platform] = (*RUNNABLE, ANYTHING)
 """What is looked into where nobody says which platform is meant, the best first."""
 
 
@@ -72,7 +64,7 @@ def opening_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--platform",
             callback=_read_platform,
             metavar="OS/ARCH",
-            help="Which of an image's platforms, such as linux/386.",
+            help="Which of an image's platforms, such as linux/386 or arm64.",
         ),
         click.option("--no-cache", is_flag=True, help="Keep nothing of what is fetched."),
         click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
@@ -85,7 +77,7 @@ def _read_platform(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> Platform | None:
     try:
-        return None if value is None else Platform.parse(value)
+        return None if value is None else read_platform(value)
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from None
 
@@ -129,14 +121,17 @@ def local_path(image: str) -> tuple[Path, str | None] | None:
     """
     for prefix in _LOCAL_PREFIXES:
         if image.startswith(prefix):
-            return _split(image.removeprefix(prefix), ":")
+            return _split(image.removeprefix(prefix), "#:")
     if image.startswith((*_URL_PREFIXES, _REGISTRY_PREFIX)):
         return None
-    path, name = _split(image, "#")
+    is_path = image.startswith((".", "/", "~")) or image.endswith("/")
+    path, name = _split(image, "#:" if is_path else "#")
+    if not is_path and not path.is_file() and _split(image, ":")[0].is_file():
+        path, name = _split(image, ":")
     # A directory that happens to be called like an image of a registry is none.
     is_image = path.is_file() or (path / "index.json").is_file()
-    if is_image or image.startswith((".", "/", "~")) or image.endswith("/"):
-        return path.expanduser(), name
+    if is_image or is_path:
+        return path, name
     return None
 
 
@@ -152,11 +147,16 @@ def image_name(image: str) -> str:
     return name or _DEFAULT_NAME
 
 
-def _split(text: str, separator: str) -> tuple[Path, str | None]:
-    if os.path.exists(text):
-        return Path(text), None
-    path, _, name = text.partition(separator)
-    return Path(path), name or None
+def _split(text: str, separators: str) -> tuple[Path, str | None]:
+    """Split a path from the name behind it; each may have the separators in it."""
+    ends = [i for i, character in enumerate(text) if character in separators]
+    # The longest path that is there, else what is before the first separator.
+    for end in (len(text), *reversed(ends)):
+        path = Path(text[:end]).expanduser()
+        if end and path.exists():
+            return path, text[end + 1 :] or None
+    end = ends[0] if ends else len(text)
+    return Path(text[:end]).expanduser(), text[end + 1 :] or None
 
 
 @asynccontextmanager

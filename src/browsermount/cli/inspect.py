@@ -8,13 +8,15 @@ from typing import Any
 import click
 
 from browsermount.cli.images import Opening, image_argument, opened, opening_options, run_async
+from browsermount.cli.printable import printable
 from browsermount.cli.sizes import human_size
 from browsermount.errors import BrowsermountError
 from browsermount.fetch import read_all
 from browsermount.layers.lazy import open_index
+from browsermount.oci.choice import Candidate, available, resolve
 from browsermount.oci.descriptor import Descriptor
-from browsermount.oci.image import ResolvedImage, Source, available, resolve
-from browsermount.oci.platform import RUNNABLE
+from browsermount.oci.image import ResolvedImage, Source
+from browsermount.oci.platform import can_run
 
 _PARTIAL_CONTENT = 206
 
@@ -40,14 +42,19 @@ async def _describe(opening: Opening, image: str) -> dict[str, Any]:
             "reference": resolved.reference,
             "digest": str(resolved.digest),
             "platform": str(resolved.platform),
-            "runnable": any(resolved.platform.satisfies(wanted) for wanted in RUNNABLE),
-            "images": [
-                {"name": name, "platform": str(platform), "digest": str(descriptor.digest)}
-                for name, platform, descriptor in found
-            ],
+            "runnable": can_run(resolved.platform),
+            "images": [_image(candidate) for candidate in found],
             "layers": [await _layer(source, layer) for layer in resolved.manifest.layers],
             "config": _config(resolved),
         }
+
+
+def _image(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "name": candidate.name,
+        "platform": str(candidate.platform or "unknown"),
+        "digest": str(candidate.descriptor.digest),
+    }
 
 
 async def _layer(source: Source, layer: Descriptor) -> dict[str, Any]:
@@ -124,7 +131,7 @@ def _text(description: dict[str, Any]) -> str:
         if "problem" in layer:
             kind += f" ({layer['problem']})"
         text.append(f"  {layer['digest']} {human_size(layer['size']):>10}  {kind}")
-    return "\n".join(text)
+    return "\n".join(map(printable, text))
 
 
 def _platform(description: dict[str, Any]) -> str:

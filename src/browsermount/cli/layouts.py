@@ -7,10 +7,12 @@ import base64
 import contextlib
 import json
 import os
+import secrets
+import stat
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from browsermount.blobs.verify import Verifier
 from browsermount.errors import (
@@ -26,6 +28,8 @@ from browsermount.fetch import unstalled
 from browsermount.oci.descriptor import REF_NAME, Descriptor
 from browsermount.oci.digest import Digest
 from browsermount.oci.image import Source
+from browsermount.oci.manifest import INDEX_TYPES, OCI_TYPES
+from browsermount.oci.platform import Platform
 
 T = TypeVar("T")
 
@@ -35,6 +39,7 @@ PARALLEL_LAYERS = 3
 _EMBEDDED_SIZE = 1 << 14
 """Bytes of a document up to which it stands in the descriptor, too: that saves a request."""
 
+_MAX_DEPTH = 4
 _ATTEMPTS = 4
 _CHUNK = 1 << 20
 _STEP = 1 << 18
@@ -61,7 +66,20 @@ class LayoutWriter:
                 f"{directory} is not empty and holds no image layout",
                 hint="Give another directory, or empty this one.",
             )
-        (directory / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        self._folder("blobs")
+        self._folder("blobs", "sha256")
+
+    def _folder(self, *names: str) -> Path:
+        """Return a directory of the layout that is one itself: no link leads out of the layout."""
+        folder = self._directory.joinpath(*names)
+        if folder.is_symlink():
+            raise InvalidImage(
+                f"{folder} is a symbolic link, and nothing is written through those",
+                hint="Remove it, or give another directory.",
+            )
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def _is_layout(self) -> bool:
         # A pull that was broken off has made no index yet.
@@ -79,16 +97,32 @@ class LayoutWriter:
 
     def add_file(self, path: Path, digest: Digest) -> None:
         """Move a file that has the given digest to where the blob belongs."""
-        path.replace(self.path(digest))
+        path.replace(self._folder("blobs", digest.algorithm) / digest.encoded)
 
     def temporary(self, name: str) -> Path:
-        """Return the path of a file in the layout that is no blob yet."""
-        folder = self._directory / ".partial"
-        folder.mkdir(exist_ok=True)
-        return folder / name
+        """Return the path of a file in the layout that is no blob yet.
 
-    def finish(self, manifest: dict[str, Any], name: str) -> None:
-        """Write the index: the image with this manifest's descriptor is called ``name``.
+        What is there is a file that only this name leads to, or nothing: whoever prepared the
+        directory must not choose which file of the user is written to.
+        """
+        path = self._folder(".partial") / name
+        with contextlib.suppress(FileNotFoundError):
+            status = path.lstat()
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+                path.unlink()
+        return path
+
+    def finish(self, manifests: Sequence[dict[str, Any]], name: str) -> Digest:
+        """Write the index: the image of these manifests is called ``name``.
+
+        An image of that name for other platforms is joined with it.
+
+        Args:
+            manifests: Their descriptors, each with its platform.
+            name: What the image is called.
+
+        Returns:
+            The digest of what the name stands for: of the manifest, or of an index of several.
 
         Raises:
             InvalidImage: There is an index already that cannot be read.
@@ -102,21 +136,70 @@ class LayoutWriter:
         if path.exists():
             try:
                 index = json.loads(path.read_bytes())
-                others = [
-                    other
-                    for other in index["manifests"]
-                    if (other.get("annotations") or {}).get(REF_NAME) != name
-                ]
-            except (ValueError, KeyError, TypeError, AttributeError):
+                others, before = list[Any](), list[Any]()
+                for other in index["manifests"]:
+                    is_same = (other.get("annotations") or {}).get(REF_NAME) == name
+                    (before if is_same else others).append(other)
+                kept = self._other_platforms(before, manifests)
+            except (ValueError, KeyError, TypeError, AttributeError, OSError):
                 raise InvalidImage(f"{path} cannot be read, so nothing was added to it") from None
             index["manifests"] = others
-        annotations = {**manifest.get("annotations", {}), REF_NAME: name}
-        content = self.path(Digest.parse(manifest["digest"])).read_bytes()
-        index["manifests"].append({**embedding(manifest, content), "annotations": annotations})
+            manifests = [*kept, *manifests]
+        descriptor = manifests[0] if len(manifests) == 1 else self._add_index(manifests)
+        annotations = {**descriptor.get("annotations", {}), REF_NAME: name}
+        digest = Digest.parse(descriptor["digest"])
+        content = self.path(digest).read_bytes()
+        index["manifests"].append({**embedding(descriptor, content), "annotations": annotations})
         _write(self._directory / "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
         _write(path, json.dumps(index, indent=2).encode() + b"\n")
         with contextlib.suppress(OSError):
             (self._directory / ".partial").rmdir()
+        return digest
+
+    def _add_index(self, manifests: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Write an index of one image's manifests and return its descriptor."""
+        entries = []
+        for manifest in manifests:
+            content = self.path(Digest.parse(manifest["digest"])).read_bytes()
+            entries.append(embedding(manifest, content))
+        document = {"schemaVersion": 2, "mediaType": OCI_TYPES[0], "manifests": entries}
+        data = json.dumps(document, indent=2).encode()
+        return {"mediaType": OCI_TYPES[0], "digest": str(self.add(data)), "size": len(data)}
+
+    def _other_platforms(
+        self, before: Sequence[dict[str, Any]], manifests: Sequence[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Return what was there under a name and is for other platforms than the new manifests."""
+        new = {str(Platform.from_document(m["platform"], "platform")) for m in manifests}
+        kept = []
+        for descriptor in self._flat(before):
+            platform = descriptor.get("platform") or self._config_of(descriptor)
+            known = Platform.from_document(platform, "platform")
+            if known is not None and known.is_known and str(known) not in new:
+                fields = ("os", "architecture", "variant", "os.features")
+                said = {field: platform[field] for field in fields if platform.get(field)}
+                rest = {k: v for k, v in descriptor.items() if k not in ("annotations", "data")}
+                kept.append({**rest, "platform": said})
+        return kept
+
+    def _flat(self, descriptors: Sequence[dict[str, Any]], depth: int = 0) -> list[dict[str, Any]]:
+        """Return the manifests that descriptors lead to, of which the blobs are there."""
+        found = []
+        for descriptor in descriptors:
+            path = self.path(Digest.parse(descriptor["digest"]))
+            if not path.exists():
+                continue
+            if descriptor.get("mediaType") not in INDEX_TYPES:
+                found.append(descriptor)
+            elif depth < _MAX_DEPTH:
+                found += self._flat(json.loads(path.read_bytes())["manifests"], depth + 1)
+        return found
+
+    def _config_of(self, descriptor: dict[str, Any]) -> dict[str, Any]:
+        manifest = json.loads(self.path(Digest.parse(descriptor["digest"])).read_bytes())
+        digest = Digest.parse(manifest["config"]["digest"])
+        config: dict[str, Any] = json.loads(self.path(digest).read_bytes())
+        return config
 
 
 def embedding(descriptor: dict[str, Any], content: bytes) -> dict[str, Any]:
@@ -131,10 +214,25 @@ def embedding(descriptor: dict[str, Any], content: bytes) -> dict[str, Any]:
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file at once: who reads it sees all of it or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    new.write_bytes(data)
-    new.replace(path)
+    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with open_new(new) as file:
+            file.write(data)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def open_new(path: Path, *, append: bool = False) -> BinaryIO:
+    """Open a file for writing that is made anew, or one to append to that is no symbolic link.
+
+    Raises:
+        OSError: It cannot be made, or is a symbolic link.
+    """
+    if not append:
+        path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_NOFOLLOW | (os.O_APPEND if append else os.O_CREAT | os.O_EXCL)
+    return os.fdopen(os.open(path, flags, 0o666), "ab" if append else "wb")
 
 
 @dataclass(slots=True)
@@ -176,8 +274,7 @@ class Copy:
             except (DigestMismatch, SizeMismatch):
                 partial.unlink(missing_ok=True)
                 raise
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.replace(target)
+        self.writer.add_file(partial, self.descriptor.digest)
 
     def _is_right(self, path: Path) -> bool:
         verifier = Verifier(self.descriptor)
@@ -208,7 +305,7 @@ class Copy:
             await response.aclose()
             raise self.source.failure(self.descriptor, response)
         reported = 0
-        with partial.open("ab" if have else "wb") as file:
+        with open_new(partial, append=have > 0) as file:
             async for chunk in unstalled(response):
                 verifier.feed(chunk)
                 file.write(chunk)

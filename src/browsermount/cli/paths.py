@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from browsermount.cli.printable import printable
 from browsermount.rootfs.content import Content
 from browsermount.rootfs.inode import Inode
 from browsermount.rootfs.tree import lookup
@@ -34,7 +35,7 @@ def shown(name: bytes, terminal: bool) -> bytes:
     if not terminal:
         return name
     text = name.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text).encode()
+    return printable(text).encode()
 
 
 async def read_chunk(content: Content, offset: int, path: bytes) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from browsermount.cli.printable import printable
 from browsermount.events import (
     Event,
     EventSink,
@@ -52,7 +53,7 @@ def _notices(event: Event) -> None:
 def _say(message: str) -> None:
     # A raw terminal needs to be told to return to the start of the line.
     end, start = ("\r\n", "\r") if sys.stderr.isatty() else ("\n", "")
-    print(f"{start}browsermount: {message}.", end=end, file=sys.stderr, flush=True)
+    print(f"{start}browsermount: {printable(message)}.", end=end, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -91,7 +92,7 @@ class _Layers:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Resolving):
-            self._looking = self._display.add_task(event.reference, total=None, state="")
+            self._looking = self._display.add_task(printable(event.reference), total=None, state="")
         elif isinstance(event, Resolved):
             if self._looking is not None:
                 self._display.remove_task(self._looking)

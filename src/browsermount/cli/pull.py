@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,24 +24,47 @@ from browsermount.cli.progress import progress
 from browsermount.errors import ImageNotFound
 from browsermount.events import EventSink
 from browsermount.mount import find_image
+from browsermount.oci.choice import resolve_all
 from browsermount.oci.descriptor import Descriptor
-from browsermount.oci.image import ResolvedImage, Source, available, read_document
+from browsermount.oci.image import ResolvedImage, Source, read_document
 from browsermount.oci.platform import Platform
+
+
+def all_platforms_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the option for all platforms of an image."""
+    return click.option(
+        "--all-platforms", is_flag=True, help="Copy the image for all platforms that there are."
+    )(function)
+
+
+def check_all_platforms(opening: Opening, all_platforms: bool) -> None:
+    """Refuse to be asked for all platforms and for one.
+
+    Raises:
+        UsageError: That is so.
+    """
+    if all_platforms and opening.platform is not None:
+        raise click.UsageError("--all-platforms and --platform cannot be given together")
 
 
 @click.command("pull")
 @image_argument
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--name", help="What the image is called in the layout; default: its tag, or latest.")
+@all_platforms_option
 @opening_options
-def command(opening: Opening, image: str, directory: Path, name: str | None) -> None:
+def command(
+    opening: Opening, image: str, directory: Path, name: str | None, all_platforms: bool
+) -> None:
     """Copy an image into an OCI image layout.
 
     DIR is the layout's directory, which is made where it is missing. Every blob is verified. A pull
     that was broken off goes on where it was when it is started again. Other images that are in DIR
-    stay. The manifest's digest is written to standard output.
+    stay, and so does the same image for other platforms: they become one index. The digest of what
+    the name then stands for is written to standard output.
     """
-    click.echo(run_async(pull(opening, image, directory, name)))
+    check_all_platforms(opening, all_platforms)
+    click.echo(run_async(pull(opening, image, directory, name, all_platforms=all_platforms)))
 
 
 async def pull(
@@ -50,21 +73,24 @@ async def pull(
     directory: Path,
     name: str | None = None,
     default: Sequence[Platform] = ANY,
+    *,
+    all_platforms: bool = False,
 ) -> str:
-    """Copy an image into a layout and return its manifest's digest.
+    """Copy an image into a layout and return the digest of what is named there.
 
     Raises:
         BrowsermountError, OSError: It cannot be had or written.
     """
     with progress(quiet=opening.quiet) as on_event:
         async with opened(image) as (source, _):
-            resolved, manifest = await find(source, opening, on_event, default)
             writer = LayoutWriter(directory)
-            await copy_layers(writer, source, resolved.manifest.layers, on_event)
-            writer.add(resolved.config.raw)
-            writer.add(await read_document(source, manifest))
-            writer.finish(document(manifest, resolved), name or image_name(image))
-            return str(resolved.digest)
+            documents = []
+            for resolved in await find(source, opening, on_event, default, all_platforms):
+                await copy_layers(writer, source, resolved.manifest.layers, on_event)
+                writer.add(resolved.config.raw)
+                writer.add(await read_document(source, resolved.descriptor))
+                documents.append(document(resolved.descriptor, resolved))
+            return str(writer.finish(documents, name or image_name(image)))
 
 
 @contextmanager
@@ -74,7 +100,9 @@ def as_layout(path: Path) -> Iterator[Path]:
     Raises:
         BrowsermountError: There is none.
     """
-    if path.is_dir():
+    from browsermount.local.folder import is_folder
+
+    if path.is_dir() and not is_folder(path):
         if not (path / "index.json").is_file():
             raise ImageNotFound(
                 f"{path} holds no OCI image layout: it has no index.json",
@@ -92,15 +120,17 @@ async def find(
     opening: Opening,
     on_event: EventSink,
     default: Sequence[Platform] = ANY,
-) -> tuple[ResolvedImage, Descriptor]:
-    """Return the image that is meant, and the descriptor of its manifest.
+    all_platforms: bool = False,
+) -> list[ResolvedImage]:
+    """Return the image that is meant, for one platform or for all that there are.
 
     Raises:
         BrowsermountError: There is none.
     """
-    resolved = await find_image(source, opening.platforms(default), on_event)
-    found = {found.digest: found for _, _, found in await available(source)}
-    return resolved, found[resolved.digest]
+    first = await find_image(source, opening.platforms(default), on_event)
+    if not all_platforms:
+        return [first]
+    return await resolve_all(source, first)
 
 
 def document(manifest: Descriptor, image: ResolvedImage) -> dict[str, Any]:

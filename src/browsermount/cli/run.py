@@ -27,7 +27,7 @@ from browsermount.errors import BrowsermountError
 from browsermount.interpreters import install
 from browsermount.local.files import FileFetcher
 from browsermount.mount import Mount
-from browsermount.oci.platform import Platform, choose_platforms
+from browsermount.oci.platform import NATIVE, Platform, choose_platforms
 from browsermount.runtime.spec import ProcessOptions
 
 _MIN_MEMORY_MIB = 128
@@ -175,6 +175,7 @@ async def _run(
         machine = await Machine.create(memory)
         try:
             async with mounted(image, opening, platforms=platforms, options=options) as mount:
+                _say_translation(mount.image.platform, opening)
                 await _add_interpreter(mount)
                 size = window_size() if streams.terminal else None
                 await machine.start(mount, takes_input=streams.input, size=size)
@@ -185,6 +186,14 @@ async def _run(
             return 128 + signals.ended_by
         finally:
             await machine.close()
+
+
+def _say_translation(platform: Platform, opening: Opening) -> None:
+    """Tell a person, though no program that reads our output, why all takes longer."""
+    if platform.satisfies(NATIVE) or opening.quiet or not sys.stderr.isatty():
+        return
+    text = f"the image is for {platform}: its programs are translated, and run several times slower"
+    print(f"browsermount: {text}.", file=sys.stderr, flush=True)
 
 
 async def _add_interpreter(mount: Mount) -> None:

@@ -7,10 +7,13 @@ The back-ends are :mod:`browsermount.fetch.native` (httpx) and
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol, runtime_checkable
 
 from browsermount.errors import InvalidImage, NetworkError
+
+_GZIP = b"\x1f\x8b"
 
 STALL_SECONDS = 30.0
 """How long a response may bring nothing before the connection counts as lost."""
@@ -120,3 +123,31 @@ async def read_all(response: Response, limit: int) -> bytes:
                 f"{response.url} is larger than the {limit} bytes that such a document may have"
             )
     return bytes(body)
+
+
+async def read_document(response: Response, limit: int) -> bytes:
+    """Read a whole body of at most ``limit`` bytes that is text, as JSON is.
+
+    Some servers compress it for the transfer although they were told not to; a browser undoes that
+    by itself (RFC 9110, section 8.4).
+
+    Raises:
+        InvalidImage, NetworkError: As for :func:`read_all`.
+    """
+    body = await read_all(response, limit)
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("gzip", "x-gzip") or not body.startswith(_GZIP):
+        return body
+    decompressor = zlib.decompressobj(wbits=31)
+    try:
+        text = decompressor.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise NetworkError(
+            f"what {response.url} has compressed for the transfer is damaged: {error}",
+            hint="Check the network connection and try again.",
+        ) from None
+    if len(text) > limit:
+        raise InvalidImage(
+            f"{response.url} is larger than the {limit} bytes that such a document may have"
+        )
+    return text

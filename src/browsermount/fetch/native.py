@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any
 
@@ -53,6 +54,8 @@ class HttpxFetcher:
             headers={"Accept-Encoding": "identity"},
             timeout=httpx.Timeout(30.0),
             verify=verify,
+            # No server is told by a cookie who came before.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
 
     async def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> HttpxResponse:

@@ -1,6 +1,7 @@
 """Decompression of layers as they stream by, recognised by their first bytes.
 
-gzip is RFC 1952, several members in a row included; zstd is RFC 8878.
+gzip is RFC 1952, several members in a row included; zstd is RFC 8878. bzip2 and xz are no
+compressions of OCI's layers, but Docker takes them in archives.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from enum import Enum
+from importlib import import_module
 from typing import Any, Protocol
 
 from browsermount.errors import InvalidLayer
@@ -24,10 +26,19 @@ MAX_STEP = 1 << 20
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = tuple(bytes([0x50 + i, 0x2A, 0x4D, 0x18]) for i in range(16))
+_BZIP2 = b"BZh"
+_XZ = b"\xfd7zX"  # its first four bytes of six
 PREFIX_SIZE = 4
 """How many bytes tell which compression it is."""
 
 _ZSTD_STEP = 4096
+
+MAX_ZSTD_WINDOW_LOG = 29
+"""The logarithm of the largest window that a zstd frame may have: what Go's library takes, by which
+Docker, containerd and skopeo read layers.
+"""
+
+_XZ_MEMORY = 512 << 20
 
 
 class Compression(Enum):
@@ -36,6 +47,8 @@ class Compression(Enum):
     NONE = "none"
     GZIP = "gzip"
     ZSTD = "zstd"
+    BZIP2 = "bzip2"
+    XZ = "xz"
 
 
 class Decompressor(Protocol):
@@ -123,7 +136,7 @@ class Zstd:
                     plain = self._frame.decompress(step)
                 except Exception as error:
                     # The two libraries have an error class each and no base in common.
-                    raise InvalidLayer(f"the zstd data is damaged: {error}") from None
+                    raise _zstd_failure(error) from None
                 rest = self._frame.unused_data
                 taken = len(step) - len(rest)
                 step = rest
@@ -140,8 +153,67 @@ class Zstd:
 
 def _new_zstd_frame() -> Any:
     if sys.version_info >= (3, 14):
-        return zstd.ZstdDecompressor()
-    return zstandard.ZstdDecompressor().decompressobj()
+        largest = zstd.DecompressionParameter.window_log_max
+        return zstd.ZstdDecompressor(options={largest: MAX_ZSTD_WINDOW_LOG})
+    size = 1 << MAX_ZSTD_WINDOW_LOG
+    return zstandard.ZstdDecompressor(max_window_size=size).decompressobj()
+
+
+def _zstd_failure(error: Exception) -> InvalidLayer:
+    if "too much memory" in str(error):
+        return InvalidLayer(
+            f"the zstd data has a window of more than {1 << MAX_ZSTD_WINDOW_LOG >> 20} MiB, which "
+            "is more than Docker and containerd read",
+            hint="Pack the layer with a smaller window: zstd without --long, or with --long="
+            f"{MAX_ZSTD_WINDOW_LOG} at most.",
+        )
+    return InvalidLayer(f"the zstd data is damaged: {error}")
+
+
+class Whole:
+    """bzip2 or xz with any number of streams."""
+
+    def __init__(self, compression: Compression) -> None:
+        self._compression = compression
+        self._stream = self._new()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take the next compressed bytes; see :class:`Decompressor`."""
+        while data or not (self._stream.eof or self._stream.needs_input):
+            if self._stream.eof:
+                # Zeros after a stream are padding, as xz(1) has it.
+                data = data.lstrip(b"\0")
+                if not data:
+                    return
+                self._stream = self._new()
+            try:
+                plain = self._stream.decompress(data, MAX_STEP)
+            except Exception as error:
+                # The two modules have an error class each and no base in common.
+                raise InvalidLayer(f"the {self._compression.value} data is damaged: {error}") from (
+                    None
+                )
+            data = self._stream.unused_data if self._stream.eof else b""
+            if plain:
+                yield plain
+
+    def close(self) -> None:
+        """Say that the stream has ended; see :class:`Decompressor`."""
+        if not self._stream.eof:
+            raise InvalidLayer(f"the {self._compression.value} data ends too early")
+
+    def _new(self) -> Any:
+        # Rare enough to be imported when they are needed; Pyodide has one of them only on demand.
+        try:
+            if self._compression is Compression.BZIP2:
+                return import_module("bz2").BZ2Decompressor()
+            return import_module("lzma").LZMADecompressor(memlimit=_XZ_MEMORY)
+        except ImportError:
+            raise InvalidLayer(
+                f"it is compressed by {self._compression.value}, which cannot be read here",
+                hint="Pack it by gzip or zstd instead, for example with: browsermount convert "
+                "-c gzip",
+            ) from None
 
 
 class Detecting:
@@ -175,6 +247,8 @@ def _choose(start: bytes) -> Decompressor:
         return Gzip()
     if compression is Compression.ZSTD:
         return Zstd()
+    if compression in (Compression.BZIP2, Compression.XZ):
+        return Whole(compression)
     return Plain()
 
 
@@ -184,4 +258,8 @@ def detect(start: bytes) -> Compression:
         return Compression.GZIP
     if start.startswith((_ZSTD, *_ZSTD_SKIPPABLE)):
         return Compression.ZSTD
+    if start.startswith(_BZIP2) and start[3:4] in b"123456789":
+        return Compression.BZIP2
+    if start.startswith(_XZ):
+        return Compression.XZ
     return Compression.NONE

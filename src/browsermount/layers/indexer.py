@@ -16,6 +16,7 @@ from browsermount.layers.compression import (
     Decompressor,
     Gzip,
     Plain,
+    Whole,
     Zstd,
     detect,
 )
@@ -115,7 +116,7 @@ class LayerIndexer:
         if self._compression is Compression.ZSTD:
             chunked = zstd_chunked.parse_footer(self._tail) is not None
             return LayerKind.ZSTD_CHUNKED if chunked else LayerKind.ZSTD
-        if self._compression is Compression.NONE:
+        if self._compression in (Compression.NONE, Compression.BZIP2, Compression.XZ):
             return LayerKind.TAR
         last = self._entries[-1].name if self._entries else b""
         if estargz.parse_footer(self._tail) is None or last != estargz.TOC_NAME:
@@ -152,6 +153,8 @@ def _cutter(compression: Compression, emit: Sink) -> _Cutter:
         return _ZstdCutter(emit)
     if compression is Compression.NONE:
         return _PlainCutter(emit, Plain(), "blob")
+    if compression in (Compression.BZIP2, Compression.XZ):
+        return _PlainCutter(emit, Whole(compression), "plain")
     try:
         return _GzipCutter(emit)
     except NotImplementedError:

@@ -243,6 +243,8 @@ def _number(raw: bytes) -> int:
 
 
 def _decimal(text: bytes) -> int:
+    """Read a number of a pax record, which may have a plus sign, as Go reads it."""
+    text = text.removeprefix(b"+")
     if not text.isdigit() or len(text) > 20:
         raise _Malformed(f"{text[:30]!r} is not a decimal number")
     return int(text)
@@ -329,11 +331,15 @@ def _entry(header: bytes, size: int, pending: _Pending) -> tuple[Entry, int]:
     link = pending.link
     uid = gid = mtime = None
     if pax:
-        name = pax.get(b"GNU.sparse.name", pax.get(b"path", name))
-        link = pax.get(b"linkpath", link)
-        uid, gid, mtime = pax.get(b"uid"), pax.get(b"gid"), pax.get(b"mtime")
-        if b"size" in pax:
+        # An empty value leaves what the header says (POSIX, "pax Extended Header").
+        name = pax.get(b"GNU.sparse.name") or pax.get(b"path") or name
+        link = pax.get(b"linkpath") or link
+        uid, gid = pax.get(b"uid") or None, pax.get(b"gid") or None
+        mtime = pax.get(b"mtime") or None
+        if pax.get(b"size"):
             size = _file_size(pax[b"size"])
+    if not name and file_type is FileType.DIRECTORY:
+        name = b"./"  # the root, as docker, umoci and GNU tar have it
     if not name or b"\0" in name:
         raise _Malformed("a member has no valid name")
     if file_type is FileType.REGULAR and name.endswith(b"/") and kind in (b"0", b"\0"):

@@ -2,24 +2,27 @@
 
 Two kinds are read: an OCI image layout in a tar archive, and what ``docker save`` writes, which
 is described by its ``manifest.json``
-(https://github.com/moby/docker-image-spec/blob/main/v1.2.md). Newer ones are both at once.
+(https://github.com/moby/docker-image-spec/blob/main/v1.2.md). Newer ones are both at once. The
+oldest have ``repositories`` instead (:mod:`browsermount.local.first_version`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import posixpath
 import re
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 from browsermount.errors import ImageNotFound, InvalidImage, InvalidLayer, NetworkError
-from browsermount.layers.compression import Detecting
+from browsermount.layers.compression import PREFIX_SIZE, Compression, Detecting, detect
 from browsermount.local.files import FileResponse, Opened, OpenedBytes, OpenedFile, respond
+from browsermount.local.first_version import FirstVersion
 from browsermount.oci.descriptor import REF_NAME
 from browsermount.oci.digest import Digest
 from browsermount.oci.document import get, parse_object, strings
@@ -28,8 +31,8 @@ from browsermount.oci.manifest import MAX_DOCUMENT_SIZE
 _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
-_HEX = re.compile(r"[0-9a-f]{64}")
+_BLOB = re.compile(r"(?:\./)?(?:blobs/sha256/|sha256:)([0-9a-f]{64})")
+"""A file that is named by its digest; others may be named by anything."""
 _CHUNK = 1 << 20
 _MAX_LINKS = 8
 
@@ -62,13 +65,20 @@ class ArchiveFetcher:
             raise NetworkError(f"cannot read {path}: {error.strerror}") from error
         self._made: dict[str, Opened | bytes] = {}
         self._sizes: dict[str, int] = {}
-        if "index.json" not in self._members:
-            if "manifest.json" not in self._members:
-                raise ImageNotFound(
-                    f"there is no image in {path}: it has neither index.json nor manifest.json",
-                    hint="Give a file that was made by docker save, or an OCI archive.",
-                )
-            self._make_layout()
+        if "index.json" in self._members and not self._index_is_empty():
+            return
+        if "manifest.json" in self._members:
+            self._make_layout(self._images())
+        elif "repositories" in self._members:
+            version = FirstVersion(self._document, self._layer_digest)
+            images = version.images()
+            self._made |= version.configs
+            self._make_layout(images)
+        elif "index.json" not in self._members:
+            raise ImageNotFound(
+                f"there is no image in {path}: it has neither index.json nor manifest.json",
+                hint="Give a file that was made by docker save, or an OCI archive.",
+            )
 
     async def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> FileResponse:
         """Answer with a file of the archive; one that is not in it is answered with 404."""
@@ -106,14 +116,26 @@ class ArchiveFetcher:
 
     # -- What docker save writes ---------------------------------------------------------------
 
-    def _make_layout(self) -> None:
-        """Describe the images of manifest.json as a layout does."""
+    def _index_is_empty(self) -> bool:
+        """Tell whether index.json lists nothing, as of an image that was saved by its ID."""
+        document = parse_object(self._document("index.json"), f"{self._path}: index.json")
+        return not document.get("manifests")
+
+    def _images(self) -> list[Any]:
         what = f"{self._path}: manifest.json"
         # A list, and parse_object() wants what documents of images are elsewhere.
-        images = get(parse_object(b'{"images":%s}' % self._document("manifest.json"), what),
-                     "images", list, what)  # fmt: skip
+        document = parse_object(b'{"images":%s}' % self._document("manifest.json"), what)
+        return get(document, "images", list, what) or []
+
+    def _make_layout(self, images: list[Any]) -> None:
+        """Describe images as a layout does.
+
+        Args:
+            images: What manifest.json holds, or would hold.
+        """
+        what = f"{self._path}: manifest.json"
         manifests: list[dict[str, Any]] = []
-        for image in images or []:
+        for image in images:
             if not isinstance(image, dict):
                 raise InvalidImage(f"{what}: an image is not an object")
             manifest = self._image(image, what)
@@ -131,8 +153,8 @@ class ArchiveFetcher:
         name = get(image, "Config", str, what) or ""
         config = self._document(name)
         digest = Digest.of(config)
-        said = _HEX.search(posixpath.basename(name))
-        if said and said[0] != digest.encoded:
+        said = _BLOB.fullmatch(name)
+        if said and said[1] != digest.encoded:
             raise InvalidImage(f"{self._path}: {name} is damaged: its digest is {digest}")
         document = parse_object(config, name)
         rootfs = get(document, "rootfs", dict, name) or {}
@@ -161,7 +183,13 @@ class ArchiveFetcher:
             raise InvalidImage(f"{self._path} is not complete: the layer {name} is missing")
         start, size = found
         opened: Opened = OpenedFile(self._file, start, shared=True)
-        if opened.read_at(0, 4).startswith(_COMPRESSED):
+        compression = detect(opened.read_at(0, PREFIX_SIZE))
+        if name.startswith("blobs/") and (said := _BLOB.fullmatch(name)):
+            # A file of a layout, whose name is the digest of what is in it, packed or not.
+            packed = "" if compression is Compression.NONE else f"+{compression.value}"
+            digest = f"sha256:{said[1]}"
+            return {"mediaType": _LAYER_TYPE + packed, "digest": digest, "size": size}
+        if compression is not Compression.NONE:
             # The config says nothing of the compressed bytes, so plain ones are given out.
             try:
                 unpacked, size = _unpack(opened, size)
@@ -172,12 +200,24 @@ class ArchiveFetcher:
         self._made[path], self._sizes[path] = opened, size
         return {"mediaType": _LAYER_TYPE, "digest": str(diff_id), "size": size}
 
+    def _layer_digest(self, name: str) -> str:
+        """Return the digest of the plain archive in a layer's file."""
+        found = self._member(_normal(name))
+        if found is None:
+            raise InvalidImage(f"{self._path} is not complete: the layer {name} is missing")
+        opened, hasher = OpenedFile(self._file, found[0], shared=True), hashlib.sha256()
+        for plain in _plain_chunks(opened, found[1]):
+            hasher.update(plain)
+        return f"sha256:{hasher.hexdigest()}"
+
     def _add(self, data: bytes) -> dict[str, Any]:
         digest = Digest.of(data)
         self._made[f"blobs/sha256/{digest.encoded}"] = data
         return {"digest": str(digest), "size": len(data)}
 
     def _document(self, name: str) -> bytes:
+        if isinstance(made := self._made.get(name), bytes):
+            return made
         found = self._member(_normal(name))
         if found is None:
             raise InvalidImage(f"{self._path} is not complete: {name or 'a config'} is missing")
@@ -199,9 +239,9 @@ def _normal(name: str) -> str:
 def _plain(path: Path) -> BinaryIO:
     """Open an archive, unpacked where it is compressed as a whole."""
     file = path.open("rb")
-    start = file.read(4)
+    start = file.read(PREFIX_SIZE)
     file.seek(0)
-    if not start.startswith(_COMPRESSED):
+    if detect(start) is Compression.NONE:
         return file
     with file:
         unpacked, _ = _unpack(OpenedFile(file), path.stat().st_size)
@@ -211,11 +251,16 @@ def _plain(path: Path) -> BinaryIO:
 def _unpack(opened: Opened, size: int) -> tuple[BinaryIO, int]:
     """Decompress into an unnamed temporary file and return it with its length."""
     target = cast(BinaryIO, tempfile.TemporaryFile(prefix="browsermount-"))  # noqa: SIM115
-    decompressor = Detecting()
-    for offset in range(0, size, _CHUNK):
-        for plain in decompressor.feed(opened.read_at(offset, min(_CHUNK, size - offset))):
-            target.write(plain)
-    decompressor.close()
+    for plain in _plain_chunks(opened, size):
+        target.write(plain)
     length = target.tell()
     target.seek(0)
     return target, length
+
+
+def _plain_chunks(opened: Opened, size: int) -> Iterator[bytes]:
+    """Iterate over what is decompressed."""
+    decompressor = Detecting()
+    for offset in range(0, size, _CHUNK):
+        yield from decompressor.feed(opened.read_at(offset, min(_CHUNK, size - offset)))
+    decompressor.close()

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
+from browsermount.address import parse_address
 from browsermount.errors import AuthError, CorsError, InvalidImage, NetworkError
-from browsermount.fetch import Fetcher, FormFetcher, Response, read_all
+from browsermount.fetch import Fetcher, FormFetcher, Response, read_document
 from browsermount.oci.challenge import parse_challenges
 from browsermount.oci.credentials import CredentialProvider, CredentialRequest, Credentials
 from browsermount.oci.document import get, parse_object
@@ -36,10 +37,18 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 @dataclass(frozen=True, slots=True)
 class TokenServer:
-    """Who gives tokens for a registry: the parameters of a Bearer challenge."""
+    """Who gives tokens for a registry: the parameters of a Bearer challenge.
+
+    Attributes:
+        realm: The server's URL.
+        service: What it calls the registry; empty where it need not be told.
+        scope: What a token has to be asked for, with blanks between several; empty where that
+            was not said.
+    """
 
     realm: str
     service: str = ""
+    scope: str = ""
 
 
 KNOWN_TOKEN_SERVERS = {
@@ -137,7 +146,9 @@ class Authorizer:
         if "bearer" in challenges:
             parameters = challenges["bearer"]
             self._realm = self._token_server_url(parameters.get("realm", ""))
-            self._server = TokenServer(self._realm, parameters.get("service", ""))
+            self._server = TokenServer(
+                self._realm, parameters.get("service", ""), parameters.get("scope", "")
+            )
         elif "basic" in challenges:
             self._realm = challenges["basic"].get("realm", "")
         elif challenges:
@@ -151,16 +162,16 @@ class Authorizer:
 
     def _token_server_url(self, realm: str) -> str:
         try:
+            if not realm:
+                raise ValueError("it is empty")
             url = urljoin(f"{self._route.base}/v2/", realm)
-            parts = urlsplit(url)
-            usable = bool(realm) and parts.scheme in ("https", "http") and bool(parts.hostname)
-        except ValueError:
-            usable = False
-        if not usable:
+            parse_address(url)
+        except ValueError as error:
             raise AuthError(
-                f"{self._route.registry} names no token server that can be asked: {realm!r}",
+                f"{self._route.registry} names no token server that can be asked: {realm!r} "
+                f"({error})",
                 hint="Check the registry's configuration.",
-            )
+            ) from None
         return url
 
     async def _identify(self, *, asking: bool) -> None:
@@ -196,14 +207,16 @@ class Authorizer:
                 hint="Give credentials for this registry; or if the image should be public, check "
                 "how its name is spelled.",
             )
-        request = CredentialRequest(registry, self._realm, before is not None, self._route.via)
+        request = CredentialRequest(
+            registry, self._realm, before is not None, self._route.via, self._route.mirrored
+        )
         given = await self._provider(request)
         if given is None:
             raise AuthError(
                 f"{registry} wants to know who pulls {self._repository}, "
                 "and no credentials were given",
                 hint="Try again and sign in; or if the image should be public, check how its name "
-                f"is spelled.{self._exposure_hint()}",
+                f"is spelled.{self._mirror_hint()}{self._exposure_hint()}",
             )
         if given == before:
             raise AuthError(
@@ -212,6 +225,14 @@ class Authorizer:
                 hint=f"Check the user name and the password or token.{self._exposure_hint()}",
             )
         return given
+
+    def _mirror_hint(self) -> str:
+        if not self._route.mirrored:
+            return ""
+        return (
+            " A mirror or proxy that the page's address names is given no credentials: name it in "
+            "the page itself."
+        )
 
     def _exposure_hint(self) -> str:
         if self._challenge_seen:
@@ -223,10 +244,16 @@ class Authorizer:
         )
 
     def _check_secure(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not is_loopback(parts.hostname):
+        try:
+            server = parse_address(url)
+        except ValueError as error:
             raise AuthError(
-                f"credentials for {self._route.registry} are not sent to {parts.netloc}, which "
+                f"credentials for {self._route.registry} are not sent to {url!r}: {error}",
+                hint="Check the address of the registry, and of its mirror.",
+            ) from None
+        if server.scheme != "https" and not is_loopback(server.host.strip("[]")):
+            raise AuthError(
+                f"credentials for {self._route.registry} are not sent to {server.netloc}, which "
                 "would get them over plain http",
                 hint="Let the server be reached over https.",
             )
@@ -249,30 +276,31 @@ class Authorizer:
             raise AuthError(said, hint="Check the registry's configuration.")
         what = f"the answer of the token server {place}"
         try:
-            document = parse_object(await read_all(response, _MAX_TOKEN_DOCUMENT), what)
+            document = parse_object(await read_document(response, _MAX_TOKEN_DOCUMENT), what)
             token = get(document, "token", str, what) or get(document, "access_token", str, what)
             lifetime = document.get("expires_in")
         except InvalidImage as error:
             raise AuthError(error.message) from error
         if not token or not _TOKEN.fullmatch(token):
             raise AuthError(f"{what} holds no token")
-        if isinstance(lifetime, bool) or not isinstance(lifetime, int | float):
+        if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or lifetime <= 0:
             lifetime = _DEFAULT_LIFETIME
         self._authorization = f"Bearer {token}"
         self._expires = self._clock() + lifetime * _USABLE_PART
         return True
 
     async def _request_token(self, server: TokenServer) -> Response:
-        scope = f"repository:{self._repository}:pull"
+        scopes = server.scope.split() or [f"repository:{self._repository}:pull"]
+        service = {"service": server.service} if server.service else {}
         parts = urlsplit(server.realm)
-        query = urlencode({"service": server.service, "scope": scope})
+        query = urlencode({**service, "scope": scopes}, doseq=True)
         query = f"{parts.query}&{query}" if parts.query else query
         url = self._route.through(urlunsplit(parts._replace(query=query, fragment="")))
         credentials = self._credentials
         if credentials is None:
             return await self._fetcher.get(url)
         self._check_secure(url)
-        form = {"service": server.service, "scope": scope, "client_id": _CLIENT_ID}
+        form = {**service, "scope": " ".join(scopes), "client_id": _CLIENT_ID}
         if not credentials.username:
             form |= {"grant_type": "refresh_token", "refresh_token": credentials.secret}
             return await self._send_form(server, form)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from browsermount.oci.document import get, parse_object, string_map, strings
 from browsermount.oci.platform import Platform
@@ -44,8 +45,8 @@ def parse_config(data: bytes, what: str) -> ImageConfig:
     config = get(document, "config", dict, what) or {}
     return ImageConfig(
         platform=Platform.from_document(document, what),
-        entrypoint=strings(config, "Entrypoint", what),
-        cmd=strings(config, "Cmd", what),
+        entrypoint=_arguments(config, "Entrypoint", what),
+        cmd=_arguments(config, "Cmd", what),
         env=strings(config, "Env", what),
         user=get(config, "User", str, what) or "",
         working_dir=get(config, "WorkingDir", str, what) or "",
@@ -53,3 +54,11 @@ def parse_config(data: bytes, what: str) -> ImageConfig:
         labels=string_map(config, "Labels", what),
         raw=data,
     )
+
+
+def _arguments(config: dict[str, Any], key: str, what: str) -> tuple[str, ...]:
+    """Return arguments; a single one may stand there as a string, as Docker reads it."""
+    value = config.get(key)
+    if isinstance(value, str):
+        return (value,) if value else ()
+    return strings(config, key, what)

@@ -37,12 +37,15 @@ class CredentialRequest:
         refused: Whether the credentials that were given last were wrong.
         via: The host of the proxy that they pass through and that can read them; empty where
             there is none. A provider must not use it without the person's consent.
+        mirrored: Whether a mirror or proxy asks instead of the registry that the image's name
+            says. Where somebody else has chosen that, a provider must give nothing.
     """
 
     registry: str
     realm: str
     refused: bool
     via: str = ""
+    mirrored: bool = False
 
 
 class CredentialProvider(Protocol):

@@ -28,6 +28,8 @@ class Descriptor:
         annotations: What else is said about it.
         data: The blob itself, where it is embedded; not verified yet.
         urls: Other places where the blob may be had.
+        artifact_type: What kind of artifact the manifest behind it is; empty for most images.
+        features: What the manifest behind it needs beside its platform (``os.features``).
     """
 
     media_type: str
@@ -37,6 +39,8 @@ class Descriptor:
     annotations: dict[str, str] = field(default_factory=dict)
     data: bytes | None = None
     urls: tuple[str, ...] = ()
+    artifact_type: str = ""
+    features: tuple[str, ...] = ()
 
     @classmethod
     def from_document(cls, document: object, what: str) -> Descriptor:
@@ -59,6 +63,8 @@ class Descriptor:
             annotations=string_map(document, "annotations", what),
             data=_embedded_data(document, what),
             urls=strings(document, "urls", what),
+            artifact_type=get(document, "artifactType", str, what) or "",
+            features=strings(platform or {}, "os.features", what),
         )
 
     def to_document(self) -> dict[str, Any]:
@@ -73,6 +79,10 @@ class Descriptor:
             document["platform"] = {"os": platform.os, "architecture": platform.architecture}
             if platform.variant is not None:
                 document["platform"]["variant"] = platform.variant
+            if self.features:
+                document["platform"]["os.features"] = list(self.features)
+        if self.artifact_type:
+            document["artifactType"] = self.artifact_type
         if self.annotations:
             document["annotations"] = self.annotations
         if self.data is not None:

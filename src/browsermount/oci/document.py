@@ -93,10 +93,12 @@ def get(document: dict[str, Any], key: str, kind: type[T], what: str) -> T | Non
 def strings(document: dict[str, Any], key: str, what: str) -> tuple[str, ...]:
     """Return a list of strings as a tuple; empty where it is missing or null.
 
+    A null in it is an empty string, as Go reads it.
+
     Raises:
         InvalidImage: The value is not a list of strings.
     """
-    values = get(document, key, list, what) or []
+    values = ["" if value is None else value for value in get(document, key, list, what) or []]
     if not all(isinstance(value, str) for value in values):
         raise InvalidImage(f"{what}: {key} is not a list of strings")
     return tuple(values)
@@ -105,10 +107,13 @@ def strings(document: dict[str, Any], key: str, what: str) -> tuple[str, ...]:
 def string_map(document: dict[str, Any], key: str, what: str) -> dict[str, str]:
     """Return an object whose values are strings; empty where it is missing or null.
 
+    A null in it is an empty string, as Go reads it.
+
     Raises:
         InvalidImage: The value is not such an object.
     """
-    values = get(document, key, dict, what) or {}
+    given = get(document, key, dict, what) or {}
+    values = {name: "" if value is None else value for name, value in given.items()}
     if not all(isinstance(value, str) for value in values.values()):
         raise InvalidImage(f"{what}: {key} is not an object of strings")
     return values

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from browsermount.address import parse_address
 from browsermount.errors import FetchError
 from browsermount.fetch import Fetcher, Response
+from browsermount.limits import MAX_BLOB_URLS
 from browsermount.oci.descriptor import Descriptor
 
 NOT_FOUND = (404, 410)
@@ -30,12 +32,11 @@ async def or_elsewhere(
     """
     if response.status not in NOT_FOUND:
         return response
-    for url in descriptor.urls:
-        if not url.startswith(("https://", "http://")):
-            continue
+    for url in descriptor.urls[:MAX_BLOB_URLS]:
         try:
+            parse_address(url)
             elsewhere = await fetcher.get(url, headers=headers)
-        except FetchError:
+        except (ValueError, FetchError):
             continue
         if elsewhere.status in _SUCCESS:
             await response.aclose()

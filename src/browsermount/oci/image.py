@@ -1,4 +1,4 @@
-"""Choosing one image out of what a source holds."""
+"""Where images come from, and what one is."""
 
 from __future__ import annotations
 
@@ -7,33 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from browsermount import fetch
 from browsermount.blobs.verify import verify
-from browsermount.errors import (
-    BrowsermountError,
-    ImageNotFound,
-    InvalidImage,
-    NoMatchingPlatform,
-)
-from browsermount.fetch import Response, read_all
-from browsermount.oci.config import ImageConfig, parse_config
+from browsermount.errors import BrowsermountError, InvalidImage
+from browsermount.fetch import Response
+from browsermount.oci.config import ImageConfig
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
-from browsermount.oci.manifest import (
-    INDEX_TYPES,
-    MANIFEST_TYPES,
-    MAX_DOCUMENT_SIZE,
-    Index,
-    Manifest,
-    parse_manifest,
-)
-from browsermount.oci.platform import Platform
+from browsermount.oci.manifest import MAX_DOCUMENT_SIZE, Manifest
+from browsermount.oci.platform import Platform, can_run
 
 _OK = 200
-_MAX_DEPTH = 4
-"""How deep indexes may be nested."""
-
-_MAX_DOCUMENTS = 250
-"""How many indexes and manifests are read to find out which image is meant."""
 
 
 class Source(Protocol):
@@ -66,6 +50,12 @@ class Source(Protocol):
             AuthError: The server wants credentials that we do not have.
         """
 
+    async def missing(self, descriptors: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
+        """Return those of some blobs that are known not to be there.
+
+        A source that is always complete need not look.
+        """
+
     def failure(self, descriptor: Descriptor, response: Response) -> BrowsermountError:
         """Return the error for a response to :meth:`get_blob` that is of no use.
 
@@ -90,13 +80,27 @@ async def open_blob(source: Source, descriptor: Descriptor) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedImage:
-    """One image: what it is called, and its verified manifest and config."""
+    """One image: what it is called, and its verified manifest and config.
+
+    Attributes:
+        reference: What was asked for.
+        descriptor: Of the manifest.
+        platform: What it was built for; where that is not said, what it was asked for.
+        manifest, config: The image's documents.
+        platforms: What else the image is said to be there for, this platform included.
+    """
 
     reference: str
-    digest: Digest
+    descriptor: Descriptor
     platform: Platform
     manifest: Manifest
     config: ImageConfig
+    platforms: tuple[Platform, ...] = ()
+
+    @property
+    def digest(self) -> Digest:
+        """The manifest's digest."""
+        return self.descriptor.digest
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a page shows of an image, ready for JSON."""
@@ -104,18 +108,9 @@ class ResolvedImage:
             "reference": self.reference,
             "digest": str(self.digest),
             "platform": str(self.platform),
+            "platforms": [str(platform) for platform in self.platforms if can_run(platform)],
             "config": json.loads(self.config.raw),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A manifest; ``loaded`` where it had to be read to learn its platform."""
-
-    descriptor: Descriptor
-    platform: Platform
-    name: str | None
-    loaded: tuple[Manifest, ImageConfig] | None = None
 
 
 async def read_document(source: Source, descriptor: Descriptor) -> bytes:
@@ -134,121 +129,5 @@ async def read_document(source: Source, descriptor: Descriptor) -> bytes:
     data = descriptor.data
     if data is None:
         # One byte more than described is enough to tell that it is too long.
-        data = await read_all(await open_blob(source, descriptor), MAX_DOCUMENT_SIZE)
+        data = await fetch.read_document(await open_blob(source, descriptor), MAX_DOCUMENT_SIZE)
     return verify(data, descriptor)
-
-
-async def resolve(source: Source, reference: str, platforms: Sequence[Platform]) -> ResolvedImage:
-    """Find the image for the first of ``platforms`` that there is one for.
-
-    Raises:
-        NoMatchingPlatform: The message lists what there is.
-        ImageNotFound: There is no image at all, or several and none is named.
-        InvalidImage, SizeMismatch, DigestMismatch, FetchError: A document cannot be used.
-    """
-    candidates = await _Search(source).candidates(await source.manifests())
-    if not candidates:
-        raise ImageNotFound(
-            f"there is no image in {reference}: its index lists none",
-            hint="Copy an image there, for example with: skopeo copy docker-archive:image.tar "
-            "oci:folder:latest",
-        )
-    for wanted in platforms:
-        ranked = [(c.platform.rank(wanted), c) for c in candidates]
-        fitting = [(rank, c) for rank, c in ranked if rank is not None]
-        if fitting:
-            return await _load(source, reference, _choose(fitting, reference))
-    available = sorted({str(c.platform) for c in candidates if c.platform.os != "unknown"})
-    raise NoMatchingPlatform(
-        f"{reference} is there for {', '.join(available) or 'no platform'}, "
-        f"but only {', '.join(map(str, platforms))} can be run",
-        hint="Build or copy the image for one of these platforms, for example with: "
-        f"docker buildx build --platform {platforms[0]}",
-    )
-
-
-def _choose(ranked: Sequence[tuple[int, _Candidate]], reference: str) -> _Candidate:
-    """Return the one with the best rank, the first of several, among those that are meant."""
-    names = sorted({c.name for _, c in ranked if c.name})
-    meant = [(rank, c) for rank, c in ranked if len(names) < 2 or c.name == "latest"]
-    if not meant:
-        raise ImageNotFound(
-            f"{reference} holds several images: {', '.join(names)}",
-            hint=f"Say which one is meant, for example: {reference}#{names[0]}",
-        )
-    return min(meant, key=lambda pair: pair[0])[1]
-
-
-async def _load(source: Source, reference: str, chosen: _Candidate) -> ResolvedImage:
-    manifest, config = chosen.loaded or await _load_manifest(source, chosen.descriptor)
-    return ResolvedImage(
-        reference=reference,
-        digest=chosen.descriptor.digest,
-        platform=chosen.platform,
-        manifest=manifest,
-        config=config,
-    )
-
-
-class _Search:
-    """Looks through the indexes of a source, within limits."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._documents = 0
-
-    async def candidates(
-        self, descriptors: Sequence[Descriptor], name: str | None = None, depth: int = 0
-    ) -> list[_Candidate]:
-        """Return the manifests that descriptors lead to; ``name`` is what is inherited."""
-        if depth > _MAX_DEPTH:
-            raise InvalidImage(f"indexes are nested more than {_MAX_DEPTH} deep")
-        found = []
-        for descriptor in descriptors:
-            named = descriptor.ref_name or name
-            if descriptor.media_type in INDEX_TYPES:
-                self._count()
-                what = f"index {descriptor.digest}"
-                index = parse_manifest(
-                    await read_document(self._source, descriptor), what, descriptor.media_type
-                )
-                assert isinstance(index, Index)
-                found += await self.candidates(index.manifests, named, depth + 1)
-            elif descriptor.media_type not in MANIFEST_TYPES:
-                continue  # not an image: signatures, attestations and the like
-            elif descriptor.platform is not None:
-                found.append(_Candidate(descriptor, descriptor.platform, named))
-            else:
-                self._count()
-                loaded = await _load_manifest(self._source, descriptor)
-                platform = loaded[1].platform or Platform("unknown", "unknown")
-                found.append(_Candidate(descriptor, platform, named, loaded))
-        return found
-
-    def _count(self) -> None:
-        self._documents += 1
-        if self._documents > _MAX_DOCUMENTS:
-            raise InvalidImage(
-                f"more than {_MAX_DOCUMENTS} documents would have to be read to find the image",
-                hint="Say which one is meant by its name or digest.",
-            )
-
-
-async def _load_manifest(source: Source, descriptor: Descriptor) -> tuple[Manifest, ImageConfig]:
-    what = f"manifest {descriptor.digest}"
-    manifest = parse_manifest(await read_document(source, descriptor), what, descriptor.media_type)
-    if not isinstance(manifest, Manifest):
-        raise InvalidImage(f"{what} is an index, its descriptor says a manifest")
-    config = await read_document(source, manifest.config)
-    return manifest, parse_config(config, f"config {manifest.config.digest}")
-
-
-async def available(source: Source) -> list[tuple[str | None, Platform, Descriptor]]:
-    """Return the name, platform and manifest of each image that a source holds.
-
-    Raises:
-        ImageNotFound, InvalidImage, SizeMismatch, DigestMismatch, FetchError: A document cannot
-            be used.
-    """
-    candidates = await _Search(source).candidates(await source.manifests())
-    return [(c.name, c.platform, c.descriptor) for c in candidates]

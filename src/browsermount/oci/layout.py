@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from browsermount.errors import (
     BrowsermountError,
+    FetchError,
     HttpStatusError,
     ImageNotFound,
     InvalidImage,
 )
-from browsermount.fetch import Fetcher, Response, read_all
+from browsermount.fetch import Fetcher, Response, read_document
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.document import get, parse_object
 from browsermount.oci.elsewhere import NOT_FOUND, or_elsewhere
 from browsermount.oci.manifest import MAX_DOCUMENT_SIZE, Index, parse_manifest
+from browsermount.oci.names import matching, name_of, shown
 from browsermount.reference import LayoutReference
 
 _OK = 200
@@ -27,14 +29,21 @@ _HINT = (
 
 
 class LayoutSource:
-    """A :class:`browsermount.oci.image.Source` that reads an OCI image layout."""
+    """A :class:`browsermount.oci.image.Source` that reads an OCI image layout.
 
-    def __init__(self, fetcher: Fetcher, reference: LayoutReference) -> None:
+    Args:
+        fetcher: How its files are fetched.
+        reference: Where it is.
+        title: What it is called in messages; by default its URL.
+    """
+
+    def __init__(self, fetcher: Fetcher, reference: LayoutReference, title: str = "") -> None:
         self._fetcher = fetcher
         self._reference = reference
+        self._title = title
 
     def __str__(self) -> str:
-        return str(self._reference)
+        return self._title or str(self._reference)
 
     async def manifests(self) -> tuple[Descriptor, ...]:
         """Return what index.json lists; see :meth:`browsermount.oci.image.Source.manifests`."""
@@ -47,7 +56,8 @@ class LayoutSource:
             raise data
         if data is None:
             raise ImageNotFound(
-                f"there is no OCI image layout at {reference.url}: it has no index.json",
+                f"there is no OCI image layout at {self._title or reference.url}: "
+                "it has no index.json",
                 hint=_HINT + self._registry_hint(),
             )
         index = parse_manifest(data, reference.file("index.json"))
@@ -58,12 +68,12 @@ class LayoutSource:
         self._check_version(marker)
         if reference.name is None:
             return index.manifests
-        named = tuple(d for d in index.manifests if d.ref_name == reference.name)
+        named = matching(index.manifests, reference.name)
         if not named:
-            names = sorted({d.ref_name for d in index.manifests if d.ref_name})
+            names = sorted({name_of(d) or shown(d.digest) for d in index.manifests})
             raise ImageNotFound(
-                f"{reference.url} holds no image with the name {reference.name!r}",
-                hint=f"There are: {', '.join(names)}." if names else "Its images have no names.",
+                f"{self._title or reference.url} holds no image with the name {reference.name!r}",
+                hint=f"There are: {', '.join(names)}." if names else "It holds no image at all.",
             )
         return named
 
@@ -74,9 +84,29 @@ class LayoutSource:
         response = await self._fetcher.get(self._blob_url(descriptor), headers=headers)
         return await or_elsewhere(response, self._fetcher, descriptor, headers)
 
+    async def missing(self, descriptors: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
+        """Ask for a byte of each; see :meth:`browsermount.oci.image.Source.missing`."""
+
+        async def is_missing(descriptor: Descriptor) -> bool:
+            url = self._blob_url(descriptor)
+            try:
+                response = await self._fetcher.get(url, headers={"Range": "bytes=0-0"})
+            except FetchError:
+                return False  # nothing is known; who reads it will see
+            await response.aclose()
+            return response.status in NOT_FOUND
+
+        found = await asyncio.gather(*map(is_missing, descriptors))
+        return tuple(d for d, gone in zip(descriptors, found, strict=True) if gone)
+
     def failure(self, descriptor: Descriptor, response: Response) -> BrowsermountError:
         """Return the error for a status; see :meth:`browsermount.oci.image.Source.failure`."""
         if response.status in NOT_FOUND:
+            if self._title:
+                return ImageNotFound(
+                    f"blob {descriptor.digest} is missing from {self._title}",
+                    hint="Copy or save the image once more: it is not complete.",
+                )
             return ImageNotFound(
                 f"blob {descriptor.digest} is missing from the layout: "
                 f"there is no {self._blob_url(descriptor)}",
@@ -93,7 +123,7 @@ class LayoutSource:
         url = self._reference.file(path)
         response = await self._fetcher.get(url)
         if response.status == _OK:
-            return await read_all(response, MAX_DOCUMENT_SIZE)
+            return await read_document(response, MAX_DOCUMENT_SIZE)
         await response.aclose()
         if response.status in NOT_FOUND:
             return None

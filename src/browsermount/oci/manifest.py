@@ -6,9 +6,11 @@ other media types: https://distribution.github.io/distribution/spec/manifest-v2-
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from browsermount.errors import InvalidImage
+from browsermount.errors import InvalidImage, NotAnImage
+from browsermount.limits import MAX_LAYERS
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.document import get, parse_object
 
@@ -27,6 +29,17 @@ CONFIG_TYPES = frozenset(
         "application/vnd.oci.image.config.v1+json",
         "application/vnd.docker.container.image.v1+json",
     }
+)
+
+# What old registries and builders called Docker's configs; Docker takes them, too.
+_OLD_CONFIG_TYPES = frozenset(
+    {"application/octet-stream", "application/json", "text/html", "text/plain", ""}
+)
+
+# What the layers of artifacts are called that have an image's config: signatures of cosign,
+# attestations of BuildKit, modules of WebAssembly.
+_NO_LAYER = re.compile(
+    r".*[+/](?:json|yaml|xml|wasm)|text/.*|application/vnd\.(?:dev\.(?:cosign|sigstore)|in-toto)\b.*"
 )
 
 MAX_DOCUMENT_SIZE = 4 << 20
@@ -57,6 +70,7 @@ def parse_manifest(data: bytes, what: str, media_type: str = "") -> Index | Mani
         media_type: What the descriptor or the server says that it is; may be empty.
 
     Raises:
+        NotAnImage: It is the manifest or index of an artifact.
         InvalidImage: The document is neither, both at once, or contradicts its media type.
     """
     document = parse_object(data, what)
@@ -79,18 +93,47 @@ def parse_manifest(data: bytes, what: str, media_type: str = "") -> Index | Mani
     # Docker's and OCI's documents have the same properties, so they may stand for each other.
     if declared and media_type and declared != media_type and not _same_kind(declared, media_type):
         raise InvalidImage(f"{what} says that it is {declared}, its descriptor says {media_type}")
+    artifact_type = get(document, "artifactType", str, what) or ""
     if is_index:
+        if artifact_type:
+            raise _not_an_image(what, artifact_type)
         entries = get(document, "manifests", list, what) or []
         return Index(tuple(Descriptor.from_document(entry, what) for entry in entries))
     if not is_manifest:
         raise InvalidImage(f"{what} is neither an image manifest nor an index")
     config = Descriptor.from_document(document.get("config"), what)
-    if config.media_type not in CONFIG_TYPES:
+    if not _may_be_config(config.media_type, artifact_type):
+        raise _not_an_image(what, artifact_type or config.media_type)
+    entries = get(document, "layers", list, what) or []
+    if len(entries) > MAX_LAYERS:
         raise InvalidImage(
-            f"{what} is not a container image but an artifact: its config is {config.media_type!r}"
+            f"{what} has {len(entries)} layers, and {MAX_LAYERS} are the limit",
+            hint="Build the image with fewer layers.",
         )
-    layers = get(document, "layers", list, what) or []
-    return Manifest(config, tuple(Descriptor.from_document(layer, what) for layer in layers))
+    layers = tuple(Descriptor.from_document(layer, what) for layer in entries)
+    if layers and all(_NO_LAYER.fullmatch(layer.media_type) for layer in layers):
+        raise _not_an_image(what, artifact_type or layers[0].media_type)
+    return Manifest(config, layers)
+
+
+def is_artifact_type(media_type: str) -> bool:
+    """Tell whether a descriptor's ``artifactType`` says that it is about no image."""
+    # Of an image, it is the media type of its config (descriptor.md, "artifactType").
+    return bool(media_type) and media_type not in CONFIG_TYPES
+
+
+def _may_be_config(media_type: str, artifact_type: str) -> bool:
+    if media_type in CONFIG_TYPES:
+        return True
+    name = media_type.partition(";")[0].strip().lower()
+    return name in _OLD_CONFIG_TYPES and not is_artifact_type(artifact_type)
+
+
+def _not_an_image(what: str, kind: str) -> NotAnImage:
+    return NotAnImage(
+        f"{what} is not a container image but an artifact of the type {kind[:150]!r}",
+        hint="Name the image that it belongs to.",
+    )
 
 
 def _same_kind(one: str, other: str) -> bool:

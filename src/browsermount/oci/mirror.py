@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+from browsermount.address import parse_address
 from browsermount.errors import InvalidMirror
 from browsermount.reference import RegistryReference
 
@@ -26,11 +27,13 @@ class Route:
         registry: The host that credentials are for.
         base: What stands in front of ``/v2/`` in the registry's URLs.
         proxy: The proxy's address with ``{url}`` in it; empty where there is none.
+        mirrored: Whether somebody else than the registry itself is asked.
     """
 
     registry: str
     base: str
     proxy: str = ""
+    mirrored: bool = False
 
     @property
     def via(self) -> str:
@@ -62,12 +65,17 @@ def find_route(reference: RegistryReference, mirror: str | None) -> Route:
     for rule in (mirror or "").split():
         match = _RULE.fullmatch(rule)
         address = match["address"] if match else ""
-        if not address.startswith(("https://", "http://")) or not urlsplit(address).netloc:
-            raise InvalidMirror(f"{rule!r} names no mirror and no proxy of registries", hint=_HINT)
+        try:
+            # The registry's name may be a part of the host.
+            parse_address(address.replace("{registry}", "registry"))
+        except ValueError as error:
+            raise InvalidMirror(
+                f"{rule!r} names no mirror and no proxy of registries: {error}", hint=_HINT
+            ) from None
         if match and match["registry"] not in (None, reference.registry):
             continue
         address = address.replace("{registry}", reference.registry)
         if "{url}" in address:
-            return Route(urlsplit(own).netloc, own, address)
-        return Route(urlsplit(address).netloc, address.rstrip("/"))
+            return Route(urlsplit(own).netloc, own, address, mirrored=True)
+        return Route(urlsplit(address).netloc, address.rstrip("/"), mirrored=True)
     return Route(urlsplit(own).netloc, own)

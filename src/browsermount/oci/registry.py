@@ -6,9 +6,10 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
+from browsermount.address import parse_address
 from browsermount.errors import (
     AuthError,
     BrowsermountError,
@@ -19,7 +20,7 @@ from browsermount.errors import (
     InvalidImage,
     NetworkError,
 )
-from browsermount.fetch import Fetcher, Response, read_all
+from browsermount.fetch import Fetcher, Response, read_document
 from browsermount.oci.auth import Authorizer
 from browsermount.oci.credentials import CredentialProvider
 from browsermount.oci.descriptor import Descriptor
@@ -123,7 +124,7 @@ class RegistrySource:
         response = await self._get_manifest(url)
         if response.status != _OK:
             raise await self._manifest_failure(response)
-        data = await read_all(response, MAX_DOCUMENT_SIZE)
+        data = await read_document(response, MAX_DOCUMENT_SIZE)
         digest = reference.digest or _stated_digest(response) or Digest.of(data)
         media_type = response.headers.get("content-type", "").partition(";")[0].strip()
         if media_type not in INDEX_TYPES | MANIFEST_TYPES:
@@ -142,6 +143,10 @@ class RegistrySource:
             return await self._get_manifest(self._url(f"manifests/{descriptor.digest}"))
         response = await self._get(self._url(f"blobs/{descriptor.digest}"), dict(headers or {}))
         return await or_elsewhere(response, self._fetcher, descriptor, headers)
+
+    async def missing(self, descriptors: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
+        """Return none: a registry takes no manifest whose blobs are not there."""
+        return ()
 
     def failure(self, descriptor: Descriptor, response: Response) -> BrowsermountError:
         """Return the error for a status; see :meth:`browsermount.oci.image.Source.failure`."""
@@ -182,7 +187,7 @@ class RegistrySource:
                 response = await self._fetcher.get(url, headers=headers)
                 # Only the registry itself may ask for its credentials, not whom it sends us to.
                 if not (
-                    _origin(response.url) == _origin(url)
+                    _origin(response.url) == _origin(url) != ("", "")
                     and self._authorizer.is_refusal(response, authorization)
                 ):
                     self._authorizer.accepted(authorization)
@@ -274,15 +279,18 @@ class RegistrySource:
             if response.status != _OK:
                 await response.aclose()
                 return ()
-            data = await read_all(response, MAX_DOCUMENT_SIZE)
+            data = await read_document(response, MAX_DOCUMENT_SIZE)
             return strings(parse_object(data, url), "tags", url)
         except (FetchError, InvalidImage):
             return ()
 
 
 def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc
+    try:
+        address = parse_address(url)
+    except ValueError:
+        return "", ""  # nobody's: nothing that it says counts as the registry's word
+    return address.scheme, address.netloc
 
 
 def _stated_digest(response: Response) -> Digest | None:
@@ -294,7 +302,7 @@ def _stated_digest(response: Response) -> Digest | None:
 async def _message(response: Response) -> str:
     """Return what the registry says about a failure: the specification's "Error Codes"."""
     try:
-        document = parse_object(await read_all(response, MAX_DOCUMENT_SIZE), "the error")
+        document = parse_object(await read_document(response, MAX_DOCUMENT_SIZE), "the error")
         errors = get(document, "errors", list, "the error") or [{}]
         message = get(errors[0], "message", str, "the error") if isinstance(errors[0], dict) else ""
     except (InvalidImage, FetchError):

@@ -19,6 +19,10 @@ _HINT = "Check the address and the network connection, and try again."
 # How long the question whether a server is there at all may take.
 _PROBE_SECONDS = 10.0
 
+# The page's cookies and what the browser knows of its user are for the page's own server.
+# Registries choose where we go next, so that these must never be sent, whoever is asked.
+_ANONYMOUS = {"credentials": "omit", "cache": "no-store"}
+
 # Asked for to see whether a server allows headers in general.
 _HEADER = "X-Browsermount"
 
@@ -80,7 +84,7 @@ class BrowserFetcher:
         controller = js.AbortController.new()
         # What is worth keeping is kept by digest: the browser's own cache would keep it once
         # more, and would give a name's old meaning.
-        request = options | {"signal": controller.signal, "cache": "no-store"}
+        request = options | _ANONYMOUS | {"signal": controller.signal}
         try:
             response = await asyncio.wait_for(js.fetch(url, _to_object(request)), STALL_SECONDS)
         except TimeoutError:
@@ -178,7 +182,7 @@ async def _refusal(
 async def _probe(url: str, options: dict[str, Any]) -> str | None:
     """Return the type of a response that the browser lets us read, or None."""
     controller = js.AbortController.new()
-    options = {"cache": "no-store", "signal": controller.signal, **options}
+    options = {**options, **_ANONYMOUS, "signal": controller.signal}
     try:
         response = await asyncio.wait_for(js.fetch(url, _to_object(options)), _PROBE_SECONDS)
     except (JsException, TimeoutError):
@@ -191,7 +195,7 @@ async def _probe(url: str, options: dict[str, Any]) -> str | None:
 async def _answers(url: str) -> bool:
     """Tell whether a server answers at all: without CORS, that is all a page may know."""
     controller = js.AbortController.new()
-    options = {"mode": "no-cors", "method": "HEAD", "cache": "no-store"}
+    options = {"mode": "no-cors", "method": "HEAD", **_ANONYMOUS}
     request = js.fetch(url, _to_object(options | {"signal": controller.signal}))
     try:
         await asyncio.wait_for(request, _PROBE_SECONDS)

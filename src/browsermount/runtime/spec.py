@@ -70,7 +70,8 @@ def process_args(config: ImageConfig, options: ProcessOptions) -> tuple[str, ...
     if not (args := entrypoint + cmd):
         raise InvalidProcess(
             "the image does not say what to run: it has neither an entrypoint nor a cmd",
-            hint="Set CMD or ENTRYPOINT in the image.",
+            hint="Name a program behind the image (browsermount run IMAGE sh), or set CMD or "
+            "ENTRYPOINT in the image.",
         )
     return args
 
@@ -102,7 +103,9 @@ def runtime_spec(config: ImageConfig, options: ProcessOptions, user: User) -> di
             "user": {
                 "uid": user.uid,
                 "gid": user.gid,
-                "additionalGids": list(user.additional_gids),
+                # The primary group is among them, as from Docker: what is denied to a group must
+                # not be open to who has left it (CVE-2022-36109).
+                "additionalGids": list(dict.fromkeys((user.gid, *user.additional_gids))),
             },
             "args": list(process_args(config, options)),
             "env": environment(config, options, user.home),
@@ -115,6 +118,11 @@ def runtime_spec(config: ImageConfig, options: ProcessOptions, user: User) -> di
         "hostname": options.hostname,
         "mounts": _mounts(),
         "linux": {
+            # As from Docker: who is not root may listen at any port, and ping.
+            "sysctl": {
+                "net.ipv4.ip_unprivileged_port_start": "0",
+                "net.ipv4.ping_group_range": "0 2147483647",
+            },
             "namespaces": [
                 {"type": kind} for kind in ("pid", "ipc", "uts", "mount", "cgroup", "network")
             ],

@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "devices.h"
 #include "failure.h"
 #include "files.h"
@@ -21,8 +22,6 @@
 #include "mounts.h"
 #include "process.h"
 #include "storage.h"
-
-#define CGROUPS "/run/cgroup"
 
 /* Namespaces that are ready for a container, in the place of new ones. */
 static struct {
@@ -224,11 +223,9 @@ static _Noreturn void run_container(const struct spec *spec)
 	/* init's own score, which keeps it alive, is inherited otherwise */
 	if (!write_string("/proc/self/oom_score_adj", score ? score : "0"))
 		fail_errno(CODE_ENGINE, "set oom_score_adj");
-	if (spec->namespaces & CLONE_NEWCGROUP) {
-		if (!write_string(CGROUPS "/container/cgroup.procs", "0") ||
-		    unshare(CLONE_NEWCGROUP) < 0)
-			fail_errno(CODE_ENGINE, "make a cgroup namespace");
-	}
+	cgroup_enter();
+	if (spec->namespaces & CLONE_NEWCGROUP && unshare(CLONE_NEWCGROUP) < 0)
+		fail_errno(CODE_ENGINE, "make a cgroup namespace");
 	enter_prepared_namespaces(spec->namespaces);
 	set_propagation(MS_PRIVATE | MS_REC);
 	set_names(spec);
@@ -262,12 +259,15 @@ static int receive_report(int socket, struct report *report, int *descriptor)
 	return 1;
 }
 
-static void prepare_cgroups(void)
+/*
+ * What Docker sets in a container's network: ports below 1024, and ping, are for
+ * all users.
+ */
+static void set_network_defaults(void)
 {
-	if (mkdir(CGROUPS, 0755) < 0 ||
-	    mount("cgroup2", CGROUPS, "cgroup2", 0, NULL) < 0 ||
-	    mkdir(CGROUPS "/container", 0755) < 0)
-		fail_errno(CODE_ENGINE, "make a cgroup");
+	if (!write_string("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0") ||
+	    !write_string("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"))
+		fail_errno(CODE_ENGINE, "prepare the network");
 }
 
 static int open_namespace(const char *name)
@@ -281,14 +281,16 @@ static int open_namespace(const char *name)
 
 void container_prepare(void)
 {
-	prepare_cgroups();
+	cgroup_prepare();
 	for (EACH_PREPARED(i)) {
 		int own = open_namespace(prepared[i].name);
 		if (own < 0 || unshare(prepared[i].type) < 0)
 			fail_errno(CODE_ENGINE, "make a %s namespace",
 				   prepared[i].name);
-		if (prepared[i].type == CLONE_NEWNET)
+		if (prepared[i].type == CLONE_NEWNET) {
 			machine_loopback_up();
+			set_network_defaults();
+		}
 		prepared[i].fd = open_namespace(prepared[i].name);
 		if (prepared[i].fd < 0 || setns(own, prepared[i].type) < 0)
 			fail_errno(CODE_ENGINE, "leave the %s namespace",
@@ -316,6 +318,7 @@ void container_start(struct container *container, const struct spec *spec)
 
 	*container = (struct container){
 		.terminal = -1, .input = -1, .output = -1, .error = -1};
+	cgroup_configure(spec);
 	for (int i = 0; !terminal && i < 3; i++)
 		make_pipe(pipes[i], spec->process.uid);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)

@@ -33,7 +33,10 @@ static struct processor {
 	uint16_t machine;     /* e_machine */
 	bool registered;
 } processors[] = {
+/* What the guest's own processor runs is not translated. */
+#ifndef __x86_64__
 	{"x86_64", "linux/amd64", EM_X86_64, false},
+#endif
 	{"aarch64", "linux/arm64", EM_AARCH64, false},
 	{"riscv64", "linux/riscv64", EM_RISCV, false},
 };

@@ -245,16 +245,19 @@ static void load_limits(struct process_spec *process, const json_t *object)
 static void load_user(struct process_spec *process, const json_t *user)
 {
 	const json_t *groups = member(user, "additionalGids", JSON_ARRAY);
+	size_t count = json_array_size(groups);
 
 	process->uid = (uid_t)integer(user, "uid", 0);
 	process->gid = (gid_t)integer(user, "gid", 0);
 	process->umask = (mode_t)integer(user, "umask", 0022);
-	process->group_count = json_array_size(groups);
-	process->groups =
-		new_array(process->group_count, sizeof *process->groups);
-	for (size_t i = 0; i < process->group_count; i++)
-		process->groups[i] =
-			(gid_t)json_number_value(json_array_get(groups, i));
+	/* As with Docker, the primary group is one of them. */
+	process->groups = new_array(count + 1, sizeof *process->groups);
+	process->groups[process->group_count++] = process->gid;
+	for (size_t i = 0; i < count; i++) {
+		gid_t group = (gid_t)json_number_value(json_array_get(groups, i));
+		if (group != process->gid)
+			process->groups[process->group_count++] = group;
+	}
 }
 
 static void load_process(struct process_spec *process, const json_t *object)
@@ -411,6 +414,17 @@ static void load_sysctls(struct spec *spec, const json_t *linux)
 	}
 }
 
+/* Of linux.resources only the number of processes: the rest is the machine's. */
+static int64_t load_pids_limit(const json_t *linux)
+{
+	const json_t *resources = member(linux, "resources", JSON_OBJECT);
+	const json_t *pids = member(resources, "pids", JSON_OBJECT);
+	int64_t limit = integer(pids, "limit", 0);
+
+	/* 0 is none, too, where it was given. */
+	return limit != 0 || !pids ? limit : -1;
+}
+
 static void load_linux(struct spec *spec, const json_t *linux)
 {
 	if (json_array_size(json_object_get(linux, "uidMappings")) ||
@@ -420,6 +434,7 @@ static void load_linux(struct spec *spec, const json_t *linux)
 	spec->root_propagation = load_propagation(linux);
 	load_devices(spec, linux);
 	load_sysctls(spec, linux);
+	spec->pids_limit = load_pids_limit(linux);
 	spec->masked_paths = texts(linux, "maskedPaths");
 	spec->readonly_paths = texts(linux, "readonlyPaths");
 }

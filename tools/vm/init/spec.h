@@ -73,6 +73,7 @@ struct spec {
 	size_t device_count;
 	struct sysctl_spec *sysctls;
 	size_t sysctl_count;
+	int64_t pids_limit; /* 0: not given, less: none */
 	const char **masked_paths; /* both end with NULL */
 	const char **readonly_paths;
 };

@@ -2,10 +2,10 @@
 
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
-use super::{by_width, is_memory, load_rm, operand_size, Byte, Dword, Qword, Width, Word};
+use super::{by_width, is_memory, lazy, load_rm, operand_size, result_flags, set_zf, Byte, Dword, Qword, Width, Word};
 use crate::decode::{Handler, Op};
 use crate::exception::DIVIDE_ERROR;
-use crate::flags::{operation, Flags, AF, ARITHMETIC, CF, OF, PF, SF, ZF};
+use crate::flags::{operation, Flags, AF, ARITHMETIC, CF, OF};
 use crate::state::{RAX, RDX};
 use crate::{Cpu, Step};
 
@@ -14,11 +14,6 @@ trait Binary: 'static {
     const WRITES: bool = true;
     /// Operands are zero above their size; results may have anything there.
     fn apply<W: Width>(flags: &Flags, a: u64, b: u64) -> (u64, Flags);
-}
-
-#[inline(always)]
-fn lazy<W: Width>(operation: u32, result: u64, a: u64, b: u64) -> Flags {
-    Flags { result, a, b, kind: operation << 2 | W::LOG, reserved: 0 }
 }
 
 macro_rules! binary {
@@ -185,12 +180,6 @@ fn select_unary<U: Unary>(instruction: &Instruction) -> Handler {
     }
 }
 
-/// SF, ZF and PF of a result, with other flags as they are given.
-fn result_flags<W: Width>(result: u64, others: u64) -> Flags {
-    let bits = lazy::<W>(operation::LOGIC, result, 0, 0).bits() & (SF | ZF | PF);
-    Flags::explicit(bits | others)
-}
-
 /// MUL and IMUL with one operand: the double-sized product of the accumulator.
 fn multiply<const SIGNED: bool, const MEMORY: bool, W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     let b = load_rm::<W, MEMORY>(cpu, op, op.a)?;
@@ -331,11 +320,6 @@ fn compare_exchange_16(cpu: &mut Cpu, op: &Op) -> Step {
     }
     set_zf(cpu, equal);
     Ok(())
-}
-
-fn set_zf(cpu: &mut Cpu, set: bool) {
-    let others = cpu.state.flags.bits() & !ZF;
-    cpu.state.flags = Flags::explicit(others | if set { ZF } else { 0 });
 }
 
 /// XADD.
@@ -488,8 +472,7 @@ fn select_multiply_into<const IMMEDIATE: bool>(instruction: &Instruction) -> Han
     }
 }
 
-pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
-    let _ = &op;
+pub fn select(instruction: &Instruction) -> Option<Handler> {
     let size = || operand_size(instruction, 0);
     Some(match instruction.mnemonic() {
         Mnemonic::Add => select_binary::<Add>(instruction),

@@ -1,12 +1,12 @@
 //! Shifts, rotations, single bits and bit counts.
 
 use iced_x86::{Instruction, Mnemonic, OpKind};
+use simd::string::{crc32_16, crc32_32, crc32_64, crc32_8};
 
 use super::arithmetic::rm_width;
-use super::{is_memory, load_rm, operand_size, Byte, Dword, Qword, Width, Word};
+use super::{is_memory, lazy, load_rm, operand_size, result_flags, set_zf, Byte, Dword, Qword, Width, Word};
 use crate::decode::{Handler, Op};
-use crate::flags::{operation, Flags, CF, OF, PF, SF, ZF};
-use crate::memory::Scalar;
+use crate::flags::{operation, Flags, CF, OF, SF, ZF};
 use crate::state::RCX;
 use crate::{Cpu, Step};
 
@@ -17,10 +17,6 @@ const RCR: u8 = 3;
 const SHL: u8 = 4;
 const SHR: u8 = 5;
 const SAR: u8 = 7;
-
-fn lazy<W: Width>(operation: u32, result: u64, a: u64, b: u64) -> Flags {
-    Flags { result, a, b, kind: operation << 2 | W::LOG, reserved: 0 }
-}
 
 /// One shift or rotation. `count` is not 0 and below 64 (32 for operands of up to 32 bits).
 #[inline(always)]
@@ -36,15 +32,13 @@ fn shifted<const HOW: u8, W: Width>(flags: &Flags, value: u64, count: u32) -> (u
             let half = value >> (count - 1);
             let result = half >> 1;
             // Of a shift by one, OF is the value's sign.
-            let explicit = lazy::<W>(operation::LOGIC, result, 0, 0).bits() & (SF | ZF | PF);
             let of = if count == 1 && value & W::TOP != 0 { OF } else { 0 };
-            (result, Flags::explicit(explicit | half & CF | of))
+            (result, result_flags::<W>(result, half & CF | of))
         }
         SAR => {
             let half = W::signed(value) >> (count - 1);
             let result = (half >> 1) as u64 & W::MASK;
-            let explicit = lazy::<W>(operation::LOGIC, result, 0, 0).bits() & (SF | ZF | PF);
-            (result, Flags::explicit(explicit | half as u64 & CF))
+            (result, result_flags::<W>(result, half as u64 & CF))
         }
         ROL | ROR => {
             let by = count % W::BITS;
@@ -85,9 +79,15 @@ fn rotated(flags: &Flags, cf: bool, of: bool) -> Flags {
     Flags::explicit(others | if cf { CF } else { 0 } | if of { OF } else { 0 })
 }
 
-fn shift<const HOW: u8, const BY_CL: bool, const MEMORY: bool, W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
+/// By how much a shift goes: of up to 32 bits five bits count, of 64 bits six.
+#[inline(always)]
+fn shift_count<const BY_CL: bool, W: Width>(cpu: &Cpu, op: &Op) -> u32 {
     let count = if BY_CL { cpu.state.gpr[RCX] } else { op.immediate };
-    let count = count as u32 & if W::BITS == 64 { 63 } else { 31 };
+    count as u32 & if W::BITS == 64 { 63 } else { 31 }
+}
+
+fn shift<const HOW: u8, const BY_CL: bool, const MEMORY: bool, W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
+    let count = shift_count::<BY_CL, W>(cpu, op);
     let va = if MEMORY { cpu.address(op) } else { 0 };
     if MEMORY {
         W::prepare(cpu, va)?;
@@ -110,10 +110,9 @@ fn shift<const HOW: u8, const BY_CL: bool, const MEMORY: bool, W: Width>(cpu: &m
     Ok(())
 }
 
-fn select_shift<const HOW: u8>(instruction: &Instruction, op: &mut Op) -> Handler {
+fn select_shift<const HOW: u8>(instruction: &Instruction) -> Handler {
     let size = operand_size(instruction, 0);
     let by_register = instruction.op_kind(1) == OpKind::Register;
-    let _ = op;
     if by_register {
         rm_width!(instruction, 0, size, shift, HOW, true)
     } else {
@@ -126,8 +125,7 @@ fn shift_double<const LEFT: bool, const BY_CL: bool, const MEMORY: bool, W: Widt
     cpu: &mut Cpu,
     op: &Op,
 ) -> Step {
-    let count = if BY_CL { cpu.state.gpr[RCX] } else { op.immediate };
-    let count = count as u32 & if W::BITS == 64 { 63 } else { 31 };
+    let count = shift_count::<BY_CL, W>(cpu, op);
     let va = if MEMORY { cpu.address(op) } else { 0 };
     if MEMORY {
         W::prepare(cpu, va)?;
@@ -157,9 +155,8 @@ fn shift_double<const LEFT: bool, const BY_CL: bool, const MEMORY: bool, W: Widt
     } else {
         W::set(cpu, op.a, result);
     }
-    let explicit = lazy::<W>(operation::LOGIC, result, 0, 0).bits() & (SF | ZF | PF);
     let of = if (result ^ value) & W::TOP != 0 { OF } else { 0 };
-    cpu.state.flags = Flags::explicit(explicit | of | u64::from(cf));
+    cpu.state.flags = result_flags::<W>(result, of | u64::from(cf));
     Ok(())
 }
 
@@ -229,14 +226,12 @@ fn select_bit<const HOW: u8>(instruction: &Instruction) -> Handler {
 fn scan<const FORWARD: bool, const MEMORY: bool, W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     let value = load_rm::<W, MEMORY>(cpu, op, op.b)?;
     if value == 0 {
-        let others = cpu.state.flags.bits() & !ZF;
-        cpu.state.flags = Flags::explicit(others | ZF);
+        set_zf(cpu, true);
         return Ok(());
     }
     let result = if FORWARD { value.trailing_zeros() } else { 63 - value.leading_zeros() };
     W::set(cpu, op.a, u64::from(result));
-    let others = cpu.state.flags.bits() & !ZF;
-    cpu.state.flags = Flags::explicit(others);
+    set_zf(cpu, false);
     Ok(())
 }
 
@@ -378,45 +373,27 @@ fn shift_without_flags<const HOW: u8, const MEMORY: bool, W: Width>(cpu: &mut Cp
 /// CRC32, of which the destination's upper half becomes 0.
 fn crc<const MEMORY: bool, W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     let source = load_rm::<W, MEMORY>(cpu, op, op.b)?;
-    let mut crc = cpu.state.gpr[op.a as usize & 15] as u32;
-    for i in 0..W::Value::SIZE {
-        crc = crc_byte(crc, (source >> (8 * i)) as u8);
-    }
+    let crc = cpu.state.gpr[op.a as usize & 15] as u32;
+    let crc = match W::BITS {
+        8 => crc32_8(crc, source as u8),
+        16 => crc32_16(crc, source as u16),
+        32 => crc32_32(crc, source as u32),
+        _ => crc32_64(crc, source),
+    };
     Qword::set(cpu, op.a, u64::from(crc));
     Ok(())
 }
 
-/// The polynomial of Castagnoli, in reversed bits.
-fn crc_byte(crc: u32, byte: u8) -> u32 {
-    (crc >> 8) ^ CRC_TABLE[((crc ^ u32::from(byte)) & 0xff) as usize]
-}
-
-static CRC_TABLE: [u32; 256] = {
-    let mut table = [0; 256];
-    let mut i = 0;
-    while i < 256 {
-        let mut value = i as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            value = if value & 1 != 0 { value >> 1 ^ 0x82f6_3b78 } else { value >> 1 };
-            bit += 1;
-        }
-        table[i] = value;
-        i += 1;
-    }
-    table
-};
-
-pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
+pub fn select(instruction: &Instruction) -> Option<Handler> {
     let size = || operand_size(instruction, 0);
     Some(match instruction.mnemonic() {
-        Mnemonic::Rol => select_shift::<ROL>(instruction, op),
-        Mnemonic::Ror => select_shift::<ROR>(instruction, op),
-        Mnemonic::Rcl => select_shift::<RCL>(instruction, op),
-        Mnemonic::Rcr => select_shift::<RCR>(instruction, op),
-        Mnemonic::Shl | Mnemonic::Sal => select_shift::<SHL>(instruction, op),
-        Mnemonic::Shr => select_shift::<SHR>(instruction, op),
-        Mnemonic::Sar => select_shift::<SAR>(instruction, op),
+        Mnemonic::Rol => select_shift::<ROL>(instruction),
+        Mnemonic::Ror => select_shift::<ROR>(instruction),
+        Mnemonic::Rcl => select_shift::<RCL>(instruction),
+        Mnemonic::Rcr => select_shift::<RCR>(instruction),
+        Mnemonic::Shl | Mnemonic::Sal => select_shift::<SHL>(instruction),
+        Mnemonic::Shr => select_shift::<SHR>(instruction),
+        Mnemonic::Sar => select_shift::<SAR>(instruction),
         Mnemonic::Shld => select_shift_double::<true>(instruction),
         Mnemonic::Shrd => select_shift_double::<false>(instruction),
         Mnemonic::Bt => select_bit::<TEST>(instruction),

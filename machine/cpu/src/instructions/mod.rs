@@ -15,6 +15,7 @@ use iced_x86::{Instruction, OpKind};
 
 use crate::decode::{Handler, Op, HIGH};
 use crate::exception::INVALID_OPCODE;
+use crate::flags::{operation, Flags, PF, SF, ZF};
 use crate::memory::Scalar;
 use crate::{Cpu, Step, Stop};
 
@@ -24,11 +25,11 @@ pub fn invalid(cpu: &mut Cpu, _: &Op) -> Step {
 
 /// Gives an operation its handler; it has that of an invalid one until then.
 pub fn select(instruction: &Instruction, bytes: &[u8], mode: u32, op: &mut Op) {
-    let found = arithmetic::select(instruction, op)
+    let found = arithmetic::select(instruction)
         .or_else(|| moves::select(instruction, op))
         .or_else(|| control::select(instruction))
-        .or_else(|| bits::select(instruction, op))
-        .or_else(|| strings::select(instruction, op))
+        .or_else(|| bits::select(instruction))
+        .or_else(|| strings::select(instruction))
         .or_else(|| vector::select(instruction, op))
         .or_else(|| float::select(instruction, bytes, op))
         .or_else(|| system::select(instruction, mode, op));
@@ -183,6 +184,24 @@ pub fn load_rm<W: Width, const MEMORY: bool>(cpu: &mut Cpu, op: &Op, register: u
     } else {
         Ok(W::get(cpu, register))
     }
+}
+
+/// The flags of a result, computed when they are asked for: see [`Flags`].
+#[inline(always)]
+fn lazy<W: Width>(operation: u32, result: u64, a: u64, b: u64) -> Flags {
+    Flags { result, a, b, kind: operation << 2 | W::LOG, reserved: 0 }
+}
+
+/// SF, ZF and PF of a result, with other flags as they are given.
+fn result_flags<W: Width>(result: u64, others: u64) -> Flags {
+    let bits = lazy::<W>(operation::LOGIC, result, 0, 0).bits() & (SF | ZF | PF);
+    Flags::explicit(bits | others)
+}
+
+/// ZF alone; the others stay.
+fn set_zf(cpu: &mut Cpu, set: bool) {
+    let others = cpu.state.flags.bits() & !ZF;
+    cpu.state.flags = Flags::explicit(others | if set { ZF } else { 0 });
 }
 
 /// Two handlers, for a register and for memory.

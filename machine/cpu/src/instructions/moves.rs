@@ -39,7 +39,7 @@ fn store_immediate<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     W::store(cpu, va, op.immediate & W::MASK)
 }
 
-fn select_move(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
+fn select_move(instruction: &Instruction) -> Option<Handler> {
     let size = operand_size(instruction, 0);
     let special = |register: Register| {
         register.is_segment_register() || register.is_cr() || register.is_dr() || register.is_tr()
@@ -47,7 +47,6 @@ fn select_move(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
     if (0..2).any(|i| is_register(instruction, i) && special(instruction.op_register(i))) {
         return None;
     }
-    let _ = op;
     Some(match (is_memory(instruction, 0), instruction.op_kind(1)) {
         (false, OpKind::Register) => by_width!(size, move_register),
         (false, OpKind::Memory) => by_width!(size, move_load),
@@ -430,13 +429,13 @@ pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
         });
     }
     Some(match mnemonic {
-        Mnemonic::Mov => return select_move(instruction, op),
+        Mnemonic::Mov => return select_move(instruction),
         Mnemonic::Movnti => by_width!(size(), move_store),
         Mnemonic::Movzx => select_extend::<false>(instruction),
         Mnemonic::Movsx | Mnemonic::Movsxd => {
             if operand_size(instruction, 0) == operand_size(instruction, 1) {
                 // MOVSXD without REX.W.
-                return select_move(instruction, op);
+                return select_move(instruction);
             }
             select_extend::<true>(instruction)
         }

@@ -6,10 +6,10 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::{by_width, operand_size, Width};
+use super::{by_width, lazy, operand_size, Width};
 use crate::decode::{prefix, Handler, Op};
 use crate::exception::{DF, GENERAL_PROTECTION};
-use crate::flags::{operation, Flags};
+use crate::flags::operation;
 use crate::memory::{Scalar, PAGE};
 use crate::segment::ES;
 use crate::state::{RAX, RCX, RDI, RDX, RSI};
@@ -213,7 +213,7 @@ fn load_string<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
 
 fn compare<W: Width>(cpu: &mut Cpu, a: u64, b: u64) {
     let result = a.wrapping_sub(b);
-    cpu.state.flags = Flags { result, a, b, kind: operation::SUB << 2 | W::LOG, reserved: 0 };
+    cpu.state.flags = lazy::<W>(operation::SUB, result, a, b);
 }
 
 fn scan_string<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
@@ -304,8 +304,21 @@ fn output_string<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     })
 }
 
-pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
-    let _ = &op;
+/// `f::<IMMEDIATE, Width>` of an accumulator, which for ports has 32 bits at most.
+macro_rules! port_handler {
+    ($size:expr, $immediate:expr, $name:ident) => {
+        match ($immediate, $size) {
+            (true, 1) => $name::<true, super::Byte> as Handler,
+            (true, 2) => $name::<true, super::Word>,
+            (true, _) => $name::<true, super::Dword>,
+            (false, 1) => $name::<false, super::Byte>,
+            (false, 2) => $name::<false, super::Word>,
+            (false, _) => $name::<false, super::Dword>,
+        }
+    };
+}
+
+pub fn select(instruction: &Instruction) -> Option<Handler> {
     let immediate = |operand: u32| instruction.op_kind(operand) == iced_x86::OpKind::Immediate8;
     Some(match instruction.mnemonic() {
         Mnemonic::Movsb | Mnemonic::Movsw | Mnemonic::Movsq => {
@@ -336,38 +349,8 @@ pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
         Mnemonic::Outsb | Mnemonic::Outsw | Mnemonic::Outsd => {
             by_width!(operand_size(instruction, 1), output_string)
         }
-        Mnemonic::In => {
-            let size = operand_size(instruction, 0);
-            if immediate(1) {
-                match size {
-                    1 => input::<true, super::Byte>,
-                    2 => input::<true, super::Word>,
-                    _ => input::<true, super::Dword>,
-                }
-            } else {
-                match size {
-                    1 => input::<false, super::Byte>,
-                    2 => input::<false, super::Word>,
-                    _ => input::<false, super::Dword>,
-                }
-            }
-        }
-        Mnemonic::Out => {
-            let size = operand_size(instruction, 1);
-            if immediate(0) {
-                match size {
-                    1 => output::<true, super::Byte>,
-                    2 => output::<true, super::Word>,
-                    _ => output::<true, super::Dword>,
-                }
-            } else {
-                match size {
-                    1 => output::<false, super::Byte>,
-                    2 => output::<false, super::Word>,
-                    _ => output::<false, super::Dword>,
-                }
-            }
-        }
+        Mnemonic::In => port_handler!(operand_size(instruction, 0), immediate(1), input),
+        Mnemonic::Out => port_handler!(operand_size(instruction, 1), immediate(0), output),
         _ => return None,
     })
 }

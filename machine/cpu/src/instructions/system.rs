@@ -2,12 +2,11 @@
 
 use iced_x86::{Code, Instruction, Mnemonic, Register};
 
-use super::{invalid, is_memory, load_rm, operand_size, pick, Dword, Qword, Width, Word};
+use super::{invalid, is_memory, load_rm, operand_size, pick, set_zf, Dword, Qword, Width, Word};
 use crate::control::{CR0_TS, CR4_FSGSBASE, CR4_TSD, EFER_SCE};
 use crate::cpuid::cpuid;
 use crate::decode::{Handler, Op};
 use crate::exception::{DF, GENERAL_PROTECTION, IF, INVALID_OPCODE, RF, VM};
-use crate::flags::{Flags, ZF};
 use crate::memory::Scalar;
 use crate::segment::{Segment, Table, DS, ES, FS, GS, SS};
 use crate::state::{Mode, R11, RAX, RBX, RCX, RDX, RSP};
@@ -308,11 +307,6 @@ fn store_system_selector<const TASK: bool, const MEMORY: bool, W: Width>(cpu: &m
     }
     W::set(cpu, op.a, u64::from(selector));
     Ok(())
-}
-
-fn set_zf(cpu: &mut Cpu, set: bool) {
-    let others = cpu.state.flags.bits() & !ZF;
-    cpu.state.flags = Flags::explicit(others | if set { ZF } else { 0 });
 }
 
 /// The segment that LAR, LSL, VERR or VERW asks about, where it may be seen.

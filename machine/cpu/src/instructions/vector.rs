@@ -155,23 +155,15 @@ fn mask_to_general(cpu: &mut Cpu, op: &Op, mask: fn(Xmm) -> u32) -> Step {
 }
 
 fn move_mask_bytes(cpu: &mut Cpu, op: &Op) -> Step {
-    mask_to_general(cpu, op, |x| {
-        x.0.iter().rev().fold(0, |mask, &half| {
-            // The highest bits of eight bytes, gathered by a multiplication.
-            let bits = (half >> 7 & 0x0101_0101_0101_0101).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-            mask << 8 | bits as u32
-        })
-    })
+    mask_to_general(cpu, op, simd::integer::pmovmskb)
 }
 
 fn move_mask_singles(cpu: &mut Cpu, op: &Op) -> Step {
-    mask_to_general(cpu, op, |Xmm([low, high])| {
-        (low >> 31 & 1 | low >> 62 & 2 | (high >> 31 & 1) << 2 | (high >> 63) << 3) as u32
-    })
+    mask_to_general(cpu, op, simd::integer::movmskps)
 }
 
 fn move_mask_doubles(cpu: &mut Cpu, op: &Op) -> Step {
-    mask_to_general(cpu, op, |Xmm([low, high])| (low >> 63 | high >> 63 << 1) as u32)
+    mask_to_general(cpu, op, simd::integer::movmskpd)
 }
 
 /// PEXTRB, PEXTRW, PEXTRD, PEXTRQ and EXTRACTPS: a lane of size S.

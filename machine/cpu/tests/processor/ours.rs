@@ -4,7 +4,7 @@ use cpu::control::CR4_OSFXSR;
 use cpu::exception::Fault;
 use cpu::memory::Ram;
 use cpu::{Bus, Cpu, Memory};
-use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic};
+use iced_x86::{Instruction, Mnemonic};
 
 use crate::native::{Registers, CODE, DATA, DATA_SIZE};
 use crate::Random;
@@ -196,7 +196,7 @@ pub fn undefined(instruction: &Instruction, bytes: &[u8]) -> bool {
 }
 
 /// The flags whose values the manual leaves open.
-fn undefined_flags(instruction: &Instruction, before: &Registers) -> u64 {
+fn undefined_flags(instruction: &Instruction) -> u64 {
     use iced_x86::RflagsBits;
     let bits = instruction.rflags_undefined();
     let mut flags = 0;
@@ -217,7 +217,6 @@ fn undefined_flags(instruction: &Instruction, before: &Registers) -> u64 {
         Mnemonic::Shl | Mnemonic::Shr | Mnemonic::Sar | Mnemonic::Rol | Mnemonic::Ror | Mnemonic::Rcl
         | Mnemonic::Rcr | Mnemonic::Shld | Mnemonic::Shrd | Mnemonic::Sal => {
             flags |= 1 << 4 | 1 << 11;
-            let _ = before;
         }
         _ => {}
     }
@@ -250,13 +249,12 @@ pub fn differences(
             format!("{:#x}", actual.gpr[i]),
         );
     }
-    let defined = 0x8d5 & !undefined_flags(instruction, before);
+    let defined = 0x8d5 & !undefined_flags(instruction);
     different(
         format!("flags (were {:#x})", before.flags),
         format!("{:#x}", expected.flags & defined),
         format!("{:#x}", actual.flags & defined),
     );
-    let _ = InstructionInfoFactory::new;
     // Instruction and data pointers are not kept as AMD's processors do it.
     for (name, range) in [
         ("x87 control", 0..2),

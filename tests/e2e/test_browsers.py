@@ -1,0 +1,142 @@
+"""The page in browsers of the two other engines, on a desk and on a phone."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.core.images import Layout, member, symlink, tar
+from tests.e2e.browser import Page
+from tests.e2e.firefox import firefox
+from tests.e2e.webkit import webkit
+from tests.fixtures import fixture
+from tests.servers import breaking, served
+
+from ..cli.test_reading import write
+
+DESK = (1280, 800)
+PHONE = (390, 844)
+
+
+@pytest.fixture(scope="module", params=["firefox", "webkit"])
+def browser(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Page]:
+    """A browser that has never been here."""
+    if request.param == "firefox":
+        with firefox(tmp_path_factory.mktemp("firefox")) as driver:
+            yield Page(driver)
+    else:
+        with webkit() as other:
+            yield Page(other)
+
+
+@pytest.fixture(params=[DESK, PHONE], ids=["desk", "phone"])
+def sized(request: pytest.FixtureRequest, browser: Page) -> Iterator[Page]:
+    browser.driver.set_window_size(*request.param)
+    yield browser
+    browser.driver.set_window_size(*DESK)
+
+
+def at_prompt(page: Page, site: str) -> None:
+    page.open(site)
+    page.wait_state("running", 120)
+    page.wait_text("browsermount:~#", 60)
+
+
+def test_a_shell(sized: Page, site: str) -> None:
+    at_prompt(sized, site)
+    sized.type("clear; echo $((6*7)) ü€😀; stty size\r")
+    text = sized.wait_text("42 ü€😀\n")
+    size = sized.script(
+        "const t = document.querySelector('container-terminal').terminal; return [t.rows, t.cols]"
+    )
+    sized.wait_text(f"\n{size[0]} {size[1]}\n")
+    assert text
+    # All of it is to be seen, and nothing goes beyond the window.
+    beyond = "const e = document.documentElement; return [e.scrollWidth - e.clientWidth, "
+    assert sized.script(f"{beyond}e.scrollHeight - e.clientHeight]") == [0, 0]
+    assert size[1] >= 38
+    sized.type("exit 3\r")
+    sized.wait_state("exited")
+    assert "exit code 3." in sized.visible
+
+
+def test_a_window_that_changes_its_size(browser: Page, site: str) -> None:
+    at_prompt(browser, site)
+    cols = "return document.querySelector('container-terminal').terminal.cols"
+    before = browser.script(cols)
+    browser.driver.set_window_size(*PHONE)
+    try:
+        end = time.monotonic() + 10
+        while (after := browser.script(cols)) == before:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert after < before
+        browser.type("clear; stty size | cut -d ' ' -f 2\r")
+        browser.wait_text(f"\n{after}\n")
+    finally:
+        browser.driver.set_window_size(*DESK)
+
+
+def test_much_output_and_a_paste(browser: Page, site: str) -> None:
+    at_prompt(browser, site)
+    browser.type("clear; seq 1 3000\r")
+    lines = browser.wait_text("\n3000\n", 60).split("\n")
+    assert [line for line in lines if line.isdigit()][-3000:] == [str(i) for i in range(1, 3001)]
+    browser.paste("echo pasted\x1b[201~\recho by-itself-$((6*7))\r")
+    browser.wait_text("by-itself-$((6*7))")
+    browser.type("\x03clear; sleep 0.5; echo en''d\r")
+    assert "by-itself-42" not in browser.wait_text("\nend\n")
+
+
+def test_programs(browser: Page, site: str) -> None:
+    at_prompt(browser, site)
+    browser.type("clear; echo 'print(2^10)' > a.lua; lua a.lua; echo '1+1;' | js; echo en''d\r")
+    assert "1024" in browser.wait_text("\nend\n", 60)
+
+
+@pytest.mark.parametrize("form", [b"gzip", b"plain"])
+def test_an_image_of_another_origin(browser: Page, site: str, tmp_path: Path, form: bytes) -> None:
+    busybox = (fixture("busybox") / "busybox").read_bytes()
+    layer = tar(
+        member("bin/busybox", busybox, mode=0o755),
+        symlink("bin/sh", "busybox"),
+        member("which", form),
+    )
+    write(Layout().add(layer, compress=form == b"gzip"), tmp_path / "image")
+    with served(tmp_path) as url:
+        browser.open(f"{site}?image={url}image")
+        browser.wait_state("running", 120)
+        browser.type("busybox cat /which; echo\r")
+        browser.wait_text(f"\n{form.decode()}\n")
+
+
+def test_an_image_that_is_not_there(browser: Page, site: str) -> None:
+    text = browser.failure(f"{site}?image=images/nothing/")
+    assert "images/nothing/" in text
+    assert "Try again" in text
+
+
+def test_a_server_that_refuses(browser: Page, site: str, tmp_path: Path) -> None:
+    write(Layout().add(tar()), tmp_path)
+    with served(tmp_path, cors=False) as url:
+        # Sooner than after the time for which a server may keep silent.
+        assert "Access-Control-Allow-Origin" in browser.failure(f"{site}?image={url}", 25)
+
+
+def test_a_server_that_is_not_there(browser: Page, site: str, tmp_path: Path) -> None:
+    with served(tmp_path) as url:
+        pass
+    assert "Cannot reach" in browser.failure(f"{site}?image={url}", 25)
+
+
+def test_a_server_that_goes_away(browser: Page, site: str, tmp_path: Path) -> None:
+    layer = tar(member("noise", random.Random(1).randbytes(3 << 20)))
+    write(Layout().add(layer, compress=False), tmp_path)
+    with breaking(tmp_path) as url:
+        assert "connection broke" in browser.failure(f"{site}?image={url}")

@@ -1,0 +1,1 @@
+"""The virtual machines and their guests."""
