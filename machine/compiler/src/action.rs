@@ -2,8 +2,6 @@
 
 use iced_x86::{Code, ConditionCode, EncodingKind, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
-use crate::vector::{self, Vector};
-
 /// What becomes of an instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
@@ -38,7 +36,6 @@ pub enum Action {
     ExchangeAdd,
     Carry(Carry),
     Direction { down: bool },
-    Vector(Vector),
     // What ends a block.
     Jump,
     Branch(u8),
@@ -222,9 +219,6 @@ fn compiled(instruction: &Instruction, long: bool) -> Option<Action> {
     if instruction.code().encoding() != EncodingKind::Legacy {
         return None;
     }
-    if let Some(vector) = vector::select(instruction) {
-        return Some(Action::Vector(vector));
-    }
     match instruction.mnemonic() {
         // Their memory operand is not accessed.
         Mnemonic::Nop
@@ -286,8 +280,8 @@ fn compiled(instruction: &Instruction, long: bool) -> Option<Action> {
         Mnemonic::Sar => Action::Shift(Shift::Sar),
         Mnemonic::Rol => Action::Shift(Shift::Rol),
         Mnemonic::Ror => Action::Shift(Shift::Ror),
-        Mnemonic::Shld if to_register && operand_size(instruction, 0) >= 4 => Action::ShiftDouble { left: true },
-        Mnemonic::Shrd if to_register && operand_size(instruction, 0) >= 4 => Action::ShiftDouble { left: false },
+        Mnemonic::Shld if shifts_double(instruction) => Action::ShiftDouble { left: true },
+        Mnemonic::Shrd if shifts_double(instruction) => Action::ShiftDouble { left: false },
         // A register's number of a bit in memory reaches beyond the operand.
         Mnemonic::Bt if to_register || !is_register(instruction, 1) => Action::Bit(Bit::Test),
         Mnemonic::Bts if to_register || !is_register(instruction, 1) => Action::Bit(Bit::Set),
@@ -301,8 +295,8 @@ fn compiled(instruction: &Instruction, long: bool) -> Option<Action> {
         Mnemonic::Mul => Action::Multiply { signed: false },
         Mnemonic::Imul if instruction.op_count() == 1 => Action::Multiply { signed: true },
         Mnemonic::Imul => Action::MultiplyInto,
-        Mnemonic::Div => Action::Divide { signed: false },
-        Mnemonic::Idiv => Action::Divide { signed: true },
+        Mnemonic::Div if operand_size(instruction, 0) >= 4 => Action::Divide { signed: false },
+        Mnemonic::Idiv if operand_size(instruction, 0) >= 4 => Action::Divide { signed: true },
         Mnemonic::Cmpxchg => Action::CompareExchange,
         Mnemonic::Xadd => Action::ExchangeAdd,
         Mnemonic::Clc => Action::Carry(Carry::Clear),
@@ -310,6 +304,11 @@ fn compiled(instruction: &Instruction, long: bool) -> Option<Action> {
         Mnemonic::Cmc => Action::Carry(Carry::Complement),
         _ => return None,
     })
+}
+
+/// SHLD and SHRD that have code: of registers of 32 and 64 bits by immediate counts.
+fn shifts_double(instruction: &Instruction) -> bool {
+    is_register(instruction, 0) && !is_register(instruction, 2) && operand_size(instruction, 0) >= 4
 }
 
 /// Jumps, calls and returns.

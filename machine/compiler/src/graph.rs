@@ -8,9 +8,8 @@ use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, 
 use crate::action::{self, Action};
 use crate::PAGE;
 
-/// A page's instructions are not more than its bytes, but code that jumps into the middle of its own
-/// instructions can have as many as that.
-pub const MAX_INSTRUCTIONS: usize = 3000;
+/// What is beyond becomes other regions: engines take long for long functions.
+pub const MAX_INSTRUCTIONS: usize = 1000;
 
 #[derive(Clone, Copy)]
 pub struct Decoded {
@@ -61,6 +60,10 @@ pub struct Graph {
     pub blocks: Vec<Block>,
     /// By offset in the page: the block that begins there, or `NONE`.
     at: Vec<u16>,
+    /// The blocks that are come to from outside, too: where the region was said to begin, behind calls
+    /// and what only the interpreter executes, and where ways back lead (there it is left when the
+    /// budget is used up).
+    pub entries: Vec<usize>,
 }
 
 const NONE: u16 = u16::MAX;
@@ -80,14 +83,16 @@ impl Graph {
         let mut leader = vec![false; PAGE];
         let mut decoded: Vec<Option<Decoded>> = vec![None; PAGE];
         let mut work: Vec<u16> = Vec::new();
-        let mut add = |work: &mut Vec<u16>, offset: i64| {
+        fn add(leader: &mut [bool], work: &mut Vec<u16>, offset: i64) {
             if (0..PAGE as i64).contains(&offset) && !leader[offset as usize] {
                 leader[offset as usize] = true;
                 work.push(offset as u16);
             }
-        };
+        }
+        let mut entered = vec![false; PAGE];
         for &start in starts {
-            add(&mut work, i64::from(start));
+            add(&mut leader, &mut work, i64::from(start));
+            entered[start as usize] = true;
         }
         let mut count = 0;
         let mut decoder = Decoder::with_ip(bits, bytes, 0, DecoderOptions::NONE);
@@ -110,7 +115,7 @@ impl Graph {
                 if action.ends_block() {
                     if !matches!(action, Action::Leave) {
                         if let Some(target) = branch_target(&instruction) {
-                            add(&mut work, target);
+                            add(&mut leader, &mut work, target);
                         }
                     }
                     let goes_on = matches!(
@@ -122,7 +127,10 @@ impl Graph {
                             FlowControl::Next | FlowControl::Call | FlowControl::Interrupt
                         );
                     if goes_on {
-                        add(&mut work, i64::from(next));
+                        add(&mut leader, &mut work, i64::from(next));
+                        if !matches!(action, Action::Branch(_) | Action::BranchOnCounter(_)) && (next as usize) < PAGE {
+                            entered[next as usize] = true;
+                        }
                     }
                     break;
                 }
@@ -133,12 +141,12 @@ impl Graph {
                 leader[offset] = true;
             }
         }
-        Graph::from_instructions(&decoded, &leader)
+        Graph::from_instructions(&decoded, &leader, &mut entered)
     }
 
-    fn from_instructions(decoded: &[Option<Decoded>], leader: &[bool]) -> Graph {
+    fn from_instructions(decoded: &[Option<Decoded>], leader: &[bool], entered: &mut [bool]) -> Graph {
         let mut graph =
-            Graph { instructions: Vec::new(), blocks: Vec::new(), at: vec![NONE; PAGE] };
+            Graph { instructions: Vec::new(), blocks: Vec::new(), at: vec![NONE; PAGE], entries: Vec::new() };
         // Which places blocks can begin at: those where there is an instruction that is compiled.
         let compiled = |offset: usize| {
             decoded.get(offset).copied().flatten().filter(|one| one.action != Action::Leave)
@@ -180,6 +188,16 @@ impl Graph {
             block.instructions = first..graph.instructions.len();
             (block.jump, block.next) = (jump, next);
         }
+        for block in &graph.blocks {
+            for target in block.successors(&graph) {
+                let target = graph.blocks[target].start;
+                if target <= block.start {
+                    entered[target as usize] = true;
+                }
+            }
+        }
+        graph.entries =
+            (0..graph.blocks.len()).filter(|&block| entered[graph.blocks[block].start as usize]).collect();
         graph
     }
 
@@ -188,10 +206,6 @@ impl Graph {
             Some(&block) if offset >= 0 && block != NONE => Target::Block(block as usize),
             _ => Target::Outside(offset),
         }
-    }
-
-    pub fn block_at(&self, offset: u16) -> Option<usize> {
-        self.at.get(offset as usize).filter(|&&block| block != NONE).map(|&block| block as usize)
     }
 
     pub fn last(&self, block: &Block) -> &Decoded {

@@ -68,6 +68,7 @@ pub mod op {
     pub const I32_POPCNT: u8 = 0x69;
     pub const I32_ADD: u8 = 0x6a;
     pub const I32_SUB: u8 = 0x6b;
+    pub const I32_MUL: u8 = 0x6c;
     pub const I32_AND: u8 = 0x71;
     pub const I32_OR: u8 = 0x72;
     pub const I32_XOR: u8 = 0x73;
@@ -391,8 +392,8 @@ impl Code {
         Label(self.depth)
     }
 
-    pub fn block(&mut self) -> Label {
-        self.open(op::BLOCK, None)
+    pub fn block(&mut self, result: Option<Type>) -> Label {
+        self.open(op::BLOCK, result)
     }
 
     pub fn loop_(&mut self) -> Label {
@@ -401,7 +402,7 @@ impl Code {
 
     pub fn if_(&mut self, result: Option<Type>, hint: Option<Hint>) {
         self.hint(hint);
-        self.open(op::IF, result);
+        let _ = self.open(op::IF, result);
     }
 
     pub fn else_(&mut self) {
