@@ -155,10 +155,6 @@ pub fn is_memory(instruction: &Instruction, operand: u32) -> bool {
     operand < instruction.op_count() && instruction.op_kind(operand) == OpKind::Memory
 }
 
-pub fn has_memory(instruction: &Instruction) -> bool {
-    (0..instruction.op_count()).any(|i| instruction.op_kind(i) == OpKind::Memory)
-}
-
 /// The size in bytes of an operand.
 pub fn operand_size(instruction: &Instruction, operand: u32) -> u32 {
     match instruction.op_kind(operand) {
@@ -432,6 +428,12 @@ fn steppable(instruction: &Instruction) -> bool {
             | Mnemonic::Bound
             | Mnemonic::Serialize
     )
+}
+
+/// Whether an instruction that the interpreter executes may change flags.
+pub fn writes_flags(instruction: &Instruction) -> bool {
+    // A full turn through the carry flag changes OF all the same.
+    instruction.rflags_modified() != 0 || matches!(instruction.mnemonic(), Mnemonic::Rcl | Mnemonic::Rcr)
 }
 
 fn ordinary(register: Register) -> bool {

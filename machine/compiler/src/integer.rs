@@ -4,7 +4,7 @@ use cpu::flags::{CF, OF, ZF};
 use iced_x86::{Instruction, OpKind, Register};
 
 use crate::action::{
-    counter_size, is_memory, is_register, operand_size, Action, Binary, Bit, Carry, Counter, Scan, Shift, Unary,
+    counter_size, is_memory, is_register, operand_size, writes_flags, Action, Binary, Bit, Carry, Counter, Scan, Shift, Unary,
 };
 use crate::emit::{local, mask, Emitter};
 use crate::flags::Form;
@@ -62,10 +62,10 @@ pub fn form_after(instruction: &Instruction, action: Action, before: Form) -> Fo
         Action::CompareExchange => Form::Subtract(size),
         Action::ExchangeAdd => Form::Add(size),
         Action::Step => {
-            if instruction.rflags_modified() == 0 {
-                before
-            } else {
+            if writes_flags(instruction) {
                 Form::Unknown
+            } else {
+                before
             }
         }
         _ => before,

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use cpu::compiled::Addresses;
 use iced_x86::{InstructionInfoFactory, OpAccess};
 
-use crate::action::Action;
+use crate::action::{self, Action};
 use crate::emit::{local, Emitter};
 use crate::flags::Form;
 use crate::graph::{Block, Decoded, Graph, Target};
@@ -321,7 +321,7 @@ impl<'a> Region<'a> {
                 }
             }
             reads_flags |= one.instruction.rflags_read() != 0;
-            writes_flags |= one.instruction.rflags_modified() != 0;
+            writes_flags |= action::writes_flags(&one.instruction);
         }
         self.emitter.interpret(instructions.len() as u32, used, changed, reads_flags, writes_flags);
     }

@@ -10,6 +10,8 @@ pub struct Wasm {
     store: Store<()>,
     linker: Linker<()>,
     table: Table,
+    /// How often compiled functions were called.
+    pub calls: u64,
 }
 
 const ENTRIES: u32 = 1 << 16;
@@ -60,7 +62,7 @@ impl Wasm {
         linker
             .func_wrap("env", "compiled_multiply_high", |a: u64, b: u64| compiled_multiply_high(a, b))
             .unwrap();
-        Wasm { store, linker, table }
+        Wasm { store, linker, table, calls: 0 }
     }
 
     /// Puts a module's functions into the table from `base` on.
@@ -78,6 +80,7 @@ impl Wasm {
     }
 
     pub fn call(&mut self, index: u32, entry: u32) -> u32 {
+        self.calls += 1;
         let Some(Val::FuncRef(Ref::Val(function))) = self.table.get(&self.store, u64::from(index)) else {
             panic!("no function {index}");
         };

@@ -8,6 +8,7 @@ mod arena;
 mod engine;
 mod generate;
 mod machine;
+mod programs;
 
 use compiler::Module;
 use cpu::state::Exit;
@@ -196,7 +197,7 @@ fn random_programs() {
     let mut reference = machine::processor();
     let mut cpu = arena::inside(machine::processor);
     let seed = setting("LOCKSTEP_SEED", 1);
-    let rounds = setting("LOCKSTEP_ROUNDS", 3000);
+    let rounds = setting("LOCKSTEP_ROUNDS", 1500);
     let mut counts = Counts::default();
     for round in 0..rounds {
         program(seed + round, &mut wasm, &mut cpu, &mut reference, (round % 60_000) as u32, &mut counts);
