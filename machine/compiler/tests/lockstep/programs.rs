@@ -39,7 +39,7 @@ fn build(options: &[&str]) -> Vec<u8> {
     let status = Command::new("cc")
         .args(options)
         .args(["-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-fno-pic", "-no-pie", "-mcmodel=large", "-mpopcnt"])
-        .args(["-fno-asynchronous-unwind-tables", "-Wl,--build-id=none", "-Wl,-N"])
+        .args(["-fno-asynchronous-unwind-tables", "-fno-toplevel-reorder", "-Wl,--build-id=none", "-Wl,-N"])
         .arg(format!("-Wl,-Ttext={CODE:#x}"))
         .args(["-Wl,--oformat=binary", "-Wl,-estart", source, "-o"])
         .arg(&program)
