@@ -1,5 +1,6 @@
 //! Which instructions the compiler has code for, and how it treats the others.
 
+use crate::vector;
 use iced_x86::{Code, ConditionCode, EncodingKind, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
 /// What becomes of an instruction.
@@ -36,6 +37,7 @@ pub enum Action {
     ExchangeAdd,
     Carry(Carry),
     Direction { down: bool },
+    Vector,
     // What ends a block.
     Jump,
     Branch(u8),
@@ -214,6 +216,9 @@ fn compiled(instruction: &Instruction, long: bool) -> Option<Action> {
     }
     if instruction.code().encoding() != EncodingKind::Legacy {
         return None;
+    }
+    if vector::select(instruction) {
+        return Some(Action::Vector);
     }
     match instruction.mnemonic() {
         // Their memory operand is not accessed.

@@ -5,6 +5,7 @@
 //! are stored. So an exit only has to say where it is. Within a block the budget is not kept exactly:
 //! each block subtracts its instructions at its end, and exits within it say how many were executed.
 
+use alloc::vec;
 use alloc::vec::Vec;
 
 use cpu::compiled::Addresses;
@@ -13,7 +14,7 @@ use cpu::tlb;
 use iced_x86::{Instruction, Register};
 
 use crate::flags::Form;
-use crate::wasm::{op, Code, Hint, Label, Type};
+use crate::wasm::{op, simd, Code, Hint, Label, Type};
 
 /// The functions that a module imports, in this order: names as the crate cpu exports them, parameters
 /// and result.
@@ -31,6 +32,7 @@ mod import {
     pub const READ: u32 = 0;
     pub const WRITE: u32 = 1;
     pub const MODIFY: u32 = 2;
+    pub const WRITE_SCRATCH: u32 = 3;
     pub const INTERPRET: u32 = 4;
     pub const FLAGS: u32 = 5;
     pub const MULTIPLY_HIGH: u32 = 6;
@@ -77,6 +79,45 @@ pub mod local {
 
 const PAGE_MASK: i64 = !0xfff;
 
+/// Numbers of locals that only functions with SSE have, behind the others.
+#[derive(Clone, Copy)]
+pub struct Vectors {
+    /// Whether MXCSR is as `vector` wants it.
+    pub usual: u32,
+    /// 16 registers.
+    first: u32,
+    pub temporary: u32,
+    /// What is to be stored.
+    pub value: u32,
+    doubles: u32,
+    singles: u32,
+}
+
+impl Vectors {
+    fn behind(selectors: u32) -> Vectors {
+        let usual = local::SELECTOR + selectors;
+        let first = usual + 1;
+        Vectors {
+            usual,
+            first,
+            temporary: first + 16,
+            value: first + 17,
+            doubles: first + 18,
+            singles: first + 21,
+        }
+    }
+
+    pub fn floats(&self, double: bool) -> [u32; 3] {
+        let first = if double { self.doubles } else { self.singles };
+        [first, first + 1, first + 2]
+    }
+}
+
+/// MXCSR's bits that `vector` wants to have a value: masks, rounding, flush-to-zero,
+/// denormals-are-zeros and the precision flag; and that value.
+const MXCSR_MASK: i32 = 0xffe0;
+const MXCSR_USUAL: i32 = 0x1fa0;
+
 /// An exit within the page, as one number: offset, instructions executed since the block's beginning,
 /// and why.
 fn packed(offset: u32, executed: u32, exit: Exit) -> i32 {
@@ -92,6 +133,13 @@ pub struct Emitter {
     used: u32,
     /// Registers that are written.
     changed: u32,
+    /// As `used` and `changed`, of XMM registers.
+    vectors_used: u32,
+    vectors_changed: u32,
+    /// Whether there is code for SSE instructions.
+    uses_vectors: bool,
+    vectors: Vectors,
+    selectors: u32,
     flags_used: bool,
     flags_changed: bool,
     /// What the flags in the locals are known to be.
@@ -106,7 +154,8 @@ pub struct Emitter {
 }
 
 impl Emitter {
-    pub fn new(addresses: Addresses) -> Emitter {
+    /// `selectors`: of how many loops it has to be said where they are entered.
+    pub fn new(addresses: Addresses, selectors: u32) -> Emitter {
         let mut code = Code::default();
         let exit = code.block(None);
         let packed_exit = code.block(Some(Type::I32));
@@ -115,6 +164,11 @@ impl Emitter {
             addresses,
             used: 0,
             changed: 0,
+            vectors_used: 0,
+            vectors_changed: 0,
+            uses_vectors: false,
+            vectors: Vectors::behind(selectors),
+            selectors,
             flags_used: false,
             flags_changed: false,
             form: Form::Unknown,
@@ -126,7 +180,7 @@ impl Emitter {
     }
 
     /// The whole function: its locals and instructions, and where in it branches have hints.
-    pub fn finish(mut self, selectors: u32) -> (Vec<u8>, Vec<(u32, Hint)>) {
+    pub fn finish(mut self) -> (Vec<u8>, Vec<(u32, Hint)>) {
         use local::*;
         let code = &mut self.code;
         code.op(op::UNREACHABLE);
@@ -158,6 +212,11 @@ impl Emitter {
                 self.store_register(register);
             }
         }
+        for register in 0..16 {
+            if self.vectors_changed & 1 << register != 0 {
+                self.store_vector_register(register);
+            }
+        }
         if self.flags_changed {
             self.store_flags();
         }
@@ -167,6 +226,15 @@ impl Emitter {
         self.code.op(op::END);
 
         let body = core::mem::take(&mut self.code);
+        if self.uses_vectors {
+            self.leave_without_vectors();
+            self.load_usual();
+        }
+        for register in 0..16 {
+            if self.vectors_used & 1 << register != 0 {
+                self.load_vector_register(register);
+            }
+        }
         for register in 0..16 {
             if self.used & 1 << register != 0 {
                 self.load_register(register);
@@ -188,7 +256,11 @@ impl Emitter {
         self.code.set(TABLE);
 
         let mut bytes = Vec::new();
-        let groups = [(WIDE, Type::I64), (NARROW + selectors, Type::I32)];
+        let mut groups = vec![(WIDE, Type::I64), (NARROW + self.selectors, Type::I32)];
+        if self.uses_vectors || self.vectors_used != 0 {
+            groups[1].0 += 1;
+            groups.extend([(18, Type::V128), (3, Type::F64), (3, Type::F32)]);
+        }
         crate::wasm::unsigned(&mut bytes, groups.len() as u32);
         for (count, kind) in groups {
             crate::wasm::unsigned(&mut bytes, count);
@@ -220,6 +292,49 @@ impl Emitter {
 
     fn store_register(&mut self, register: u32) {
         self.store_state(offset::GPR + 8 * register as usize, local::GPR + register);
+    }
+
+    fn load_vector_register(&mut self, register: u32) {
+        self.code.i32(0);
+        let at = self.addresses.cpu + (offset::XMM + 16 * register as usize) as u32;
+        self.code.v128_memory(simd::V128_LOAD, at);
+        self.code.set(self.vectors.first + register);
+    }
+
+    fn store_vector_register(&mut self, register: u32) {
+        self.code.i32(0);
+        self.code.get(self.vectors.first + register);
+        let at = self.addresses.cpu + (offset::XMM + 16 * register as usize) as u32;
+        self.code.v128_memory(simd::V128_STORE, at);
+    }
+
+    /// Where SSE instructions fault now, all of the code is left to the interpreter.
+    fn leave_without_vectors(&mut self) {
+        use cpu::control::{CR0_EM, CR0_TS, CR4_OSFXSR};
+        let code = &mut self.code;
+        code.i32(0);
+        code.memory(op::I32_LOAD, self.addresses.cr0);
+        code.i32((CR0_EM | CR0_TS) as i32);
+        code.op(op::I32_AND);
+        code.i32(0);
+        code.memory(op::I32_LOAD, self.addresses.cr4);
+        code.i32(CR4_OSFXSR as i32);
+        code.op(op::I32_AND);
+        code.op(op::I32_EQZ);
+        code.op(op::I32_OR);
+        code.if_(None, Some(Hint::Unlikely));
+        code.i32(Exit::Step as i32);
+        code.op(op::RETURN);
+        code.end();
+    }
+
+    pub fn load_usual(&mut self) {
+        self.load_state(op::I32_LOAD, offset::MXCSR);
+        self.code.i32(MXCSR_MASK);
+        self.code.op(op::I32_AND);
+        self.code.i32(MXCSR_USUAL);
+        self.code.op(op::I32_EQ);
+        self.code.set(self.vectors.usual);
     }
 
     const FLAGS: [(usize, u32); 3] = [
@@ -329,6 +444,26 @@ impl Emitter {
             4 => self.code.op(op::I64_EXTEND32_S),
             _ => {}
         }
+    }
+
+    pub fn use_vectors(&mut self) {
+        self.uses_vectors = true;
+    }
+
+    pub fn vectors(&self) -> Vectors {
+        self.vectors
+    }
+
+    /// Pushes an XMM register.
+    pub fn vector(&mut self, register: u32) {
+        self.vectors_used |= 1 << register;
+        self.code.get(self.vectors.first + register);
+    }
+
+    pub fn set_vector(&mut self, register: u32) {
+        self.vectors_used |= 1 << register;
+        self.vectors_changed |= 1 << register;
+        self.code.set(self.vectors.first + register);
     }
 
     // -- Flags -------------------------------------------------------------------------
@@ -524,6 +659,25 @@ impl Emitter {
         self.code.end();
     }
 
+    /// Pops a linear address, and stores 16 bytes there: `Vectors::value`.
+    pub fn store_vector(&mut self) {
+        let value = self.vectors.value;
+        self.misses(tlb::offset::WRITE, 16);
+        self.code.if_(None, Some(Hint::Unlikely));
+        self.code.i32(0);
+        self.code.get(value);
+        self.code.v128_memory(simd::V128_STORE, self.addresses.cpu + offset::SCRATCH as u32);
+        self.code.i32(self.addresses.cpu as i32);
+        self.code.get(local::ADDRESS);
+        self.code.call(import::WRITE_SCRATCH);
+        self.step_if();
+        self.code.else_();
+        self.host_address();
+        self.code.get(value);
+        self.code.v128_memory(simd::V128_STORE, 0);
+        self.code.end();
+    }
+
     pub fn multiply_high(&mut self) {
         self.code.call(import::MULTIPLY_HIGH);
     }
@@ -578,11 +732,18 @@ impl Emitter {
         }
     }
 
-    /// Lets the interpreter execute the next `count` instructions, which use and change these
-    /// registers.
-    pub fn interpret(&mut self, count: u32, used: u32, changed: u32, reads_flags: bool, writes_flags: bool) {
+    /// Lets the interpreter execute the next instructions, which have these effects.
+    pub fn interpret(&mut self, effects: &Effects) {
+        let &Effects { count, used, changed, vectors_used, vectors_changed, reads_flags, writes_flags } = effects;
         self.used |= used | changed;
         self.changed |= changed;
+        self.vectors_used |= vectors_used | vectors_changed;
+        self.vectors_changed |= vectors_changed;
+        for register in 0..16 {
+            if (vectors_used | vectors_changed) & 1 << register != 0 {
+                self.store_vector_register(register);
+            }
+        }
         for register in 0..16 {
             if (used | changed) & 1 << register != 0 {
                 self.store_register(register);
@@ -611,6 +772,9 @@ impl Emitter {
             if changed & 1 << register != 0 {
                 self.load_register(register);
             }
+            if vectors_changed & 1 << register != 0 {
+                self.load_vector_register(register);
+            }
         }
         if writes_flags {
             self.flags_changed = true;
@@ -634,6 +798,18 @@ impl Emitter {
         self.code.op(op::I64_ADD);
         self.code.set(local::BUDGET);
     }
+}
+
+/// What instructions that the interpreter executes use and change: bits of registers' numbers.
+#[derive(Default)]
+pub struct Effects {
+    pub count: u32,
+    pub used: u32,
+    pub changed: u32,
+    pub vectors_used: u32,
+    pub vectors_changed: u32,
+    pub reads_flags: bool,
+    pub writes_flags: bool,
 }
 
 /// All ones of a size in bytes.

@@ -61,6 +61,7 @@ pub fn form_after(instruction: &Instruction, action: Action, before: Form) -> Fo
         Action::MultiplyInto => Form::Multiply(size),
         Action::CompareExchange => Form::Subtract(size),
         Action::ExchangeAdd => Form::Add(size),
+        Action::Vector => crate::vector::form_after(instruction, before),
         Action::Step => {
             if writes_flags(instruction) {
                 Form::Unknown

@@ -21,6 +21,7 @@ mod module;
 mod region;
 mod structure;
 pub mod tiers;
+mod vector;
 mod wasm;
 
 pub use cpu::compiled::Addresses;

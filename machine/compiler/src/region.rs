@@ -7,7 +7,7 @@ use cpu::compiled::Addresses;
 use iced_x86::{InstructionInfoFactory, OpAccess};
 
 use crate::action::{self, Action};
-use crate::emit::{local, Emitter};
+use crate::emit::{local, Effects, Emitter};
 use crate::flags::Form;
 use crate::graph::{Block, Decoded, Graph, Target};
 use crate::integer::form_after;
@@ -30,13 +30,13 @@ pub fn compile(
     let forms = forms(&graph, &successors);
     let mut region = Region {
         graph: &graph,
-        emitter: Emitter::new(addresses),
+        emitter: Emitter::new(addresses, structure.selectors as u32),
         forms,
         factory: InstructionInfoFactory::new(),
         scopes: Vec::new(),
     };
     region.sequence(&structure.items, Some(&graph.entries));
-    let (function, hints) = region.emitter.finish(structure.selectors as u32);
+    let (function, hints) = region.emitter.finish();
     let mut lines = 0u64;
     for one in &graph.instructions {
         for at in [u32::from(one.offset), one.next() - 1] {
@@ -243,9 +243,14 @@ impl<'a> Region<'a> {
             match one.action {
                 Action::Step => {
                     let count = instructions[at..].iter().take_while(|one| one.action == Action::Step).count();
-                    self.interpret(&instructions[at..at + count]);
+                    let effects = self.effects(&instructions[at..at + count]);
+                    self.emitter.interpret(&effects);
                     at += count;
                     continue;
+                }
+                Action::Vector => {
+                    let effects = self.effects(&instructions[at..=at]);
+                    self.emitter.vector_instruction(&one.instruction, &mut |emitter| emitter.interpret(&effects));
                 }
                 action if action.ends_block() => self.end_of(block, one),
                 action => self.emitter.integer(&one.instruction, action),
@@ -306,23 +311,25 @@ impl<'a> Region<'a> {
         }
     }
 
-    fn interpret(&mut self, instructions: &[Decoded]) {
-        let (mut used, mut changed) = (0, 0);
-        let (mut reads_flags, mut writes_flags) = (false, false);
+    fn effects(&mut self, instructions: &[Decoded]) -> Effects {
+        let mut effects = Effects { count: instructions.len() as u32, ..Effects::default() };
         for one in instructions {
-            for register in self.factory.info(&one.instruction).used_registers() {
-                if !register.register().is_gpr() {
-                    continue;
-                }
-                let bit = 1 << crate::emit::number(register.register());
-                used |= bit;
-                if !matches!(register.access(), OpAccess::None | OpAccess::Read | OpAccess::CondRead) {
-                    changed |= bit;
+            for used in self.factory.info(&one.instruction).used_registers() {
+                let register = used.register();
+                let changes = !matches!(used.access(), OpAccess::None | OpAccess::Read | OpAccess::CondRead);
+                if register.is_gpr() {
+                    let bit = 1 << crate::emit::number(register);
+                    effects.used |= bit;
+                    effects.changed |= if changes { bit } else { 0 };
+                } else if register.is_vector_register() {
+                    let bit = 1 << (register.number() & 15);
+                    effects.vectors_used |= bit;
+                    effects.vectors_changed |= if changes { bit } else { 0 };
                 }
             }
-            reads_flags |= one.instruction.rflags_read() != 0;
-            writes_flags |= action::writes_flags(&one.instruction);
+            effects.reads_flags |= one.instruction.rflags_read() != 0;
+            effects.writes_flags |= action::writes_flags(&one.instruction);
         }
-        self.emitter.interpret(instructions.len() as u32, used, changed, reads_flags, writes_flags);
+        effects
     }
 }

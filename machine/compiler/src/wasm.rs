@@ -17,6 +17,7 @@ pub mod op {
     pub const BR: u8 = 0x0c;
     pub const BR_IF: u8 = 0x0d;
     pub const BR_TABLE: u8 = 0x0e;
+    pub const RETURN: u8 = 0x0f;
     pub const CALL: u8 = 0x10;
     pub const RETURN_CALL_INDIRECT: u8 = 0x13;
     pub const DROP: u8 = 0x1a;
@@ -239,6 +240,8 @@ pub mod simd {
     pub const I32X4_MIN_U: u32 = 183;
     pub const I32X4_MAX_S: u32 = 184;
     pub const I32X4_MAX_U: u32 = 185;
+    pub const I32X4_BITMASK: u32 = 164;
+    pub const I64X2_BITMASK: u32 = 196;
     pub const I32X4_DOT_I16X8_S: u32 = 186;
     pub const I32X4_EXTMUL_LOW_I16X8_S: u32 = 188;
     pub const I32X4_EXTMUL_HIGH_I16X8_S: u32 = 189;

@@ -62,7 +62,7 @@ pub fn instruction(random: &mut Random, out: &mut Vec<u8>) {
     let memory = random.below(3) == 0;
     let reg = register(random);
     let immediate_size = (size as usize).min(4);
-    match random.below(40) {
+    match random.below(52) {
         0..=5 => {
             let how = random.below(8) as u8;
             let direction = random.below(2) as u8 * 2;
@@ -173,15 +173,103 @@ pub fn instruction(random: &mut Random, out: &mut Vec<u8>) {
             out.push(random.pick(&[0x50u8, 0x58]) | reg & 7);
         }
         37 => out.push(random.pick(&[0xf8u8, 0xf9, 0xf5, 0xfc, 0x9c, 0x90, 0x9f, 0x9e])),
-        38 => {
+        38 if random.below(2) == 0 => {
             let opcode = random.pick(&[0xf0u8, 0xf1]);
             encode(random, out, long_size, &[0x0f, 0x38, opcode], 0, reg, true, 0);
         }
+        39..=51 => vector(random, out, memory, reg),
         _ => match random.below(3) {
             // PUSH of an immediate and of memory; an instruction that only the interpreter has.
             0 => out.extend([0x6a, random.next() as u8]),
             1 => encode(random, out, 4, &[0xff], 0, 6, true, 0),
             _ => encode(random, out, 8, &[0x0f, 0xc7], 0, 1, true, 0),
+        },
+    }
+}
+
+/// An instruction of SSE.
+fn vector(random: &mut Random, out: &mut Vec<u8>, memory: bool, reg: u8) {
+    let mut one = |random: &mut Random, mandatory: u8, opcodes: &[u8], memory: bool, wide: bool, immediate: usize| {
+        let opcode = random.pick(opcodes);
+        let size = if wide { 8 } else { 4 };
+        encode(random, out, size, &[0x0f, opcode], mandatory, reg, memory, immediate);
+    };
+    let wide = random.below(2) == 0;
+    match random.below(16) {
+        // Moves of all, from and to memory.
+        0 | 1 => {
+            let mandatory = random.pick(&[0u8, 0x66]);
+            one(random, mandatory, &[0x10, 0x11, 0x28, 0x29], memory, false, 0);
+        }
+        2 => {
+            let mandatory = random.pick(&[0x66u8, 0xf3]);
+            one(random, mandatory, &[0x6f, 0x7f], memory, false, 0);
+        }
+        3 => {
+            let mandatory = random.pick(&[0xf2u8, 0xf3]);
+            one(random, mandatory, &[0x10, 0x11], memory, false, 0);
+        }
+        4 => one(random, 0x66, &[0x6e, 0x7e], memory, wide, 0),
+        5 => {
+            if random.below(2) == 0 {
+                one(random, 0xf3, &[0x7e], memory, false, 0);
+            } else {
+                one(random, 0x66, &[0xd6], memory, false, 0);
+            }
+        }
+        6 => {
+            let mandatory = random.pick(&[0u8, 0x66]);
+            one(random, mandatory, &[0x12, 0x13, 0x16, 0x17], true, false, 0);
+        }
+        7 => one(random, 0, &[0x12, 0x16], false, false, 0),
+        // Integers and logic: most of the second half of the opcodes' map.
+        8 | 9 => {
+            let mut opcode = 0xd4 + random.below(0x2b) as u8;
+            while matches!(opcode, 0xd6 | 0xd7 | 0xe6 | 0xe7 | 0xf0 | 0xf7) {
+                opcode = 0xd4 + random.below(0x2b) as u8;
+            }
+            one(random, 0x66, &[opcode], memory, false, 0);
+        }
+        10 => one(random, 0x66, &[0x60, 0x61, 0x62, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68, 0x69, 0x6a, 0x6b, 0x6c, 0x6d, 0x74, 0x75, 0x76], memory, false, 0),
+        11 => match random.below(3) {
+            0 => {
+                let mandatory = random.pick(&[0x66u8, 0xf2, 0xf3]);
+                one(random, mandatory, &[0x70], memory, false, 1);
+            }
+            1 => {
+                let mandatory = random.pick(&[0u8, 0x66]);
+                one(random, mandatory, &[0xc6], memory, false, 1);
+            }
+            _ => {
+                let mandatory = random.pick(&[0u8, 0x66]);
+                one(random, mandatory, &[0x14, 0x15, 0x54, 0x55, 0x56, 0x57], memory, false, 0);
+            }
+        },
+        12 => {
+            // Shifts by an immediate.
+            let opcode = random.pick(&[0x71u8, 0x72, 0x73]);
+            let how = if opcode == 0x73 { random.pick(&[2u8, 3, 6, 7]) } else { random.pick(&[2u8, 4, 6]) };
+            out.extend([0x66, 0x0f, opcode, 0xc0 | how << 3 | random.below(8) as u8, random.below(70) as u8]);
+        }
+        13 => match random.below(3) {
+            0 => one(random, 0x66, &[0xd7], false, false, 0),
+            1 => one(random, 0, &[0x50], false, false, 0),
+            _ => one(random, 0x66, &[0x50], false, false, 0),
+        },
+        // Floating point.
+        14 => {
+            let mandatory = random.pick(&[0xf2u8, 0xf3]);
+            one(random, mandatory, &[0x58, 0x59, 0x5c, 0x5e, 0x51, 0x5a, 0x58, 0x59, 0x5d], memory, false, 0);
+        }
+        _ => match random.below(3) {
+            0 => {
+                let mandatory = random.pick(&[0u8, 0x66]);
+                one(random, mandatory, &[0x2e, 0x2f], memory, false, 0);
+            }
+            _ => {
+                let mandatory = random.pick(&[0xf2u8, 0xf3]);
+                one(random, mandatory, &[0x2a, 0x2c], memory, wide, 0);
+            }
         },
     }
 }

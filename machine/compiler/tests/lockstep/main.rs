@@ -53,6 +53,21 @@ impl Random {
     }
 }
 
+impl Random {
+    /// A value, or what is one or two ordinary numbers in floating point.
+    fn number(&mut self) -> u64 {
+        match self.below(4) {
+            0 => (self.below(2000) as f64 / 8.0 - 100.0).to_bits(),
+            1 => f64::to_bits(self.next() as f64 / self.next() as f64),
+            2 => {
+                let one = |random: &mut Random| u64::from((random.below(2000) as f32 / 8.0 - 100.0).to_bits());
+                one(self) << 32 | one(self)
+            }
+            _ => self.value(),
+        }
+    }
+}
+
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
@@ -95,7 +110,9 @@ fn differences(reference: &Cpu, cpu: &Cpu) -> String {
             different(format!("xmm {i}"), reference.state.xmm[i].0[half], cpu.state.xmm[i].0[half]);
         }
     }
-    different("mxcsr".into(), reference.state.mxcsr.into(), cpu.state.mxcsr.into());
+    // Compiled code does not tell of denormal operands: see `vector`.
+    let mxcsr = |cpu: &Cpu| u64::from(cpu.state.mxcsr & !2);
+    different("mxcsr".into(), mxcsr(reference), mxcsr(cpu));
     let data = |cpu: &Cpu| cpu.ram.bytes(DATA_AT, DATA_SIZE).unwrap().to_vec();
     let (expected, actual) = (data(reference), data(cpu));
     if let Some(at) = (0..expected.len()).find(|&at| expected[at] != actual[at]) {
@@ -134,14 +151,20 @@ fn program(seed: u64, wasm: &mut Wasm, cpu: &mut Cpu, reference: &mut Cpu, funct
         let flags = random.next() & 0x8d5 | 2;
         let mut entry = random.below(compiled.entries.len() as u64) as usize;
         let seed_of_data = random.next();
+        let mxcsr = random.pick(&[0x1f80u32, 0x1fa0, 0x1fa0, 0x1fa0, 0x3fa0, 0x9fe0, 0x1fc0]);
+        let xmm: [[u64; 2]; 16] = std::array::from_fn(|_| [random.number(), random.number()]);
         for cpu in [&mut *cpu, &mut *reference] {
             cpu.state.gpr = gpr;
             cpu.set_rflags(flags);
+            cpu.state.mxcsr = mxcsr;
+            for (register, value) in cpu.state.xmm.iter_mut().zip(xmm) {
+                register.0 = value;
+            }
             cpu.state.rip = CODE + u64::from(compiled.entries[entry]);
             cpu.state.budget = 0;
             let mut random = Random(seed_of_data);
             for word in cpu.ram.bytes_mut(DATA_AT, 0x8000).unwrap().chunks_exact_mut(8) {
-                word.copy_from_slice(&random.value().to_le_bytes());
+                word.copy_from_slice(&random.number().to_le_bytes());
             }
         }
         for _ in 0..20 {
@@ -162,7 +185,12 @@ fn program(seed: u64, wasm: &mut Wasm, cpu: &mut Cpu, reference: &mut Cpu, funct
                 fail(format!("  budget {budget}\n"));
             }
             for _ in 0..executed {
+                let place = reference.state.rip.wrapping_sub(CODE) as usize;
                 if let Err(fault) = reference.try_step() {
+                    if !cpu::has_handler(&code[place..], reference.state.mode) {
+                        // There is nothing to compare with.
+                        return;
+                    }
                     fail(format!("  {fault:?} missed at {:x}\n", reference.state.rip));
                 }
             }
