@@ -78,20 +78,23 @@ fn branch_target(instruction: &Instruction) -> Option<i64> {
 }
 
 impl Graph {
-    /// Decodes what can be reached from these offsets.
-    pub fn new(bytes: &[u8], bits: u32, starts: &[u16]) -> Graph {
+    /// Decodes what can be reached from these offsets by ways to places that are wanted.
+    pub fn new(bytes: &[u8], bits: u32, starts: &[u16], wanted: &dyn Fn(u16) -> bool) -> Graph {
         let mut leader = vec![false; PAGE];
         let mut decoded: Vec<Option<Decoded>> = vec![None; PAGE];
         let mut work: Vec<u16> = Vec::new();
-        fn add(leader: &mut [bool], work: &mut Vec<u16>, offset: i64) {
-            if (0..PAGE as i64).contains(&offset) && !leader[offset as usize] {
+        let follow = |leader: &mut [bool], work: &mut Vec<u16>, offset: i64| {
+            if (0..PAGE as i64).contains(&offset) && !leader[offset as usize] && wanted(offset as u16) {
                 leader[offset as usize] = true;
                 work.push(offset as u16);
             }
-        }
+        };
         let mut entered = vec![false; PAGE];
         for &start in starts {
-            add(&mut leader, &mut work, i64::from(start));
+            if !leader[start as usize] {
+                leader[start as usize] = true;
+                work.push(start);
+            }
             entered[start as usize] = true;
         }
         let mut count = 0;
@@ -115,7 +118,7 @@ impl Graph {
                 if action.ends_block() {
                     if !matches!(action, Action::Leave) {
                         if let Some(target) = branch_target(&instruction) {
-                            add(&mut leader, &mut work, target);
+                            follow(&mut leader, &mut work, target);
                         }
                     }
                     let goes_on = matches!(
@@ -127,7 +130,7 @@ impl Graph {
                             FlowControl::Next | FlowControl::Call | FlowControl::Interrupt
                         );
                     if goes_on {
-                        add(&mut leader, &mut work, i64::from(next));
+                        follow(&mut leader, &mut work, i64::from(next));
                         if !matches!(action, Action::Branch(_) | Action::BranchOnCounter(_)) && (next as usize) < PAGE {
                             entered[next as usize] = true;
                         }

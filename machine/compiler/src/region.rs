@@ -19,8 +19,9 @@ pub fn compile(
     addresses: Addresses,
     bytes: &[u8],
     starts: &[u16],
+    wanted: &dyn Fn(u16) -> bool,
 ) -> Option<(Vec<u8>, Vec<(u32, Hint)>, Compiled)> {
-    let graph = Graph::new(bytes, 64, starts);
+    let graph = Graph::new(bytes, 64, starts, wanted);
     if graph.entries.is_empty() {
         return None;
     }

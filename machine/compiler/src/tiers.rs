@@ -4,7 +4,9 @@
 //! slices the host asks for a module ([`Tiers::order`]), instantiates it, at once or later, and says so
 //! ([`Tiers::install`]). A module is worth its own cost only with several regions, so they wait for each
 //! other a while. Regions of a page that were compiled before are compiled again together with what has
-//! become hot there since: the targets of a jump table become entries of one function.
+//! become hot there since: the targets of a jump table become entries of one function. That is done a
+//! few times; then what is new becomes functions of its own. Blocks that were never executed are not
+//! compiled.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -16,11 +18,13 @@ use cpu::Cpu;
 use crate::{Module, PAGE};
 
 /// Pages that are worth a module.
-const BATCH: usize = 8;
+const BATCH: usize = 16;
 /// How many times `order` is called before fewer make one.
-const PATIENCE: u32 = 4;
+const PATIENCE: u32 = 8;
 /// Places in a page that are compiled together: the newest.
 const MAX_STARTS: usize = 64;
+/// How often a page's regions are compiled together.
+const MAX_TOGETHER: u32 = 3;
 /// All functions are dropped when there are so many.
 const MAX_FUNCTIONS: usize = 4096;
 
@@ -48,6 +52,8 @@ struct Known {
     version: u32,
     /// Where compiled code began to be wanted, the newest last.
     starts: Vec<u16>,
+    /// How often it was compiled.
+    times: u32,
 }
 
 #[derive(Default)]
@@ -95,16 +101,25 @@ impl Tiers {
         let mut planned = Vec::new();
         for ((page, mode), new) in pages {
             let version = cpu.code_version(page);
-            let known = self.known.entry((page, mode)).or_insert(Known { version, starts: Vec::new() });
+            let known = self.known.entry((page, mode)).or_insert(Known { version, starts: Vec::new(), times: 0 });
             if known.version != version {
-                *known = Known { version, starts: Vec::new() };
+                *known = Known { version, starts: Vec::new(), times: 0 };
             }
+            if known.times >= MAX_TOGETHER {
+                known.starts.clear();
+            }
+            known.times += 1;
             known.starts.retain(|start| !new.contains(start));
             known.starts.extend(new);
             let surplus = known.starts.len().saturating_sub(MAX_STARTS);
             known.starts.drain(..surplus);
             let Some(bytes) = cpu.ram.bytes(page, PAGE as u64) else { continue };
-            let Some(compiled) = module.add(bytes, &known.starts) else { continue };
+            let alone = known.times > MAX_TOGETHER;
+            let wanted = |offset: u16| {
+                let place = Hot { address: page + u64::from(offset), mode };
+                cpu.was_executed(place) && !(alone && cpu.is_compiled(place))
+            };
+            let Some(compiled) = module.add(bytes, &known.starts, &wanted) else { continue };
             // From now on it is noticed when the page changes.
             cpu.watch_code(page, compiled.lines);
             planned.push(Planned { page, mode, version, entries: compiled.entries });

@@ -118,6 +118,10 @@ impl CodeCache {
         self.blocks.fill(NO_BLOCK);
     }
 
+    pub(crate) fn knows(&self, key: u64) -> bool {
+        self.blocks[slot(key)].key == key
+    }
+
     /// Forgets one block.
     pub(crate) fn forget(&mut self, key: u64) {
         let block = &mut self.blocks[slot(key)];

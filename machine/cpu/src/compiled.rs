@@ -19,7 +19,7 @@ use crate::state::Exit;
 use crate::{Cpu, Outcome, Stop};
 
 /// How often a block is interpreted before it is said to be hot.
-const HOT: u32 = 64;
+const HOT: u32 = 200;
 /// How many hot blocks are remembered until somebody asks.
 const MAX_HOT: usize = 512;
 
@@ -84,6 +84,13 @@ pub struct Hot {
     pub mode: u32,
 }
 
+impl Hot {
+    /// See `code::Block`.
+    fn key(self) -> u64 {
+        self.address << 3 | u64::from(self.mode)
+    }
+}
+
 /// The addresses of what compiled code reads and writes. Of WebAssembly's memory, thus 32 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Addresses {
@@ -121,6 +128,17 @@ impl Cpu {
             .collect()
     }
 
+    /// Whether a block that begins there is known, decoded or compiled. (It may have been forgotten.)
+    pub fn was_executed(&self, place: Hot) -> bool {
+        self.code.knows(place.key()) || self.is_compiled(place)
+    }
+
+    /// Whether compiled code can be entered there.
+    pub fn is_compiled(&self, place: Hot) -> bool {
+        let version = self.code_version(place.address);
+        self.code.compiled.entries.get(&place.key()).is_some_and(|entry| entry.version == version)
+    }
+
     /// The version of the page at a physical address, for [`Cpu::add_compiled`].
     pub fn code_version(&self, address: u64) -> u32 {
         self.code.versions[(address / PAGE) as usize]
@@ -138,7 +156,7 @@ impl Cpu {
         if self.code_version(hot.address) != entry.version {
             return false;
         }
-        let key = hot.address << 3 | u64::from(hot.mode);
+        let key = hot.key();
         self.code.compiled.entries.insert(key, entry);
         self.code.forget(key);
         true

@@ -135,7 +135,7 @@ fn program(seed: u64, wasm: &mut Wasm, cpu: &mut Cpu, reference: &mut Cpu, funct
     let (starts, code) = generate::page(&mut random, blocks);
     let mut module = Module::new(cpu.addresses());
     let begin: Vec<u16> = starts.iter().copied().filter(|_| random.below(3) == 0).chain([starts[0]]).collect();
-    let compiled = module.add(&code, &begin);
+    let compiled = module.add(&code, &begin, &|_| true);
     for cpu in [&mut *cpu, &mut *reference] {
         machine::load(cpu, CODE_AT, &code);
     }
