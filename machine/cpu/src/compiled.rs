@@ -19,7 +19,7 @@ use crate::state::Exit;
 use crate::{Cpu, Outcome, Stop};
 
 /// How often a block is interpreted before it is said to be hot.
-const HOT: u32 = 200;
+const HOT: u32 = 1000;
 /// How many hot blocks are remembered until somebody asks.
 const MAX_HOT: usize = 512;
 
