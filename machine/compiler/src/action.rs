@@ -14,7 +14,9 @@ pub enum Action {
     Binary(Binary),
     Unary(Unary),
     Move,
-    Extend { signed: bool },
+    Extend {
+        signed: bool,
+    },
     LoadAddress,
     Exchange,
     ByteSwap,
@@ -27,16 +29,24 @@ pub enum Action {
     ExtendAccumulator,
     SignToData,
     Shift(Shift),
-    ShiftDouble { left: bool },
+    ShiftDouble {
+        left: bool,
+    },
     Bit(Bit),
     Scan(Scan),
-    Multiply { signed: bool },
+    Multiply {
+        signed: bool,
+    },
     MultiplyInto,
-    Divide { signed: bool },
+    Divide {
+        signed: bool,
+    },
     CompareExchange,
     ExchangeAdd,
     Carry(Carry),
-    Direction { down: bool },
+    Direction {
+        down: bool,
+    },
     Vector,
     // What ends a block.
     Jump,
@@ -326,13 +336,9 @@ fn control(instruction: &Instruction, long: bool) -> Option<Action> {
         Mnemonic::Call if wide(Code::Call_rel32_64, Code::Call_rel32_32) => Action::Call,
         Mnemonic::Jmp if wide(Code::Jmp_rm64, Code::Jmp_rm32) && plain(instruction) => Action::JumpIndirect,
         Mnemonic::Call if wide(Code::Call_rm64, Code::Call_rm32) && plain(instruction) => Action::CallIndirect,
-        Mnemonic::Ret if wide(Code::Retnq, Code::Retnd) || wide(Code::Retnq_imm16, Code::Retnd_imm16) => {
-            Action::Return
-        }
+        Mnemonic::Ret if wide(Code::Retnq, Code::Retnd) || wide(Code::Retnq_imm16, Code::Retnd_imm16) => Action::Return,
         Mnemonic::Jrcxz if long => Action::BranchOnCounter(Counter::IsZero),
-        Mnemonic::Jecxz if instruction.op_kind(0) != OpKind::NearBranch16 => {
-            Action::BranchOnCounter(Counter::IsZero)
-        }
+        Mnemonic::Jecxz if instruction.op_kind(0) != OpKind::NearBranch16 => Action::BranchOnCounter(Counter::IsZero),
         Mnemonic::Loop if counter_size(instruction) > 2 => Action::BranchOnCounter(Counter::Loop),
         Mnemonic::Loope if counter_size(instruction) > 2 => Action::BranchOnCounter(Counter::LoopWhileZero),
         Mnemonic::Loopne if counter_size(instruction) > 2 => Action::BranchOnCounter(Counter::LoopWhileNotZero),
@@ -346,10 +352,7 @@ pub fn counter_size(instruction: &Instruction) -> u32 {
         return 0;
     }
     match instruction.code() {
-        Code::Jrcxz_rel8_64
-        | Code::Loop_rel8_64_RCX
-        | Code::Loope_rel8_64_RCX
-        | Code::Loopne_rel8_64_RCX => 8,
+        Code::Jrcxz_rel8_64 | Code::Loop_rel8_64_RCX | Code::Loope_rel8_64_RCX | Code::Loopne_rel8_64_RCX => 8,
         Code::Jecxz_rel8_32
         | Code::Jecxz_rel8_64
         | Code::Loop_rel8_32_ECX
@@ -368,9 +371,8 @@ fn steppable(instruction: &Instruction) -> bool {
     if instruction.is_privileged() || instruction.flow_control() != FlowControl::Next {
         return false;
     }
-    let segments = (0..instruction.op_count()).any(|i| {
-        instruction.op_kind(i) == OpKind::Register && !ordinary(instruction.op_register(i))
-    });
+    let segments = (0..instruction.op_count())
+        .any(|i| instruction.op_kind(i) == OpKind::Register && !ordinary(instruction.op_register(i)));
     if segments {
         return false;
     }

@@ -97,14 +97,7 @@ impl Vectors {
     fn behind(selectors: u32) -> Vectors {
         let usual = local::SELECTOR + selectors;
         let first = usual + 1;
-        Vectors {
-            usual,
-            first,
-            temporary: first + 16,
-            value: first + 17,
-            doubles: first + 18,
-            singles: first + 21,
-        }
+        Vectors { usual, first, temporary: first + 16, value: first + 17, doubles: first + 18, singles: first + 21 }
     }
 
     pub fn floats(&self, double: bool) -> [u32; 3] {

@@ -151,9 +151,7 @@ impl Graph {
         let mut graph =
             Graph { instructions: Vec::new(), blocks: Vec::new(), at: vec![NONE; PAGE], entries: Vec::new() };
         // Which places blocks can begin at: those where there is an instruction that is compiled.
-        let compiled = |offset: usize| {
-            decoded.get(offset).copied().flatten().filter(|one| one.action != Action::Leave)
-        };
+        let compiled = |offset: usize| decoded.get(offset).copied().flatten().filter(|one| one.action != Action::Leave);
         for (start, _) in leader.iter().enumerate().filter(|&(_, &is)| is) {
             if compiled(start).is_some() {
                 graph.at[start] = graph.blocks.len() as u16;
@@ -199,8 +197,7 @@ impl Graph {
                 }
             }
         }
-        graph.entries =
-            (0..graph.blocks.len()).filter(|&block| entered[graph.blocks[block].start as usize]).collect();
+        graph.entries = (0..graph.blocks.len()).filter(|&block| entered[graph.blocks[block].start as usize]).collect();
         graph
     }
 

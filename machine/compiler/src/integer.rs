@@ -4,7 +4,8 @@ use cpu::flags::{CF, OF, ZF};
 use iced_x86::{Instruction, OpKind, Register};
 
 use crate::action::{
-    counter_size, is_memory, is_register, operand_size, writes_flags, Action, Binary, Bit, Carry, Counter, Scan, Shift, Unary,
+    counter_size, is_memory, is_register, operand_size, writes_flags, Action, Binary, Bit, Carry, Counter, Scan, Shift,
+    Unary,
 };
 use crate::emit::{local, mask, Emitter};
 use crate::flags::Form;
@@ -1069,4 +1070,3 @@ impl Emitter {
         self.leave_to();
     }
 }
-

@@ -25,8 +25,7 @@ pub fn compile(
     if graph.entries.is_empty() {
         return None;
     }
-    let successors: Vec<Vec<usize>> =
-        graph.blocks.iter().map(|block| block.successors(&graph).collect()).collect();
+    let successors: Vec<Vec<usize>> = graph.blocks.iter().map(|block| block.successors(&graph).collect()).collect();
     let structure = structure::build(&successors, &graph.entries);
     let forms = forms(&graph, &successors);
     let mut region = Region {

@@ -74,8 +74,7 @@ impl Builder<'_> {
         let mut items = Vec::new();
         for component in self.components(nodes, header) {
             let single = component[0];
-            let in_loop =
-                component.len() > 1 || (single != header && self.successors[single].contains(&single));
+            let in_loop = component.len() > 1 || (single != header && self.successors[single].contains(&single));
             if !in_loop {
                 items.push(Item::Node(single));
                 continue;
@@ -86,17 +85,13 @@ impl Builder<'_> {
     }
 
     fn loop_of(&mut self, nodes: Vec<usize>, entries: &[usize]) -> Loop {
-        let from_outside = |node: usize| {
-            self.predecessors[node].iter().filter(|source| !nodes.contains(source)).count()
-        };
-        let inside =
-            |node: usize| self.predecessors[node].iter().filter(|source| nodes.contains(source)).count();
+        let from_outside =
+            |node: usize| self.predecessors[node].iter().filter(|source| !nodes.contains(source)).count();
+        let inside = |node: usize| self.predecessors[node].iter().filter(|source| nodes.contains(source)).count();
         // The header is where the loop is entered in the region itself, then where most ways back lead.
         let header = *nodes
             .iter()
-            .max_by_key(|&&node| {
-                (from_outside(node) != 0, entries.contains(&node), inside(node), usize::MAX - node)
-            })
+            .max_by_key(|&&node| (from_outside(node) != 0, entries.contains(&node), inside(node), usize::MAX - node))
             .expect("a component has nodes");
         let others: Vec<usize> = nodes
             .iter()

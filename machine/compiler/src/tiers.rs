@@ -143,11 +143,7 @@ impl Tiers {
         for (function, planned) in planned.into_iter().enumerate() {
             for (entry, &offset) in planned.entries.iter().enumerate() {
                 let hot = Hot { address: planned.page + u64::from(offset), mode: planned.mode };
-                let entry = Entry {
-                    function: address(function as u32),
-                    entry: entry as u32,
-                    version: planned.version,
-                };
+                let entry = Entry { function: address(function as u32), entry: entry as u32, version: planned.version };
                 if !cpu.add_compiled(hot, entry) {
                     break;
                 }

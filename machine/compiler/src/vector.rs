@@ -94,12 +94,8 @@ fn shuffle(instruction: &Instruction) -> Option<[u8; 16]> {
         Mnemonic::Punpcklqdq | Mnemonic::Unpcklpd => elements(8, &[0, 2]),
         Mnemonic::Punpckhqdq | Mnemonic::Unpckhpd => elements(8, &[1, 3]),
         Mnemonic::Pshufd => elements(4, &[4 + two(0), 4 + two(2), 4 + two(4), 4 + two(6)]),
-        Mnemonic::Pshuflw => {
-            elements(2, &[8 + two(0), 8 + two(2), 8 + two(4), 8 + two(6), 12, 13, 14, 15])
-        }
-        Mnemonic::Pshufhw => {
-            elements(2, &[8, 9, 10, 11, 12 + two(0), 12 + two(2), 12 + two(4), 12 + two(6)])
-        }
+        Mnemonic::Pshuflw => elements(2, &[8 + two(0), 8 + two(2), 8 + two(4), 8 + two(6), 12, 13, 14, 15]),
+        Mnemonic::Pshufhw => elements(2, &[8, 9, 10, 11, 12 + two(0), 12 + two(2), 12 + two(4), 12 + two(6)]),
         Mnemonic::Shufps => elements(4, &[two(0), two(2), 4 + two(4), 4 + two(6)]),
         Mnemonic::Shufpd => elements(8, &[control() & 1, 2 + (control() >> 1 & 1)]),
         _ => return None,
@@ -644,12 +640,7 @@ impl Emitter {
         );
     }
 
-    fn compare_floats(
-        &mut self,
-        instruction: &Instruction,
-        double: bool,
-        interpret: &mut dyn FnMut(&mut Emitter),
-    ) {
+    fn compare_floats(&mut self, instruction: &Instruction, double: bool, interpret: &mut dyn FnMut(&mut Emitter)) {
         let [a, b, _] = self.vectors().floats(double);
         let (equal, less) = if double { (op::F64_EQ, op::F64_LT) } else { (op::F32_EQ, op::F32_LT) };
         self.use_flags();
@@ -690,12 +681,7 @@ impl Emitter {
         self.form = Form::Explicit;
     }
 
-    fn from_integer(
-        &mut self,
-        instruction: &Instruction,
-        double: bool,
-        interpret: &mut dyn FnMut(&mut Emitter),
-    ) {
+    fn from_integer(&mut self, instruction: &Instruction, double: bool, interpret: &mut dyn FnMut(&mut Emitter)) {
         let destination = Self::vector_number(instruction, 0);
         let [a, ..] = self.vectors().floats(double);
         let size = operand_size(instruction, 1);
@@ -711,12 +697,7 @@ impl Emitter {
         );
     }
 
-    fn to_integer(
-        &mut self,
-        instruction: &Instruction,
-        double: bool,
-        interpret: &mut dyn FnMut(&mut Emitter),
-    ) {
+    fn to_integer(&mut self, instruction: &Instruction, double: bool, interpret: &mut dyn FnMut(&mut Emitter)) {
         let [a, ..] = self.vectors().floats(double);
         let register = instruction.op_register(0);
         self.or_interpret(

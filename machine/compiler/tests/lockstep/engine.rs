@@ -56,12 +56,8 @@ impl Wasm {
                 compiled_interpret(whole(cpu), count)
             })
             .unwrap();
-        linker
-            .func_wrap("env", "compiled_flags", move |cpu: u32| unsafe { compiled_flags(whole(cpu)) })
-            .unwrap();
-        linker
-            .func_wrap("env", "compiled_multiply_high", |a: u64, b: u64| compiled_multiply_high(a, b))
-            .unwrap();
+        linker.func_wrap("env", "compiled_flags", move |cpu: u32| unsafe { compiled_flags(whole(cpu)) }).unwrap();
+        linker.func_wrap("env", "compiled_multiply_high", |a: u64, b: u64| compiled_multiply_high(a, b)).unwrap();
         Wasm { store, linker, table, calls: 0 }
     }
 

@@ -16,7 +16,16 @@ fn register(random: &mut Random) -> u8 {
 }
 
 /// One instruction with a ModRM byte: prefixes, REX, opcode, operands, immediate.
-fn encode(random: &mut Random, out: &mut Vec<u8>, size: u8, opcode: &[u8], mandatory: u8, reg: u8, memory: bool, immediate: usize) {
+fn encode(
+    random: &mut Random,
+    out: &mut Vec<u8>,
+    size: u8,
+    opcode: &[u8],
+    mandatory: u8,
+    reg: u8,
+    memory: bool,
+    immediate: usize,
+) {
     if size == 2 {
         out.push(0x66);
     }
@@ -230,7 +239,14 @@ fn vector(random: &mut Random, out: &mut Vec<u8>, memory: bool, reg: u8) {
             }
             one(random, 0x66, &[opcode], memory, false, 0);
         }
-        10 => one(random, 0x66, &[0x60, 0x61, 0x62, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68, 0x69, 0x6a, 0x6b, 0x6c, 0x6d, 0x74, 0x75, 0x76], memory, false, 0),
+        10 => one(
+            random,
+            0x66,
+            &[0x60, 0x61, 0x62, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68, 0x69, 0x6a, 0x6b, 0x6c, 0x6d, 0x74, 0x75, 0x76],
+            memory,
+            false,
+            0,
+        ),
         11 => match random.below(3) {
             0 => {
                 let mandatory = random.pick(&[0x66u8, 0xf2, 0xf3]);

@@ -38,7 +38,16 @@ fn build(options: &[&str]) -> Vec<u8> {
     let program = directory.join(format!("programs{}", options.concat()));
     let status = Command::new("cc")
         .args(options)
-        .args(["-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-fno-pic", "-no-pie", "-mcmodel=large", "-mpopcnt"])
+        .args([
+            "-static",
+            "-nostdlib",
+            "-ffreestanding",
+            "-fno-stack-protector",
+            "-fno-pic",
+            "-no-pie",
+            "-mcmodel=large",
+            "-mpopcnt",
+        ])
         .args(["-fno-asynchronous-unwind-tables", "-fno-toplevel-reorder", "-Wl,--build-id=none", "-Wl,-N"])
         .arg(format!("-Wl,-Ttext={CODE:#x}"))
         .args(["-Wl,--oformat=binary", "-Wl,-estart", source, "-o"])
@@ -93,7 +102,11 @@ fn compare(options: &[&str]) {
     }
     let text = differences(&reference, &cpu);
     let executed = (reference.executed(), cpu.executed());
-    println!("{options:?}: {} instructions, {} calls of compiled code, {orders} modules, {next} functions", executed.0, calls());
+    println!(
+        "{options:?}: {} instructions, {} calls of compiled code, {orders} modules, {next} functions",
+        executed.0,
+        calls()
+    );
     assert!(text.is_empty(), "{text}");
     assert_eq!(executed.0, executed.1);
     assert!(cpu.ram.bytes(DATA_AT, DATA_SIZE).unwrap().iter().any(|&byte| byte != 0));
