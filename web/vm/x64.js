@@ -92,12 +92,69 @@ class Turns {
   }
 }
 
+/** Functions of compiled code in the machine's table; they grow by as many, too. */
+const TABLE_STEP = 1024;
+
+/**
+ * Instantiates what the machine has compiled.
+ */
+class CompiledCode {
+  #exports;
+  /** @type {WebAssembly.Table} */
+  #table;
+  /** Where the machine's own functions end, and where the next module's go. */
+  #first;
+  #next;
+  #imports;
+
+  /** @param {any} exports of the machine */
+  constructor(exports) {
+    this.#exports = exports;
+    this.#table = exports.__indirect_function_table;
+    this.#first = this.#next = this.#table.length;
+    this.#imports = Object.fromEntries(
+      Object.entries(exports).filter(([name]) => name.startsWith("compiled_")),
+    );
+  }
+
+  /** Instantiates a module, if there is one to be had. */
+  advance() {
+    const { order, order_address, order_length, order_number, order_functions } = this.#exports;
+    if (!order()) return;
+    const number = order_number();
+    if (this.#exports.order_is_first()) {
+      // What is dead is let go, so that the engine can drop its modules.
+      for (let index = this.#first; index < this.#next; index += 1) this.#table.set(index, null);
+      this.#next = this.#first;
+    }
+    const { memory } = this.#exports;
+    const bytes = new Uint8Array(memory.buffer, order_address() >>> 0, order_length()).slice();
+    const count = order_functions();
+    const base = this.#next;
+    try {
+      if (base + count > this.#table.length) this.#table.grow(Math.max(count, TABLE_STEP));
+      const module = new WebAssembly.Module(bytes);
+      new WebAssembly.Instance(module, {
+        env: { ...this.#imports, memory, table: this.#table, base },
+      });
+    } catch (error) {
+      // The machine goes on without it, only slower.
+      console.warn(`a module of compiled code cannot be used: ${error}`);
+      this.#exports.refuse(number);
+      return;
+    }
+    this.#next += count;
+    this.#exports.install(number, base);
+  }
+}
+
 /** @implements {Emulator} */
 class Machine64 {
   /** @type {any} */
   #exports;
   /** @type {WebAssembly.Memory} */
   #memory;
+  #compiled;
   #handle9p;
   #events;
   #running = false;
@@ -138,6 +195,7 @@ class Machine64 {
     });
     this.#exports = instance.exports;
     this.#memory = this.#exports.memory;
+    this.#compiled = new CompiledCode(this.#exports);
     if (!this.#exports.create(memoryMiB))
       throw new Error(`a machine with ${memoryMiB} MiB of memory cannot be made`);
   }
@@ -232,6 +290,7 @@ class Machine64 {
       const status = this.#exports.run(Math.max(end - performance.now(), 0));
       const answered = this.#passOutput();
       if (!this.#running) return;
+      this.#compiled.advance();
       if (status in ENDS) return this.#end(ENDS[status]);
       if (performance.now() >= end) return this.#ask();
       if (status !== STATUS.idle || answered || (received && this.#waiting())) continue;

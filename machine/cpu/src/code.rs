@@ -9,9 +9,11 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use crate::compiled::{self, Compiled};
 use crate::decode::{self, Op};
 use crate::memory::PAGE;
 use crate::paging::Access;
+use crate::state::Mode;
 use crate::tlb;
 use crate::{Cpu, Outcome, Stop};
 
@@ -28,17 +30,22 @@ struct Block {
     version: u32,
     first: u32,
     count: u32,
+    /// The compiled function's address, 0 where it is not compiled.
+    function: usize,
+    /// Its entry, or how often it was interpreted.
+    entry: u32,
 }
 
 const NO_KEY: u64 = u64::MAX;
-const NO_BLOCK: Block = Block { key: NO_KEY, version: 0, first: 0, count: 0 };
+const NO_BLOCK: Block = Block { key: NO_KEY, version: 0, first: 0, count: 0, function: 0, entry: 0 };
 
 pub struct CodeCache {
     blocks: Box<[Block]>,
     ops: Vec<Op>,
     /// By page: the lines that hold code.
     lines: Vec<u64>,
-    versions: Vec<u32>,
+    pub(crate) versions: Vec<u32>,
+    pub(crate) compiled: Compiled,
 }
 
 impl CodeCache {
@@ -48,12 +55,25 @@ impl CodeCache {
             ops: Vec::with_capacity(MAX_OPS),
             lines: vec![0; pages],
             versions: vec![0; pages],
+            compiled: Compiled::default(),
         }
+    }
+
+    /// The version of the page at a physical address (outside RAM: any).
+    #[inline(always)]
+    fn version(&self, address: u64) -> u32 {
+        self.versions.get((address / PAGE) as usize).copied().unwrap_or(0)
     }
 
     #[inline(always)]
     pub(crate) fn holds_code(&self, address: u64) -> bool {
         self.lines.get((address / PAGE) as usize).is_some_and(|&lines| lines != 0)
+    }
+
+    /// Whether something was decoded or compiled from the lines that these bytes of one page are in.
+    pub(crate) fn has_code(&self, address: u64, length: u64) -> bool {
+        let (low, high) = (address % PAGE >> LINE_SHIFT, (address + length - 1) % PAGE >> LINE_SHIFT);
+        self.lines[(address / PAGE) as usize] & u64::MAX >> (63 - high) & u64::MAX << low != 0
     }
 
     /// Tells that bytes of RAM were written. Returns whether there was code.
@@ -90,8 +110,24 @@ impl CodeCache {
 
     /// Forgets all that was decoded.
     pub fn clear(&mut self) {
-        self.blocks.fill(NO_BLOCK);
+        self.forget_all();
         self.ops.clear();
+    }
+
+    pub(crate) fn forget_all(&mut self) {
+        self.blocks.fill(NO_BLOCK);
+    }
+
+    pub(crate) fn knows(&self, key: u64) -> bool {
+        self.blocks[slot(key)].key == key
+    }
+
+    /// Forgets one block.
+    pub(crate) fn forget(&mut self, key: u64) {
+        let block = &mut self.blocks[slot(key)];
+        if block.key == key {
+            *block = NO_BLOCK;
+        }
     }
 }
 
@@ -122,7 +158,7 @@ impl Cpu {
         self.translate(va, Access::Execute)
     }
 
-    /// Executes one block.
+    /// Executes one block, by compiled code where there is some.
     #[inline(always)]
     pub(crate) fn block(&mut self) -> Result<(), Outcome> {
         let pa = match self.fetch_address() {
@@ -130,17 +166,35 @@ impl Cpu {
             Err(stop) => return self.stopped(stop, 0),
         };
         let key = pa << 3 | u64::from(self.state.mode);
-        let page = (pa / PAGE) as usize;
-        let block = &self.code.blocks[slot(key)];
-        if block.key != key || self.code.versions[page] != block.version {
-            if !self.decode_block(pa, key) {
+        let version = self.code.version(pa);
+        let block = &mut self.code.blocks[slot(key)];
+        if block.key != key || version != block.version {
+            if !self.find_block(pa, key) {
                 return self.step();
             }
         }
-        let block = self.code.blocks[slot(key)];
-        let ops = self.code.ops[block.first as usize..].as_ptr();
+        let block = &mut self.code.blocks[slot(key)];
+        if block.function != 0 {
+            let (function, entry) = (block.function, block.entry);
+            return self.call_compiled(function, entry);
+        }
+        block.entry = compiled::heat(&mut self.code.compiled, key, block.entry);
+        let (ops, count) = (self.code.ops[block.first as usize..].as_ptr(), block.count);
+        self.execute(ops, count)
+    }
+
+    /// Executes at most so many instructions of a block, by the interpreter.
+    pub(crate) fn some(&mut self, most: u32) -> Result<(), Outcome> {
+        match self.decoded() {
+            Some((ops, count)) => self.execute(ops, count.min(most)),
+            None => self.step(),
+        }
+    }
+
+    #[inline(always)]
+    fn execute(&mut self, ops: *const Op, count: u32) -> Result<(), Outcome> {
         let mut done = 0;
-        while done < block.count {
+        while done < count {
             // The instructions stay where they are: only `decode_block` moves them.
             let op = unsafe { &*ops.add(done as usize) };
             let length = u64::from(op.length);
@@ -158,6 +212,41 @@ impl Cpu {
         }
         self.state.budget -= i64::from(done);
         Ok(())
+    }
+
+    /// The decoded instructions from the present one to the end of its block, whether it is compiled
+    /// or not. None where only `step` can execute it.
+    pub(crate) fn decoded(&mut self) -> Option<(*const Op, u32)> {
+        let pa = match self.fetch_address() {
+            Ok(pa) => pa,
+            Err(_) => {
+                // `step` will find it again.
+                self.fault = None;
+                return None;
+            }
+        };
+        // Only 64-bit code is compiled: no other block has both bits in its key.
+        let key = pa << 3 | u64::from(self.state.mode | Mode::BITS16);
+        let version = self.code.version(pa);
+        let block = &self.code.blocks[slot(key)];
+        if (block.key != key || version != block.version) && !self.decode_block(pa, key) {
+            return None;
+        }
+        let block = &self.code.blocks[slot(key)];
+        Some((self.code.ops[block.first as usize..].as_ptr(), block.count))
+    }
+
+    /// Fills the block's slot, with compiled code where there is some.
+    #[cold]
+    #[inline(never)]
+    fn find_block(&mut self, pa: u64, key: u64) -> bool {
+        let version = self.code.version(pa);
+        if let Some(entry) = self.code.compiled.entry(key, version) {
+            self.code.blocks[slot(key)] =
+                Block { key, version, first: 0, count: 0, function: entry.function, entry: entry.entry };
+            return true;
+        }
+        self.decode_block(pa, key)
     }
 
     /// Decodes what is at a physical address. False where the first instruction reaches into the
@@ -181,13 +270,25 @@ impl Cpu {
         }
         let page = (pa / PAGE) as usize;
         let (low, high) = (pa % PAGE >> LINE_SHIFT, (pa % PAGE + size as u64 - 1) >> LINE_SHIFT);
+        self.mark_code(pa, u64::MAX >> (63 - high) & u64::MAX << low);
+        self.code.blocks[slot(key)] = Block {
+            key,
+            version: self.code.versions[page],
+            first: first as u32,
+            count: count as u32,
+            function: 0,
+            entry: 0,
+        };
+        true
+    }
+
+    /// Something is made of these lines of the page at a physical address.
+    pub(crate) fn mark_code(&mut self, pa: u64, lines: u64) {
+        let page = (pa / PAGE) as usize;
         if self.code.lines[page] == 0 {
             self.tlb.protect(self.ram.base() as u64 + (pa & !(PAGE - 1)));
         }
-        self.code.lines[page] |= u64::MAX >> (63 - high) & u64::MAX << low;
-        self.code.blocks[slot(key)] =
-            Block { key, version: self.code.versions[page], first: first as u32, count: count as u32 };
-        true
+        self.code.lines[page] |= lines;
     }
 
     /// Executes one instruction, which may reach into the next page, and keeps nothing of it.

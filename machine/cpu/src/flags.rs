@@ -21,6 +21,8 @@ pub const ARITHMETIC: u64 = CF | PF | AF | ZF | SF | OF;
 /// | SUB (also SBB, CMP, NEG as 0 - x) | the result | first operand | second operand |
 /// | LOGIC (CF = OF = AF = 0) | the result | | |
 /// | INC, DEC | the result | | CF, 0 or 1 |
+/// | GIVEN | the result, for ZF, SF and PF | | CF, AF and OF at their places in RFLAGS |
+/// | MULTIPLY (IMUL with two operands) | the result | first operand | second operand |
 ///
 /// Values are kept in the low bits; what is above the operand's size does not matter.
 #[repr(C)]
@@ -41,6 +43,8 @@ pub mod operation {
     pub const LOGIC: u32 = 3;
     pub const INC: u32 = 4;
     pub const DEC: u32 = 5;
+    pub const GIVEN: u32 = 6;
+    pub const MULTIPLY: u32 = 7;
 }
 
 impl Flags {
@@ -71,12 +75,21 @@ impl Flags {
         }
     }
 
+    /// Whether the signed product of `a` and `b` does not fit.
+    #[cold]
+    fn product_overflows(&self) -> bool {
+        let signed = |value: u64| i128::from((value << self.shift()) as i64 >> self.shift());
+        signed(self.a) * signed(self.b) != signed(self.result)
+    }
+
     #[inline(always)]
     pub fn cf(&self) -> bool {
         match self.operation() {
             operation::EXPLICIT => self.result & CF != 0,
             operation::ADD | operation::SUB => ((self.carries() << self.shift()) as i64) < 0,
             operation::INC | operation::DEC => self.b != 0,
+            operation::GIVEN => self.b & CF != 0,
+            operation::MULTIPLY => self.product_overflows(),
             _ => false,
         }
     }
@@ -115,6 +128,7 @@ impl Flags {
             operation::ADD | operation::SUB => (self.a ^ self.b ^ self.result) & 16 != 0,
             operation::INC => self.result & 15 == 0,
             operation::DEC => self.result & 15 == 15,
+            operation::GIVEN => self.b & AF != 0,
             _ => false,
         }
     }
@@ -129,6 +143,8 @@ impl Flags {
             operation::SUB => top((a ^ b) & (a ^ result)),
             operation::INC => result << self.shift() == 1 << 63,
             operation::DEC => result << self.shift() == u64::MAX >> 1 >> self.shift() << self.shift(),
+            operation::GIVEN => self.b & OF != 0,
+            operation::MULTIPLY => self.product_overflows(),
             _ => false,
         }
     }

@@ -8,6 +8,7 @@
 extern crate alloc;
 
 pub mod code;
+pub mod compiled;
 pub mod control;
 pub mod cpuid;
 mod decode;

@@ -32,16 +32,16 @@ pub struct State {
     /// The segments' bases, as FS and GS prefixes add them. (All others are 0 in 64-bit mode.)
     pub fs_base: u64,
     pub gs_base: u64,
-    /// Instructions that may be executed before the loop has to look around. Code that finds it
-    /// negative at a back edge or an entry leaves with `Exit::Budget`. Whoever wants the loop's
-    /// attention makes it negative (`Cpu::interrupt_slice`).
+    /// Instructions that may be executed before the loop has to look around. Compiled code that finds
+    /// it used up at a back edge leaves. Whoever wants the loop's attention makes it negative
+    /// (`Cpu::interrupt_slice`).
     pub budget: i64,
     /// In the low 12 bits of a TLB tag; changes with each flush and address space (see `tlb`).
     pub tlb_generation: u64,
     pub mxcsr: u32,
     /// What code means depends on it: see [`Mode`].
     pub mode: u32,
-    /// A helper that compiled code called has something for the loop: 0, or the number of an `Exit`.
+    /// Not 0: code was written to, so that the decoded instructions that come next may be dead.
     pub event: u32,
     pub reserved: u32,
     /// Where helpers put what does not fit into one result.
@@ -63,17 +63,15 @@ impl Mode {
     pub const BITS16: u32 = 4;
 }
 
-/// Why compiled code returned.
+/// Why compiled code returned. `State::rip` is the instruction to be executed next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum Exit {
-    /// Go on at `State::rip`.
+    /// Go on there (if the budget is not used up).
     Next = 0,
-    /// The budget is used up; go on at `State::rip`.
-    Budget = 1,
-    /// A helper has recorded a fault (or another event) that the loop has to deliver; `State::rip`
-    /// is the instruction that caused it.
-    Event = 2,
+    /// The interpreter has to execute it: it faults, or accesses what is not plain memory. It has done
+    /// nothing yet.
+    Step = 1,
 }
 
 pub mod offset {

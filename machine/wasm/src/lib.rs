@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+mod compiled;
 mod host;
 mod state;
 
@@ -19,6 +20,7 @@ use core::any::Any;
 
 use board::boot::{self, Boot, BootError};
 use board::{Board, Ram};
+use compiler::tiers::Tiers;
 use cpu::{Cpu, Memory, Outcome};
 use ruzstd::io::Read;
 
@@ -55,6 +57,7 @@ mod output {
 
 struct Machine {
     cpu: Box<Cpu>,
+    tiers: Tiers,
     /// What `taken` is about.
     taken: Vec<u8>,
 }
@@ -127,8 +130,9 @@ pub extern "C" fn create(mib: u32) -> bool {
         return false;
     }
     let ram = unsafe { cpu::memory::Ram::new((before * 65536) as *mut u8, size) };
-    let cpu = Cpu::new(ram, Box::new(Board::new(size)));
-    unsafe { MACHINE = Some(Machine { cpu, taken: Vec::new() }) };
+    let mut cpu = Cpu::new(ram, Box::new(Board::new(size)));
+    let tiers = Tiers::new(&mut cpu);
+    unsafe { MACHINE = Some(Machine { cpu, tiers, taken: Vec::new() }) };
     true
 }
 
@@ -310,5 +314,6 @@ pub unsafe extern "C" fn restore(address: *mut u8, length: usize) -> bool {
     } else {
         state::restore(machine, &bytes[..])
     };
+    machine.tiers.clear(&mut machine.cpu);
     restored.is_some()
 }

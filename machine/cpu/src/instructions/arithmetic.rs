@@ -207,15 +207,9 @@ fn multiply<const SIGNED: bool, const MEMORY: bool, W: Width>(cpu: &mut Cpu, op:
 fn multiply_into<const MEMORY: bool, const IMMEDIATE: bool, W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     let source = load_rm::<W, MEMORY>(cpu, op, op.b)?;
     let other = if IMMEDIATE { op.immediate & W::MASK } else { W::get(cpu, op.a) };
-    let (result, overflow) = if W::BITS == 64 {
-        let (result, overflow) = (source as i64).overflowing_mul(other as i64);
-        (result as u64, overflow)
-    } else {
-        let product = W::signed(source) * W::signed(other);
-        (product as u64 & W::MASK, W::signed(product as u64) != product)
-    };
+    let result = source.wrapping_mul(other);
     W::set(cpu, op.a, result);
-    cpu.state.flags = result_flags::<W>(result, if overflow { CF | OF } else { 0 });
+    cpu.state.flags = lazy::<W>(operation::MULTIPLY, result, source, other);
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use iced_x86::{Instruction, OpKind};
 
 use crate::decode::{Handler, Op, HIGH};
 use crate::exception::INVALID_OPCODE;
-use crate::flags::{operation, Flags, PF, SF, ZF};
+use crate::flags::{operation, Flags, ZF};
 use crate::memory::Scalar;
 use crate::{Cpu, Step, Stop};
 
@@ -193,9 +193,9 @@ fn lazy<W: Width>(operation: u32, result: u64, a: u64, b: u64) -> Flags {
 }
 
 /// SF, ZF and PF of a result, with other flags as they are given.
+#[inline(always)]
 fn result_flags<W: Width>(result: u64, others: u64) -> Flags {
-    let bits = lazy::<W>(operation::LOGIC, result, 0, 0).bits() & (SF | ZF | PF);
-    Flags::explicit(bits | others)
+    lazy::<W>(operation::GIVEN, result, 0, others)
 }
 
 /// ZF alone; the others stay.

@@ -1,0 +1,335 @@
+//! A region's function: the code of its blocks, and the ways between them.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use cpu::compiled::Addresses;
+use iced_x86::{InstructionInfoFactory, OpAccess};
+
+use crate::action::{self, Action};
+use crate::emit::{local, Effects, Emitter};
+use crate::flags::Form;
+use crate::graph::{Block, Decoded, Graph, Target};
+use crate::integer::form_after;
+use crate::module::Compiled;
+use crate::structure::{self, Item};
+use crate::wasm::{op, Hint, Label};
+
+pub fn compile(
+    addresses: Addresses,
+    bytes: &[u8],
+    starts: &[u16],
+    wanted: &dyn Fn(u16) -> bool,
+) -> Option<(Vec<u8>, Vec<(u32, Hint)>, Compiled)> {
+    let graph = Graph::new(bytes, 64, starts, wanted);
+    if graph.entries.is_empty() {
+        return None;
+    }
+    let successors: Vec<Vec<usize>> = graph.blocks.iter().map(|block| block.successors(&graph).collect()).collect();
+    let structure = structure::build(&successors, &graph.entries);
+    let forms = forms(&graph, &successors);
+    let mut region = Region {
+        graph: &graph,
+        emitter: Emitter::new(addresses, structure.selectors as u32),
+        forms,
+        factory: InstructionInfoFactory::new(),
+        scopes: Vec::new(),
+    };
+    region.sequence(&structure.items, Some(&graph.entries));
+    let (function, hints) = region.emitter.finish();
+    let mut lines = 0u64;
+    for one in &graph.instructions {
+        for at in [u32::from(one.offset), one.next() - 1] {
+            lines |= 1 << (at >> 6);
+        }
+    }
+    let entries = graph.entries.iter().map(|&block| graph.blocks[block].start).collect();
+    Some((function, hints, Compiled { entries, lines }))
+}
+
+/// What the flags are known to be at the beginning of each block.
+fn forms(graph: &Graph, successors: &[Vec<usize>]) -> Vec<Form> {
+    let mut known: Vec<Option<Form>> = vec![None; graph.blocks.len()];
+    let mut work = graph.entries.clone();
+    for &entry in &graph.entries {
+        known[entry] = Some(Form::Unknown);
+    }
+    while let Some(index) = work.pop() {
+        let mut form = known[index].expect("only blocks that were reached are in work");
+        for one in &graph.instructions[graph.blocks[index].instructions.clone()] {
+            form = form_after(&one.instruction, one.action, form);
+        }
+        for &target in &successors[index] {
+            let met = known[target].map_or(form, |before| before.meet(form));
+            if known[target] != Some(met) {
+                known[target] = Some(met);
+                work.push(target);
+            }
+        }
+    }
+    known.into_iter().map(|form| form.unwrap_or(Form::Unknown)).collect()
+}
+
+/// A sequence of items that is being written.
+struct Scope<'a> {
+    items: &'a [Item],
+    /// What ends where the item begins, for those that still come.
+    labels: Vec<Option<Label>>,
+    position: usize,
+    /// Of the loop whose body it is: the header and its beginning.
+    repeat: Option<(usize, Label)>,
+}
+
+struct Region<'a> {
+    graph: &'a Graph,
+    emitter: Emitter,
+    forms: Vec<Form>,
+    factory: InstructionInfoFactory,
+    scopes: Vec<Scope<'a>>,
+}
+
+impl<'a> Region<'a> {
+    /// Writes items one after the other. With entries, it begins at the one that the function's
+    /// parameter says.
+    fn sequence(&mut self, items: &'a [Item], entries: Option<&[usize]>) {
+        self.scopes.push(Scope { items, labels: vec![None; items.len()], position: 0, repeat: None });
+        self.open_labels(entries.is_some());
+        if let Some(entries) = entries {
+            let code = &mut self.emitter.code;
+            let mut labels: Vec<Label> = entries.iter().map(|_| code.block(None)).collect();
+            // The innermost block is the first entry's.
+            labels.reverse();
+            code.get(local::ENTRY);
+            code.br_table(&labels);
+            for &entry in entries {
+                self.emitter.code.end();
+                self.go(entry);
+            }
+        }
+        self.write_items();
+        self.scopes.pop();
+    }
+
+    /// Opens the blocks that end where items begin.
+    fn open_labels(&mut self, with_first: bool) {
+        let scope = self.scopes.last_mut().expect("a sequence is being written");
+        for place in (usize::from(!with_first)..scope.items.len()).rev() {
+            scope.labels[place] = Some(self.emitter.code.block(None));
+        }
+    }
+
+    fn write_items(&mut self) {
+        let items = self.scopes.last().expect("a sequence is being written").items;
+        for (place, item) in items.iter().enumerate() {
+            let scope = self.scopes.last_mut().expect("a sequence is being written");
+            scope.position = place;
+            if scope.labels[place].take().is_some() {
+                self.emitter.code.end();
+            }
+            match item {
+                Item::Node(node) => self.block(*node),
+                Item::Loop(inner) => self.repeat(inner),
+            }
+        }
+    }
+
+    fn repeat(&mut self, inner: &'a structure::Loop) {
+        let start = self.emitter.code.loop_();
+        self.scopes.push(Scope {
+            items: &inner.body,
+            labels: vec![None; inner.body.len()],
+            position: 0,
+            repeat: Some((inner.header, start)),
+        });
+        self.open_labels(!inner.entries.is_empty());
+        if !inner.entries.is_empty() {
+            let selector = local::SELECTOR + inner.number as u32;
+            let code = &mut self.emitter.code;
+            let mut labels: Vec<Label> = (0..=inner.entries.len()).map(|_| code.block(None)).collect();
+            labels.reverse();
+            code.get(selector);
+            code.br_table(&labels);
+            code.end();
+            self.emitter.check_budget(u32::from(self.graph.blocks[inner.header].start));
+            // The header is the first of the body.
+            self.forward(inner.header);
+            for &entry in &inner.entries {
+                let code = &mut self.emitter.code;
+                code.end();
+                code.i32(0);
+                code.set(selector);
+                self.forward(entry);
+            }
+        } else {
+            self.emitter.check_budget(u32::from(self.graph.blocks[inner.header].start));
+        }
+        self.write_items();
+        self.scopes.pop();
+        self.emitter.code.op(op::UNREACHABLE);
+        self.emitter.code.end();
+        // Nothing falls out of a loop.
+        self.emitter.code.op(op::UNREACHABLE);
+    }
+
+    /// Branches to a node of the innermost sequence whose place is still to come.
+    fn forward(&mut self, node: usize) {
+        let scope = self.scopes.last().expect("a sequence is being written");
+        let place = scope.items.iter().position(|item| item.contains(node)).expect("it is in the body");
+        let label = scope.labels[place].expect("it is still to come");
+        self.enter(&scope.items[place], node);
+        self.emitter.code.br(label);
+    }
+
+    /// Tells the loops that will be entered by a branch to a node where that is.
+    fn enter(&mut self, item: &'a Item, node: usize) {
+        let mut item = item;
+        while let Item::Loop(inner) = item {
+            if node == inner.header {
+                break;
+            }
+            let number = inner.entries.iter().position(|&entry| entry == node).expect("it is an entry") + 1;
+            self.emitter.code.i32(number as i32);
+            self.emitter.code.set(local::SELECTOR + inner.number as u32);
+            item = inner.body.iter().find(|item| item.contains(node)).expect("it is in the loop");
+        }
+    }
+
+    /// Branches to a block, wherever it is.
+    fn go(&mut self, node: usize) {
+        for level in (0..self.scopes.len()).rev() {
+            let scope = &self.scopes[level];
+            if let Some(place) = scope.items.iter().position(|item| item.contains(node)) {
+                if let Some(label) = scope.labels[place] {
+                    let items = scope.items;
+                    self.enter(&items[place], node);
+                    self.emitter.code.br(label);
+                    return;
+                }
+            }
+            if let Some((header, start)) = scope.repeat {
+                if header == node {
+                    self.emitter.code.br(start);
+                    return;
+                }
+            }
+        }
+        unreachable!("each way leads forward or to the header of a loop around it");
+    }
+
+    fn go_to(&mut self, target: Target) {
+        match target {
+            Target::Block(block) => self.go(block),
+            Target::Outside(distance) => self.emitter.leave(distance),
+        }
+    }
+
+    /// Pops a condition, under which it goes to a target.
+    fn go_if(&mut self, target: Target) {
+        self.emitter.code.if_(None, None);
+        self.go_to(target);
+        self.emitter.code.end();
+    }
+
+    fn block(&mut self, index: usize) {
+        let graph = self.graph;
+        let block = &graph.blocks[index];
+        self.emitter.form = self.forms[index];
+        let instructions = &graph.instructions[block.instructions.clone()];
+        let mut at = 0;
+        while at < instructions.len() {
+            let one = &instructions[at];
+            self.emitter.offset = u32::from(one.offset);
+            self.emitter.done = at as u32;
+            match one.action {
+                Action::Step => {
+                    let count = instructions[at..].iter().take_while(|one| one.action == Action::Step).count();
+                    let effects = self.effects(&instructions[at..at + count]);
+                    self.emitter.interpret(&effects);
+                    at += count;
+                    continue;
+                }
+                Action::Vector => {
+                    let effects = self.effects(&instructions[at..=at]);
+                    self.emitter.vector_instruction(&one.instruction, &mut |emitter| emitter.interpret(&effects));
+                }
+                action if action.ends_block() => self.end_of(block, one),
+                action => self.emitter.integer(&one.instruction, action),
+            }
+            at += 1;
+        }
+        if !instructions.last().is_some_and(|one| one.action.ends_block()) {
+            self.emitter.spend(instructions.len() as u32);
+            self.go_to(block.next.expect("it goes on"));
+        }
+    }
+
+    /// Writes the code of a block's last instruction.
+    fn end_of(&mut self, block: &Block, one: &Decoded) {
+        let instruction = &one.instruction;
+        let count = self.emitter.done + 1;
+        let jump = || block.jump.expect("direct jumps have a target");
+        let next = || block.next.expect("it may go on");
+        match one.action {
+            Action::Jump => {
+                self.emitter.spend(count);
+                self.go_to(jump());
+            }
+            Action::Branch(cc) => {
+                self.emitter.spend(count);
+                self.emitter.condition(cc);
+                self.go_if(jump());
+                self.go_to(next());
+            }
+            Action::BranchOnCounter(how) => {
+                self.emitter.spend(count);
+                self.emitter.counter(instruction, how);
+                self.go_if(jump());
+                self.go_to(next());
+            }
+            Action::Call => {
+                self.emitter.push_return(one.next());
+                self.emitter.spend(count);
+                self.go_to(jump());
+            }
+            Action::JumpIndirect => {
+                self.emitter.indirect_target(instruction);
+                self.emitter.spend(count);
+                self.emitter.leave_for_target();
+            }
+            Action::CallIndirect => {
+                self.emitter.indirect_target(instruction);
+                self.emitter.push_return(one.next());
+                self.emitter.spend(count);
+                self.emitter.leave_for_target();
+            }
+            Action::Return => {
+                self.emitter.return_target(instruction);
+                self.emitter.spend(count);
+                self.emitter.leave_for_target();
+            }
+            _ => unreachable!("{:?} ends no block", one.action),
+        }
+    }
+
+    fn effects(&mut self, instructions: &[Decoded]) -> Effects {
+        let mut effects = Effects { count: instructions.len() as u32, ..Effects::default() };
+        for one in instructions {
+            for used in self.factory.info(&one.instruction).used_registers() {
+                let register = used.register();
+                let changes = !matches!(used.access(), OpAccess::None | OpAccess::Read | OpAccess::CondRead);
+                if register.is_gpr() {
+                    let bit = 1 << crate::emit::number(register);
+                    effects.used |= bit;
+                    effects.changed |= if changes { bit } else { 0 };
+                } else if register.is_vector_register() {
+                    let bit = 1 << (register.number() & 15);
+                    effects.vectors_used |= bit;
+                    effects.vectors_changed |= if changes { bit } else { 0 };
+                }
+            }
+            effects.reads_flags |= one.instruction.rflags_read() != 0;
+            effects.writes_flags |= action::writes_flags(&one.instruction);
+        }
+        effects
+    }
+}

@@ -1,0 +1,168 @@
+//! What is compiled when.
+//!
+//! The interpreter counts the blocks that it executes and remembers those that are hot. Between its
+//! slices the host asks for a module ([`Tiers::order`]), instantiates it, at once or later, and says so
+//! ([`Tiers::install`]). A module is worth its own cost only with several regions, so they wait for each
+//! other a while. Regions of a page that were compiled before are compiled again together with what has
+//! become hot there since: the targets of a jump table become entries of one function. That is done a
+//! few times; then what is new becomes functions of its own. Blocks that were never executed are not
+//! compiled.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use cpu::compiled::{Entry, Hot};
+use cpu::state::Mode;
+use cpu::Cpu;
+
+use crate::{Module, PAGE};
+
+/// Pages that are worth a module.
+const BATCH: usize = 16;
+/// How many times `order` is called before fewer make one.
+const PATIENCE: u32 = 8;
+/// Places in a page that are compiled together: the newest.
+const MAX_STARTS: usize = 64;
+/// How often a page's regions are compiled together.
+const MAX_TOGETHER: u32 = 3;
+/// All functions are dropped when there are so many.
+const MAX_FUNCTIONS: usize = 4096;
+
+/// A module to be instantiated.
+pub struct Order {
+    pub number: u32,
+    /// See [`Module`] for what it imports.
+    pub bytes: Vec<u8>,
+    /// How many places in the table it needs.
+    pub functions: u32,
+    /// All functions of former orders are dead: their places are free.
+    pub first: bool,
+}
+
+/// What a module that is ordered contains.
+struct Planned {
+    page: u64,
+    mode: u32,
+    version: u32,
+    entries: Vec<u16>,
+}
+
+/// What is known of a page in a mode.
+struct Known {
+    version: u32,
+    /// Where compiled code began to be wanted, the newest last.
+    starts: Vec<u16>,
+    /// How often it was compiled.
+    times: u32,
+}
+
+#[derive(Default)]
+pub struct Tiers {
+    waiting: Vec<Hot>,
+    waited: u32,
+    known: BTreeMap<(u64, u32), Known>,
+    /// The order that is not installed yet.
+    ordered: Option<(u32, Vec<Planned>)>,
+    next: u32,
+    functions: usize,
+    clear: bool,
+}
+
+impl Tiers {
+    pub fn new(cpu: &mut Cpu) -> Tiers {
+        cpu.set_counting(true);
+        Tiers { clear: true, ..Tiers::default() }
+    }
+
+    /// A module that should be instantiated now. None while another one is not installed.
+    pub fn order(&mut self, cpu: &mut Cpu) -> Option<Order> {
+        if self.ordered.is_some() {
+            return None;
+        }
+        self.waiting.extend(cpu.take_hot().into_iter().filter(|hot| hot.mode & Mode::LONG != 0));
+        if self.waiting.is_empty() {
+            return None;
+        }
+        self.waited += 1;
+        let mut pages: BTreeMap<(u64, u32), Vec<u16>> = BTreeMap::new();
+        for hot in &self.waiting {
+            let offset = (hot.address % PAGE as u64) as u16;
+            pages.entry((hot.address - u64::from(offset), hot.mode)).or_default().push(offset);
+        }
+        if pages.len() < BATCH && self.waited < PATIENCE {
+            return None;
+        }
+        self.waiting.clear();
+        self.waited = 0;
+        if self.functions > MAX_FUNCTIONS {
+            self.clear(cpu);
+        }
+        let mut module = Module::new(cpu.addresses());
+        let mut planned = Vec::new();
+        for ((page, mode), new) in pages {
+            let version = cpu.code_version(page);
+            let known = self.known.entry((page, mode)).or_insert(Known { version, starts: Vec::new(), times: 0 });
+            if known.version != version {
+                *known = Known { version, starts: Vec::new(), times: 0 };
+            }
+            if known.times >= MAX_TOGETHER {
+                known.starts.clear();
+            }
+            known.times += 1;
+            known.starts.retain(|start| !new.contains(start));
+            known.starts.extend(new);
+            let surplus = known.starts.len().saturating_sub(MAX_STARTS);
+            known.starts.drain(..surplus);
+            let Some(bytes) = cpu.ram.bytes(page, PAGE as u64) else { continue };
+            let alone = known.times > MAX_TOGETHER;
+            let wanted = |offset: u16| {
+                let place = Hot { address: page + u64::from(offset), mode };
+                cpu.was_executed(place) && !(alone && cpu.is_compiled(place))
+            };
+            let Some(compiled) = module.add(bytes, &known.starts, &wanted) else { continue };
+            // From now on it is noticed when the page changes.
+            cpu.watch_code(page, compiled.lines);
+            planned.push(Planned { page, mode, version, entries: compiled.entries });
+        }
+        if module.is_empty() {
+            return None;
+        }
+        self.functions += module.len();
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.ordered = Some((number, planned));
+        let functions = module.len() as u32;
+        Some(Order { number, bytes: module.finish(), functions, first: core::mem::take(&mut self.clear) })
+    }
+
+    /// An order's functions are in the table: each one's address is given for its number.
+    pub fn install(&mut self, cpu: &mut Cpu, number: u32, address: impl Fn(u32) -> usize) {
+        let Some((_, planned)) = self.ordered.take_if(|(ordered, _)| *ordered == number) else {
+            return;
+        };
+        for (function, planned) in planned.into_iter().enumerate() {
+            for (entry, &offset) in planned.entries.iter().enumerate() {
+                let hot = Hot { address: planned.page + u64::from(offset), mode: planned.mode };
+                let entry = Entry { function: address(function as u32), entry: entry as u32, version: planned.version };
+                if !cpu.add_compiled(hot, entry) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The host could not instantiate an order: what is in it stays with the interpreter.
+    pub fn refuse(&mut self, number: u32) {
+        self.ordered.take_if(|(ordered, _)| *ordered == number);
+    }
+
+    /// Forgets all compiled code, as when other contents of the RAM were loaded.
+    pub fn clear(&mut self, cpu: &mut Cpu) {
+        cpu.clear_compiled();
+        self.known.clear();
+        self.waiting.clear();
+        self.ordered = None;
+        self.functions = 0;
+        self.clear = true;
+    }
+}

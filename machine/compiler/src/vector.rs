@@ -1,0 +1,759 @@
+//! SSE: moves, integer operations, and floating point as far as WebAssembly computes the same.
+//!
+//! Arithmetic is exact only in the usual state of MXCSR: all exceptions masked, rounding to nearest,
+//! denormals as they are, and the precision flag set already (it stays so once anything was inexact).
+//! And its result has to be an ordinary number, or a zero that is no underflow: then no other flag
+//! changes, but for that of denormal operands, which nobody reads and which is not kept here. All else
+//! is left to the interpreter.
+
+use iced_x86::{EncodingKind, Instruction, Mnemonic, OpKind};
+
+use crate::action::{is_memory, is_register, operand_size};
+use crate::emit::{local, number, Emitter};
+use crate::flags::Form;
+use crate::wasm::{op, simd, Hint};
+
+/// What has a destination and a source of 128 bits, of which each lane is computed by one instruction.
+/// With whether the operands change places.
+fn lanes(mnemonic: Mnemonic) -> Option<(u32, bool)> {
+    Some(match mnemonic {
+        Mnemonic::Pand | Mnemonic::Andps | Mnemonic::Andpd => (simd::V128_AND, false),
+        // Of andnot, the second operand is inverted; of PANDN, the first.
+        Mnemonic::Pandn | Mnemonic::Andnps | Mnemonic::Andnpd => (simd::V128_ANDNOT, true),
+        Mnemonic::Por | Mnemonic::Orps | Mnemonic::Orpd => (simd::V128_OR, false),
+        Mnemonic::Pxor | Mnemonic::Xorps | Mnemonic::Xorpd => (simd::V128_XOR, false),
+        Mnemonic::Paddb => (simd::I8X16_ADD, false),
+        Mnemonic::Paddw => (simd::I16X8_ADD, false),
+        Mnemonic::Paddd => (simd::I32X4_ADD, false),
+        Mnemonic::Paddq => (simd::I64X2_ADD, false),
+        Mnemonic::Psubb => (simd::I8X16_SUB, false),
+        Mnemonic::Psubw => (simd::I16X8_SUB, false),
+        Mnemonic::Psubd => (simd::I32X4_SUB, false),
+        Mnemonic::Psubq => (simd::I64X2_SUB, false),
+        Mnemonic::Paddsb => (simd::I8X16_ADD_SAT_S, false),
+        Mnemonic::Paddsw => (simd::I16X8_ADD_SAT_S, false),
+        Mnemonic::Paddusb => (simd::I8X16_ADD_SAT_U, false),
+        Mnemonic::Paddusw => (simd::I16X8_ADD_SAT_U, false),
+        Mnemonic::Psubsb => (simd::I8X16_SUB_SAT_S, false),
+        Mnemonic::Psubsw => (simd::I16X8_SUB_SAT_S, false),
+        Mnemonic::Psubusb => (simd::I8X16_SUB_SAT_U, false),
+        Mnemonic::Psubusw => (simd::I16X8_SUB_SAT_U, false),
+        Mnemonic::Pcmpeqb => (simd::I8X16_EQ, false),
+        Mnemonic::Pcmpeqw => (simd::I16X8_EQ, false),
+        Mnemonic::Pcmpeqd => (simd::I32X4_EQ, false),
+        Mnemonic::Pcmpeqq => (simd::I64X2_EQ, false),
+        Mnemonic::Pcmpgtb => (simd::I8X16_GT_S, false),
+        Mnemonic::Pcmpgtw => (simd::I16X8_GT_S, false),
+        Mnemonic::Pcmpgtd => (simd::I32X4_GT_S, false),
+        Mnemonic::Pcmpgtq => (simd::I64X2_GT_S, false),
+        Mnemonic::Pminub => (simd::I8X16_MIN_U, false),
+        Mnemonic::Pmaxub => (simd::I8X16_MAX_U, false),
+        Mnemonic::Pminsb => (simd::I8X16_MIN_S, false),
+        Mnemonic::Pmaxsb => (simd::I8X16_MAX_S, false),
+        Mnemonic::Pminsw => (simd::I16X8_MIN_S, false),
+        Mnemonic::Pmaxsw => (simd::I16X8_MAX_S, false),
+        Mnemonic::Pminuw => (simd::I16X8_MIN_U, false),
+        Mnemonic::Pmaxuw => (simd::I16X8_MAX_U, false),
+        Mnemonic::Pminsd => (simd::I32X4_MIN_S, false),
+        Mnemonic::Pmaxsd => (simd::I32X4_MAX_S, false),
+        Mnemonic::Pminud => (simd::I32X4_MIN_U, false),
+        Mnemonic::Pmaxud => (simd::I32X4_MAX_U, false),
+        Mnemonic::Pavgb => (simd::I8X16_AVGR_U, false),
+        Mnemonic::Pavgw => (simd::I16X8_AVGR_U, false),
+        Mnemonic::Pmullw => (simd::I16X8_MUL, false),
+        Mnemonic::Pmulld => (simd::I32X4_MUL, false),
+        Mnemonic::Pmaddwd => (simd::I32X4_DOT_I16X8_S, false),
+        Mnemonic::Packsswb => (simd::I8X16_NARROW_I16X8_S, false),
+        Mnemonic::Packuswb => (simd::I8X16_NARROW_I16X8_U, false),
+        Mnemonic::Packssdw => (simd::I16X8_NARROW_I32X4_S, false),
+        Mnemonic::Packusdw => (simd::I16X8_NARROW_I32X4_U, false),
+        _ => return None,
+    })
+}
+
+/// Lanes of (destination, source) that a shuffle takes, as bytes.
+fn shuffle(instruction: &Instruction) -> Option<[u8; 16]> {
+    let elements = |size: usize, order: &[usize]| {
+        let mut bytes = [0; 16];
+        for (place, &element) in order.iter().enumerate() {
+            for byte in 0..size {
+                bytes[place * size + byte] = (element * size + byte) as u8;
+            }
+        }
+        bytes
+    };
+    let control = || instruction.immediate8() as usize;
+    let two = |shift: usize| control() >> shift & 3;
+    Some(match instruction.mnemonic() {
+        Mnemonic::Punpcklbw => elements(1, &[0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23]),
+        Mnemonic::Punpckhbw => elements(1, &[8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31]),
+        Mnemonic::Punpcklwd => elements(2, &[0, 8, 1, 9, 2, 10, 3, 11]),
+        Mnemonic::Punpckhwd => elements(2, &[4, 12, 5, 13, 6, 14, 7, 15]),
+        Mnemonic::Punpckldq | Mnemonic::Unpcklps => elements(4, &[0, 4, 1, 5]),
+        Mnemonic::Punpckhdq | Mnemonic::Unpckhps => elements(4, &[2, 6, 3, 7]),
+        Mnemonic::Punpcklqdq | Mnemonic::Unpcklpd => elements(8, &[0, 2]),
+        Mnemonic::Punpckhqdq | Mnemonic::Unpckhpd => elements(8, &[1, 3]),
+        Mnemonic::Pshufd => elements(4, &[4 + two(0), 4 + two(2), 4 + two(4), 4 + two(6)]),
+        Mnemonic::Pshuflw => elements(2, &[8 + two(0), 8 + two(2), 8 + two(4), 8 + two(6), 12, 13, 14, 15]),
+        Mnemonic::Pshufhw => elements(2, &[8, 9, 10, 11, 12 + two(0), 12 + two(2), 12 + two(4), 12 + two(6)]),
+        Mnemonic::Shufps => elements(4, &[two(0), two(2), 4 + two(4), 4 + two(6)]),
+        Mnemonic::Shufpd => elements(8, &[control() & 1, 2 + (control() >> 1 & 1)]),
+        _ => return None,
+    })
+}
+
+/// Shifts of each lane: the instruction, and the lanes' bits.
+fn shift(mnemonic: Mnemonic) -> Option<(u32, u32)> {
+    Some(match mnemonic {
+        Mnemonic::Psllw => (simd::I16X8_SHL, 16),
+        Mnemonic::Pslld => (simd::I32X4_SHL, 32),
+        Mnemonic::Psllq => (simd::I64X2_SHL, 64),
+        Mnemonic::Psrlw => (simd::I16X8_SHR_U, 16),
+        Mnemonic::Psrld => (simd::I32X4_SHR_U, 32),
+        Mnemonic::Psrlq => (simd::I64X2_SHR_U, 64),
+        Mnemonic::Psraw => (simd::I16X8_SHR_S, 16),
+        Mnemonic::Psrad => (simd::I32X4_SHR_S, 32),
+        _ => return None,
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Arithmetic {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    SquareRoot,
+}
+
+/// Arithmetic with one number, and whether it is a double.
+fn scalar(mnemonic: Mnemonic) -> Option<(Arithmetic, bool)> {
+    Some(match mnemonic {
+        Mnemonic::Addsd => (Arithmetic::Add, true),
+        Mnemonic::Subsd => (Arithmetic::Subtract, true),
+        Mnemonic::Mulsd => (Arithmetic::Multiply, true),
+        Mnemonic::Divsd => (Arithmetic::Divide, true),
+        Mnemonic::Sqrtsd => (Arithmetic::SquareRoot, true),
+        Mnemonic::Addss => (Arithmetic::Add, false),
+        Mnemonic::Subss => (Arithmetic::Subtract, false),
+        Mnemonic::Mulss => (Arithmetic::Multiply, false),
+        Mnemonic::Divss => (Arithmetic::Divide, false),
+        Mnemonic::Sqrtss => (Arithmetic::SquareRoot, false),
+        _ => return None,
+    })
+}
+
+fn is_vector(instruction: &Instruction, operand: u32) -> bool {
+    is_register(instruction, operand) && instruction.op_register(operand).is_xmm()
+}
+
+/// Whether there is code for an instruction of SSE.
+pub fn select(instruction: &Instruction) -> bool {
+    if instruction.code().encoding() != EncodingKind::Legacy {
+        return false;
+    }
+    let operands = instruction.op_count();
+    let known = (0..operands).all(|i| match instruction.op_kind(i) {
+        OpKind::Register => {
+            let register = instruction.op_register(i);
+            register.is_xmm() || register.is_gpr()
+        }
+        OpKind::Memory => crate::action::addressable(instruction),
+        OpKind::Immediate8 => true,
+        _ => false,
+    });
+    if !known || !(0..operands).any(|i| is_vector(instruction, i)) {
+        return false;
+    }
+    let mnemonic = instruction.mnemonic();
+    if lanes(mnemonic).is_some() || shuffle(instruction).is_some() || scalar(mnemonic).is_some() {
+        return true;
+    }
+    if shift(mnemonic).is_some() {
+        return instruction.op_kind(1) == OpKind::Immediate8;
+    }
+    matches!(
+        mnemonic,
+        Mnemonic::Movaps
+            | Mnemonic::Movapd
+            | Mnemonic::Movdqa
+            | Mnemonic::Movups
+            | Mnemonic::Movupd
+            | Mnemonic::Movdqu
+            | Mnemonic::Lddqu
+            | Mnemonic::Movntps
+            | Mnemonic::Movntpd
+            | Mnemonic::Movntdq
+            | Mnemonic::Movss
+            | Mnemonic::Movsd
+            | Mnemonic::Movd
+            | Mnemonic::Movq
+            | Mnemonic::Movlps
+            | Mnemonic::Movlpd
+            | Mnemonic::Movhps
+            | Mnemonic::Movhpd
+            | Mnemonic::Movhlps
+            | Mnemonic::Movlhps
+            | Mnemonic::Pslldq
+            | Mnemonic::Psrldq
+            | Mnemonic::Pmovmskb
+            | Mnemonic::Movmskps
+            | Mnemonic::Movmskpd
+            | Mnemonic::Pmuludq
+            | Mnemonic::Ucomisd
+            | Mnemonic::Comisd
+            | Mnemonic::Ucomiss
+            | Mnemonic::Comiss
+            | Mnemonic::Cvtsi2sd
+            | Mnemonic::Cvtsi2ss
+            | Mnemonic::Cvttsd2si
+            | Mnemonic::Cvttss2si
+            | Mnemonic::Cvtss2sd
+            | Mnemonic::Cvtsd2ss
+    )
+}
+
+/// What the flags are after it.
+pub fn form_after(instruction: &Instruction, before: Form) -> Form {
+    match instruction.mnemonic() {
+        Mnemonic::Ucomisd | Mnemonic::Comisd | Mnemonic::Ucomiss | Mnemonic::Comiss => Form::Explicit,
+        _ => before,
+    }
+}
+
+/// Whether memory operands of 16 bytes have to be aligned.
+fn aligned(mnemonic: Mnemonic) -> bool {
+    !matches!(mnemonic, Mnemonic::Movups | Mnemonic::Movupd | Mnemonic::Movdqu | Mnemonic::Lddqu)
+}
+
+impl Emitter {
+    fn vector_number(instruction: &Instruction, operand: u32) -> u32 {
+        instruction.op_register(operand).number() as u32
+    }
+
+    fn check_aligned(&mut self) {
+        self.code.tee(local::ADDRESS);
+        self.code.i64(15);
+        self.code.op(op::I64_AND);
+        self.code.op(op::I64_EQZ);
+        self.code.op(op::I32_EQZ);
+        self.step_if();
+        self.code.get(local::ADDRESS);
+    }
+
+    /// Pushes an operand of 128 bits.
+    fn whole_operand(&mut self, instruction: &Instruction, operand: u32) {
+        if is_register(instruction, operand) {
+            self.vector(Self::vector_number(instruction, operand));
+            return;
+        }
+        self.address(instruction);
+        if aligned(instruction.mnemonic()) {
+            self.check_aligned();
+        }
+        self.read_pointer(16);
+        self.code.v128_memory(simd::V128_LOAD, 0);
+    }
+
+    /// Pushes the low part of an operand as 64 bits.
+    fn low_operand(&mut self, instruction: &Instruction, operand: u32, size: u32) {
+        if is_memory(instruction, operand) {
+            self.address(instruction);
+            self.load(size);
+        } else if is_vector(instruction, operand) {
+            self.vector(Self::vector_number(instruction, operand));
+            if size == 8 {
+                self.code.lane(simd::I64X2_EXTRACT_LANE, 0);
+            } else {
+                self.code.lane(simd::I32X4_EXTRACT_LANE, 0);
+                self.code.op(op::I64_EXTEND_I32_U);
+            }
+        } else {
+            self.register(instruction.op_register(operand));
+            self.cut(size);
+        }
+    }
+
+    /// Pushes a number, popped as its bits.
+    fn as_float(&mut self, double: bool) {
+        if double {
+            self.code.op(op::F64_REINTERPRET_I64);
+        } else {
+            self.code.op(op::I32_WRAP_I64);
+            self.code.op(op::F32_REINTERPRET_I32);
+        }
+    }
+
+    fn float_operand(&mut self, instruction: &Instruction, operand: u32, double: bool) {
+        if is_vector(instruction, operand) {
+            self.vector(Self::vector_number(instruction, operand));
+            self.code.lane(if double { simd::F64X2_EXTRACT_LANE } else { simd::F32X4_EXTRACT_LANE }, 0);
+        } else {
+            self.low_operand(instruction, operand, if double { 8 } else { 4 });
+            self.as_float(double);
+        }
+    }
+
+    /// Pops 64 bits, which become the low half of a register; the high half becomes 0.
+    fn set_low(&mut self, register: u32) {
+        self.code.set(local::TEMPORARY);
+        self.code.v128(0);
+        self.code.get(local::TEMPORARY);
+        self.code.lane(simd::I64X2_REPLACE_LANE, 0);
+        self.set_vector(register);
+    }
+
+    /// Writes the code of an instruction that `select` has chosen. `interpret` lets the interpreter
+    /// execute it.
+    pub fn vector_instruction(&mut self, instruction: &Instruction, interpret: &mut dyn FnMut(&mut Emitter)) {
+        let mnemonic = instruction.mnemonic();
+        self.use_vectors();
+        if let Some((opcode, swapped)) = lanes(mnemonic) {
+            let destination = Self::vector_number(instruction, 0);
+            if swapped {
+                self.whole_operand(instruction, 1);
+                self.vector(destination);
+            } else if is_register(instruction, 1) {
+                self.vector(destination);
+                self.whole_operand(instruction, 1);
+            } else {
+                let temporary = self.vectors().temporary;
+                self.whole_operand(instruction, 1);
+                self.code.set(temporary);
+                self.vector(destination);
+                self.code.get(temporary);
+            }
+            self.code.simd(opcode);
+            return self.set_vector(destination);
+        }
+        if let Some(order) = shuffle(instruction) {
+            let destination = Self::vector_number(instruction, 0);
+            let temporary = self.vectors().temporary;
+            self.whole_operand(instruction, 1);
+            self.code.set(temporary);
+            self.vector(destination);
+            self.code.get(temporary);
+            self.code.shuffle(order);
+            return self.set_vector(destination);
+        }
+        if let Some((opcode, bits)) = shift(mnemonic) {
+            return self.shift_lanes(instruction, opcode, bits);
+        }
+        if let Some((how, double)) = scalar(mnemonic) {
+            return self.arithmetic(instruction, how, double, interpret);
+        }
+        match mnemonic {
+            Mnemonic::Movss | Mnemonic::Movsd | Mnemonic::Movd | Mnemonic::Movq => self.move_low(instruction),
+            Mnemonic::Movlps | Mnemonic::Movlpd => self.move_half(instruction, 0),
+            Mnemonic::Movhps | Mnemonic::Movhpd => self.move_half(instruction, 1),
+            Mnemonic::Movhlps => self.cross(instruction, 1, 0),
+            Mnemonic::Movlhps => self.cross(instruction, 0, 1),
+            Mnemonic::Pslldq | Mnemonic::Psrldq => self.shift_bytes(instruction),
+            Mnemonic::Pmovmskb => self.move_mask(instruction, simd::I8X16_BITMASK),
+            Mnemonic::Movmskps => self.move_mask(instruction, simd::I32X4_BITMASK),
+            Mnemonic::Movmskpd => self.move_mask(instruction, simd::I64X2_BITMASK),
+            Mnemonic::Pmuludq => self.multiply_even(instruction),
+            Mnemonic::Ucomisd | Mnemonic::Comisd => self.compare_floats(instruction, true, interpret),
+            Mnemonic::Ucomiss | Mnemonic::Comiss => self.compare_floats(instruction, false, interpret),
+            Mnemonic::Cvtsi2sd => self.from_integer(instruction, true, interpret),
+            Mnemonic::Cvtsi2ss => self.from_integer(instruction, false, interpret),
+            Mnemonic::Cvttsd2si => self.to_integer(instruction, true, interpret),
+            Mnemonic::Cvttss2si => self.to_integer(instruction, false, interpret),
+            Mnemonic::Cvtss2sd => self.widen(instruction, interpret),
+            Mnemonic::Cvtsd2ss => self.narrow(instruction, interpret),
+            _ => self.move_whole(instruction),
+        }
+    }
+
+    // -- Moves -----------------------------------------------------------------------------
+
+    fn move_whole(&mut self, instruction: &Instruction) {
+        if is_memory(instruction, 0) {
+            let value = self.vectors().value;
+            self.vector(Self::vector_number(instruction, 1));
+            self.code.set(value);
+            self.address(instruction);
+            if aligned(instruction.mnemonic()) {
+                self.check_aligned();
+            }
+            self.store_vector();
+        } else {
+            self.whole_operand(instruction, 1);
+            self.set_vector(Self::vector_number(instruction, 0));
+        }
+    }
+
+    /// MOVSS, MOVSD, MOVD and MOVQ.
+    fn move_low(&mut self, instruction: &Instruction) {
+        let merges = matches!(instruction.mnemonic(), Mnemonic::Movss | Mnemonic::Movsd);
+        let size = match instruction.mnemonic() {
+            Mnemonic::Movss => 4,
+            Mnemonic::Movsd => 8,
+            _ => operand_size(instruction, if is_vector(instruction, 0) { 1 } else { 0 }).min(8),
+        };
+        if !is_vector(instruction, 0) {
+            self.low_operand(instruction, 1, size);
+            if is_memory(instruction, 0) {
+                self.code.set(local::VALUE);
+                self.address(instruction);
+                self.store(size);
+            } else {
+                self.set_register(instruction.op_register(0));
+            }
+            return;
+        }
+        let destination = Self::vector_number(instruction, 0);
+        if merges && is_register(instruction, 1) {
+            self.vector(destination);
+            self.low_operand(instruction, 1, size);
+            if size == 8 {
+                self.code.lane(simd::I64X2_REPLACE_LANE, 0);
+            } else {
+                self.code.op(op::I32_WRAP_I64);
+                self.code.lane(simd::I32X4_REPLACE_LANE, 0);
+            }
+            self.set_vector(destination);
+        } else {
+            self.low_operand(instruction, 1, size);
+            self.set_low(destination);
+        }
+    }
+
+    /// MOVLPS and the like: 64 bits from or to memory.
+    fn move_half(&mut self, instruction: &Instruction, half: u8) {
+        if is_memory(instruction, 0) {
+            self.vector(Self::vector_number(instruction, 1));
+            self.code.lane(simd::I64X2_EXTRACT_LANE, half);
+            self.code.set(local::VALUE);
+            self.address(instruction);
+            self.store(8);
+        } else {
+            self.address(instruction);
+            self.load(8);
+            self.code.set(local::TEMPORARY);
+            let destination = Self::vector_number(instruction, 0);
+            self.vector(destination);
+            self.code.get(local::TEMPORARY);
+            self.code.lane(simd::I64X2_REPLACE_LANE, half);
+            self.set_vector(destination);
+        }
+    }
+
+    fn cross(&mut self, instruction: &Instruction, from: u8, to: u8) {
+        let destination = Self::vector_number(instruction, 0);
+        self.vector(destination);
+        self.vector(Self::vector_number(instruction, 1));
+        self.code.lane(simd::I64X2_EXTRACT_LANE, from);
+        self.code.lane(simd::I64X2_REPLACE_LANE, to);
+        self.set_vector(destination);
+    }
+
+    fn move_mask(&mut self, instruction: &Instruction, opcode: u32) {
+        self.vector(Self::vector_number(instruction, 1));
+        self.code.simd(opcode);
+        self.code.op(op::I64_EXTEND_I32_U);
+        self.set_whole(number(instruction.op_register(0)));
+    }
+
+    // -- Integers ----------------------------------------------------------------------------
+
+    fn shift_lanes(&mut self, instruction: &Instruction, opcode: u32, bits: u32) {
+        let destination = Self::vector_number(instruction, 0);
+        let mut count = u32::from(instruction.immediate8());
+        let signed = matches!(instruction.mnemonic(), Mnemonic::Psraw | Mnemonic::Psrad);
+        if count >= bits && !signed {
+            self.code.v128(0);
+            return self.set_vector(destination);
+        }
+        // Of larger counts all bits become the sign.
+        count = count.min(bits - 1);
+        self.vector(destination);
+        self.code.i32(count as i32);
+        self.code.simd(opcode);
+        self.set_vector(destination);
+    }
+
+    fn shift_bytes(&mut self, instruction: &Instruction) {
+        let destination = Self::vector_number(instruction, 0);
+        let count = instruction.immediate8().min(16);
+        let left = instruction.mnemonic() == Mnemonic::Pslldq;
+        let mut order = [16; 16];
+        for (place, byte) in order.iter_mut().enumerate() {
+            let place = place as u8;
+            if left && place >= count {
+                *byte = place - count;
+            } else if !left && place + count < 16 {
+                *byte = place + count;
+            }
+        }
+        self.vector(destination);
+        self.code.v128(0);
+        self.code.shuffle(order);
+        self.set_vector(destination);
+    }
+
+    /// PMULUDQ: the products of the even lanes.
+    fn multiply_even(&mut self, instruction: &Instruction) {
+        let destination = Self::vector_number(instruction, 0);
+        const EVEN: [u8; 16] = [0, 1, 2, 3, 8, 9, 10, 11, 0, 1, 2, 3, 8, 9, 10, 11];
+        let temporary = self.vectors().temporary;
+        self.whole_operand(instruction, 1);
+        self.code.set(temporary);
+        self.vector(destination);
+        self.vector(destination);
+        self.code.shuffle(EVEN);
+        self.code.get(temporary);
+        self.code.get(temporary);
+        self.code.shuffle(EVEN);
+        self.code.simd(simd::I64X2_EXTMUL_LOW_I32X4_U);
+        self.set_vector(destination);
+    }
+
+    // -- Floating point --------------------------------------------------------------------------
+
+    /// Writes two ways: one that leaves by a branch to the label where it cannot give the result, and
+    /// the interpreter's.
+    fn or_interpret(
+        &mut self,
+        fast: impl FnOnce(&mut Emitter, crate::wasm::Label),
+        interpret: &mut dyn FnMut(&mut Emitter),
+    ) {
+        let done = self.code.block(None);
+        let slow = self.code.block(None);
+        let usual = self.vectors().usual;
+        self.code.get(usual);
+        self.code.op(op::I32_EQZ);
+        self.code.br_if(slow, Some(Hint::Unlikely));
+        fast(self, slow);
+        self.code.br(done);
+        self.code.end();
+        interpret(self);
+        self.load_usual();
+        self.code.end();
+    }
+
+    /// Branches unless the number in a local is an ordinary one, or a zero under a condition that is
+    /// pushed then.
+    fn check_result(
+        &mut self,
+        result: u32,
+        double: bool,
+        slow: crate::wasm::Label,
+        zero_is_exact: impl FnOnce(&mut Emitter),
+    ) {
+        self.code.get(result);
+        if double {
+            self.code.op(op::I64_REINTERPRET_F64);
+            self.code.i64(52);
+            self.code.op(op::I64_SHR_U);
+            self.code.op(op::I32_WRAP_I64);
+        } else {
+            self.code.op(op::I32_REINTERPRET_F32);
+            self.code.i32(23);
+            self.code.op(op::I32_SHR_U);
+        }
+        let all = if double { 0x7ff } else { 0xff };
+        self.code.i32(all);
+        self.code.op(op::I32_AND);
+        // The smallest exponent's numbers may have been denormal before rounding.
+        self.code.i32(2);
+        self.code.op(op::I32_SUB);
+        self.code.i32(all - 2);
+        self.code.op(op::I32_GE_U);
+        self.code.if_(None, Some(Hint::Unlikely));
+        self.code.get(result);
+        self.float_zero(double);
+        self.code.op(if double { op::F64_EQ } else { op::F32_EQ });
+        zero_is_exact(self);
+        self.code.op(op::I32_AND);
+        self.code.op(op::I32_EQZ);
+        self.code.br_if(slow, None);
+        self.code.end();
+    }
+
+    fn float_zero(&mut self, double: bool) {
+        if double {
+            self.code.f64(0.0);
+        } else {
+            self.code.f32(0.0);
+        }
+    }
+
+    fn is_float_zero(&mut self, local: u32, double: bool) {
+        self.code.get(local);
+        self.float_zero(double);
+        self.code.op(if double { op::F64_EQ } else { op::F32_EQ });
+    }
+
+    fn replace_float(&mut self, destination: u32, value: u32, double: bool) {
+        self.vector(destination);
+        self.code.get(value);
+        self.code.lane(if double { simd::F64X2_REPLACE_LANE } else { simd::F32X4_REPLACE_LANE }, 0);
+        self.set_vector(destination);
+    }
+
+    fn arithmetic(
+        &mut self,
+        instruction: &Instruction,
+        how: Arithmetic,
+        double: bool,
+        interpret: &mut dyn FnMut(&mut Emitter),
+    ) {
+        let destination = Self::vector_number(instruction, 0);
+        let [a, b, result] = self.vectors().floats(double);
+        let opcode = match (how, double) {
+            (Arithmetic::Add, true) => op::F64_ADD,
+            (Arithmetic::Subtract, true) => op::F64_SUB,
+            (Arithmetic::Multiply, true) => op::F64_MUL,
+            (Arithmetic::Divide, true) => op::F64_DIV,
+            (Arithmetic::SquareRoot, true) => op::F64_SQRT,
+            (Arithmetic::Add, false) => op::F32_ADD,
+            (Arithmetic::Subtract, false) => op::F32_SUB,
+            (Arithmetic::Multiply, false) => op::F32_MUL,
+            (Arithmetic::Divide, false) => op::F32_DIV,
+            (Arithmetic::SquareRoot, false) => op::F32_SQRT,
+        };
+        self.or_interpret(
+            |emitter, slow| {
+                emitter.float_operand(instruction, 1, double);
+                emitter.code.set(b);
+                if how != Arithmetic::SquareRoot {
+                    emitter.float_operand(instruction, 0, double);
+                    emitter.code.tee(a);
+                }
+                emitter.code.get(b);
+                emitter.code.op(opcode);
+                emitter.code.set(result);
+                emitter.check_result(result, double, slow, |emitter| match how {
+                    // Sums never underflow.
+                    Arithmetic::Add | Arithmetic::Subtract | Arithmetic::SquareRoot => emitter.code.i32(1),
+                    Arithmetic::Multiply => {
+                        emitter.is_float_zero(a, double);
+                        emitter.is_float_zero(b, double);
+                        emitter.code.op(op::I32_OR);
+                    }
+                    Arithmetic::Divide => emitter.is_float_zero(a, double),
+                });
+                emitter.replace_float(destination, result, double);
+            },
+            interpret,
+        );
+    }
+
+    fn compare_floats(&mut self, instruction: &Instruction, double: bool, interpret: &mut dyn FnMut(&mut Emitter)) {
+        let [a, b, _] = self.vectors().floats(double);
+        let (equal, less) = if double { (op::F64_EQ, op::F64_LT) } else { (op::F32_EQ, op::F32_LT) };
+        self.use_flags();
+        self.or_interpret(
+            |emitter, slow| {
+                emitter.float_operand(instruction, 1, double);
+                emitter.code.set(b);
+                emitter.float_operand(instruction, 0, double);
+                emitter.code.set(a);
+                // Numbers that are not are the interpreter's.
+                for local in [a, b] {
+                    emitter.code.get(local);
+                    emitter.code.get(local);
+                    emitter.code.op(equal);
+                }
+                emitter.code.op(op::I32_AND);
+                emitter.code.op(op::I32_EQZ);
+                emitter.code.br_if(slow, Some(Hint::Unlikely));
+                emitter.code.get(a);
+                emitter.code.get(b);
+                emitter.code.op(less);
+                emitter.code.get(a);
+                emitter.code.get(b);
+                emitter.code.op(equal);
+                emitter.code.i32(cpu::flags::ZF.trailing_zeros() as i32);
+                emitter.code.op(op::I32_SHL);
+                emitter.code.op(op::I32_OR);
+                emitter.code.op(op::I64_EXTEND_I32_U);
+                emitter.code.set(local::FLAGS_RESULT);
+                emitter.set_form(Form::Explicit);
+            },
+            &mut |emitter| {
+                interpret(emitter);
+                // The interpreter, too, leaves them so.
+                emitter.form = Form::Explicit;
+            },
+        );
+        self.form = Form::Explicit;
+    }
+
+    fn from_integer(&mut self, instruction: &Instruction, double: bool, interpret: &mut dyn FnMut(&mut Emitter)) {
+        let destination = Self::vector_number(instruction, 0);
+        let [a, ..] = self.vectors().floats(double);
+        let size = operand_size(instruction, 1);
+        self.or_interpret(
+            |emitter, _| {
+                emitter.low_operand(instruction, 1, size);
+                emitter.sign_extend(size);
+                emitter.code.op(if double { op::F64_CONVERT_I64_S } else { op::F32_CONVERT_I64_S });
+                emitter.code.set(a);
+                emitter.replace_float(destination, a, double);
+            },
+            interpret,
+        );
+    }
+
+    fn to_integer(&mut self, instruction: &Instruction, double: bool, interpret: &mut dyn FnMut(&mut Emitter)) {
+        let [a, ..] = self.vectors().floats(double);
+        let register = instruction.op_register(0);
+        self.or_interpret(
+            |emitter, slow| {
+                emitter.float_operand(instruction, 1, double);
+                emitter.code.tee(a);
+                // Well below the border, so that what is truncated is in range, too.
+                let limit = if register.size() == 8 { 9.0e18 } else { 2_147_483_000.0 };
+                if double {
+                    emitter.code.op(op::F64_ABS);
+                    emitter.code.f64(limit);
+                    emitter.code.op(op::F64_LT);
+                } else {
+                    emitter.code.op(op::F32_ABS);
+                    emitter.code.f32(limit as f32);
+                    emitter.code.op(op::F32_LT);
+                }
+                emitter.code.op(op::I32_EQZ);
+                emitter.code.br_if(slow, Some(Hint::Unlikely));
+                emitter.code.get(a);
+                emitter.code.op(if double { op::I64_TRUNC_F64_S } else { op::I64_TRUNC_F32_S });
+                emitter.set_register(register);
+            },
+            interpret,
+        );
+    }
+
+    fn widen(&mut self, instruction: &Instruction, interpret: &mut dyn FnMut(&mut Emitter)) {
+        let destination = Self::vector_number(instruction, 0);
+        let [_, _, result] = self.vectors().floats(true);
+        self.or_interpret(
+            |emitter, slow| {
+                emitter.float_operand(instruction, 1, false);
+                emitter.code.op(op::F64_PROMOTE_F32);
+                emitter.code.set(result);
+                emitter.check_result(result, true, slow, |emitter| emitter.code.i32(1));
+                emitter.replace_float(destination, result, true);
+            },
+            interpret,
+        );
+    }
+
+    fn narrow(&mut self, instruction: &Instruction, interpret: &mut dyn FnMut(&mut Emitter)) {
+        let destination = Self::vector_number(instruction, 0);
+        let [a, ..] = self.vectors().floats(true);
+        let [_, _, result] = self.vectors().floats(false);
+        self.or_interpret(
+            |emitter, slow| {
+                emitter.float_operand(instruction, 1, true);
+                emitter.code.tee(a);
+                emitter.code.op(op::F32_DEMOTE_F64);
+                emitter.code.set(result);
+                emitter.check_result(result, false, slow, |emitter| emitter.is_float_zero(a, true));
+                emitter.replace_float(destination, result, false);
+            },
+            interpret,
+        );
+    }
+}

@@ -1,0 +1,339 @@
+//! What compiled code calls, and how the loop calls it.
+//!
+//! A compiled function has the type `extern "C" fn(entry: u32) -> u32`, of which `entry` says where in
+//! it to begin; the result is an [`Exit`]. It finds [`State`](crate::state::State) at the address that
+//! it was compiled for. Functions are called by their addresses, which in WebAssembly are indices of
+//! the module's table: there the host puts what it has instantiated.
+//!
+//! The exported functions, whose names begin with `compiled_`, are what the modules import. They never
+//! raise exceptions: an access that is not one to plain memory, or not allowed, is left to the
+//! interpreter, which the code goes back to with [`Exit::Step`].
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::mem::offset_of;
+
+use crate::memory::PAGE;
+use crate::paging::Access;
+use crate::state::Exit;
+use crate::{Cpu, Outcome, Stop};
+
+/// How often a block is interpreted before it is said to be hot.
+const HOT: u32 = 1000;
+/// How many hot blocks are remembered until somebody asks.
+const MAX_HOT: usize = 512;
+
+/// Compiled code's way into it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The function's address. Not 0.
+    pub function: usize,
+    pub entry: u32,
+    /// Of the page.
+    pub version: u32,
+}
+
+/// Which code is compiled, and which should be.
+#[derive(Default)]
+pub(crate) struct Compiled {
+    /// By physical address and mode, as blocks are.
+    entries: BTreeMap<u64, Entry>,
+    hot: Vec<u64>,
+    /// Whether blocks are counted.
+    counting: bool,
+}
+
+impl Compiled {
+    /// The compiled code for a block. That of an older version is forgotten.
+    pub(crate) fn entry(&mut self, key: u64, version: u32) -> Option<Entry> {
+        let entry = *self.entries.get(&key)?;
+        if entry.version == version {
+            return Some(entry);
+        }
+        self.entries.remove(&key);
+        None
+    }
+}
+
+/// Counts a block's execution. Returns the new count.
+#[inline(always)]
+pub(crate) fn heat(compiled: &mut Compiled, key: u64, heat: u32) -> u32 {
+    if heat == HOT {
+        hot(compiled, key)
+    } else {
+        heat + 1
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn hot(compiled: &mut Compiled, key: u64) -> u32 {
+    if !compiled.counting || compiled.hot.len() == MAX_HOT {
+        return 0;
+    }
+    compiled.hot.push(key);
+    // Never again, as long as the block lives.
+    HOT + 1
+}
+
+/// A stretch of code that is hot: where it is and in which mode it was executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hot {
+    /// Physical.
+    pub address: u64,
+    pub mode: u32,
+}
+
+impl Hot {
+    /// See `code::Block`.
+    fn key(self) -> u64 {
+        self.address << 3 | u64::from(self.mode)
+    }
+}
+
+/// The addresses of what compiled code reads and writes. Of WebAssembly's memory, thus 32 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Addresses {
+    /// The processor, which begins with its [`State`](crate::state::State).
+    pub cpu: u32,
+    /// The pointer to the TLB's table.
+    pub table: u32,
+    pub cr0: u32,
+    pub cr4: u32,
+}
+
+impl Cpu {
+    pub fn addresses(&self) -> Addresses {
+        let cpu = self as *const Cpu as usize as u32;
+        Addresses {
+            cpu,
+            table: cpu + offset_of!(Cpu, table) as u32,
+            cr0: cpu + (offset_of!(Cpu, control) + offset_of!(crate::control::Control, cr0)) as u32,
+            cr4: cpu + (offset_of!(Cpu, control) + offset_of!(crate::control::Control, cr4)) as u32,
+        }
+    }
+
+    /// Whether blocks that become hot are remembered.
+    pub fn set_counting(&mut self, counting: bool) {
+        self.code.compiled.counting = counting;
+    }
+
+    /// The blocks that have become hot since the last call, without those whose code is compiled now.
+    pub fn take_hot(&mut self) -> Vec<Hot> {
+        let compiled = &mut self.code.compiled;
+        let keys = core::mem::take(&mut compiled.hot);
+        keys.into_iter()
+            .filter(|key| !compiled.entries.contains_key(key))
+            .map(|key| Hot { address: key >> 3, mode: (key & 7) as u32 })
+            .collect()
+    }
+
+    /// Whether a block that begins there is known, decoded or compiled. (It may have been forgotten.)
+    pub fn was_executed(&self, place: Hot) -> bool {
+        self.code.knows(place.key()) || self.is_compiled(place)
+    }
+
+    /// Whether compiled code can be entered there.
+    pub fn is_compiled(&self, place: Hot) -> bool {
+        let version = self.code_version(place.address);
+        self.code.compiled.entries.get(&place.key()).is_some_and(|entry| entry.version == version)
+    }
+
+    /// The version of the page at a physical address, for [`Cpu::add_compiled`].
+    pub fn code_version(&self, address: u64) -> u32 {
+        self.code.versions[(address / PAGE) as usize]
+    }
+
+    /// Tells that code is made of a page's lines (of 64 bytes, a bit for each), so that writes to them
+    /// change its version.
+    pub fn watch_code(&mut self, page: u64, lines: u64) {
+        self.mark_code(page, lines);
+    }
+
+    /// Code for what begins at a physical address is ready. False where the page has changed since it
+    /// was compiled.
+    pub fn add_compiled(&mut self, hot: Hot, entry: Entry) -> bool {
+        if self.code_version(hot.address) != entry.version {
+            return false;
+        }
+        let key = hot.key();
+        self.code.compiled.entries.insert(key, entry);
+        self.code.forget(key);
+        true
+    }
+
+    /// Forgets all compiled code. Its functions are not called any more.
+    pub fn clear_compiled(&mut self) {
+        self.code.compiled.entries.clear();
+        self.code.forget_all();
+    }
+
+    /// Runs compiled code until it leaves.
+    #[inline(always)]
+    pub(crate) fn call_compiled(&mut self, function: usize, entry: u32) -> Result<(), Outcome> {
+        let function: extern "C" fn(u32) -> u32 = unsafe { core::mem::transmute(function) };
+        // Compiled code changes the processor behind this reference: nothing of it may be kept in
+        // registers across the call.
+        let this = core::hint::black_box(self as *mut Cpu);
+        let exit = function(entry);
+        let this = unsafe { &mut *core::hint::black_box(this) };
+        if exit == Exit::Next as u32 {
+            Ok(())
+        } else {
+            this.some(1)
+        }
+    }
+
+    /// The host address of plain memory that an access of one page goes to.
+    fn plain(&mut self, va: u64, size: u64, access: Access) -> Option<*mut u8> {
+        if va % PAGE + size > PAGE {
+            return None;
+        }
+        let pa = self.translate(va, access).ok()?;
+        if !self.ram.contains(pa, size) || (access == Access::Write && self.code.has_code(pa, size)) {
+            return None;
+        }
+        Some(unsafe { self.ram.base().add(pa as usize) })
+    }
+
+    /// Two plain pages of an access that goes over their border, and how many bytes are in the first.
+    fn plain_pair(&mut self, va: u64, size: u64, access: Access) -> Option<(*mut u8, *mut u8, usize)> {
+        let first = PAGE - va % PAGE;
+        let low = self.plain(va, first, access)?;
+        let high = self.plain(va.wrapping_add(first), size - first, access)?;
+        Some((low, high, first as usize))
+    }
+}
+
+/// Where the bytes of a load are, 0 where the interpreter has to do it.
+///
+/// # Safety
+/// `cpu` is the processor that the calling code was compiled for; nobody else uses it meanwhile.
+#[no_mangle]
+pub unsafe extern "C" fn compiled_read(cpu: *mut Cpu, va: u64, size: u32) -> u32 {
+    let cpu = unsafe { &mut *cpu };
+    if let Some(host) = cpu.plain(va, u64::from(size), Access::Read) {
+        return host as usize as u32;
+    }
+    if va % PAGE + u64::from(size) <= PAGE {
+        return 0;
+    }
+    let Some((low, high, first)) = cpu.plain_pair(va, u64::from(size), Access::Read) else {
+        return 0;
+    };
+    let scratch = (&raw mut cpu.state.scratch).cast::<u8>();
+    unsafe {
+        core::ptr::copy_nonoverlapping(low, scratch, first);
+        core::ptr::copy_nonoverlapping(high, scratch.add(first), size as usize - first);
+    }
+    scratch as usize as u32
+}
+
+/// Where the bytes of a store that is preceded by a load are, 0 where the interpreter has to do both.
+///
+/// # Safety
+/// As [`compiled_read`].
+#[no_mangle]
+pub unsafe extern "C" fn compiled_modify(cpu: *mut Cpu, va: u64, size: u32) -> u32 {
+    let cpu = unsafe { &mut *cpu };
+    cpu.plain(va, u64::from(size), Access::Write).map_or(0, |host| host as usize as u32)
+}
+
+/// Stores up to eight bytes. Returns 0, or 1 where the interpreter has to do it.
+///
+/// # Safety
+/// As [`compiled_read`].
+#[no_mangle]
+pub unsafe extern "C" fn compiled_write(cpu: *mut Cpu, va: u64, value: u64, size: u32) -> u32 {
+    let cpu = unsafe { &mut *cpu };
+    cpu.store_plain(va, &value.to_le_bytes()[..size as usize])
+}
+
+/// Stores the 16 bytes in `State::scratch`. Returns as [`compiled_write`].
+///
+/// # Safety
+/// As [`compiled_read`].
+#[no_mangle]
+pub unsafe extern "C" fn compiled_write_scratch(cpu: *mut Cpu, va: u64) -> u32 {
+    let cpu = unsafe { &mut *cpu };
+    let [low, high] = cpu.state.scratch.0.map(u64::to_le_bytes);
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&low);
+    bytes[8..].copy_from_slice(&high);
+    cpu.store_plain(va, &bytes)
+}
+
+impl Cpu {
+    fn store_plain(&mut self, va: u64, bytes: &[u8]) -> u32 {
+        let size = bytes.len() as u64;
+        if let Some(host) = self.plain(va, size, Access::Write) {
+            unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), host, bytes.len()) };
+            return 0;
+        }
+        if va % PAGE + size <= PAGE {
+            return 1;
+        }
+        let Some((low, high, first)) = self.plain_pair(va, size, Access::Write) else {
+            return 1;
+        };
+        unsafe {
+            core::ptr::copy_nonoverlapping(bytes.as_ptr(), low, first);
+            core::ptr::copy_nonoverlapping(bytes.as_ptr().add(first), high, bytes.len() - first);
+        }
+        0
+    }
+}
+
+/// Executes `count` instructions from `State::rip` on by the interpreter. Returns 0 when all were
+/// executed and the code may go on, otherwise 1 more than the [`Exit`] by which it has to leave.
+///
+/// # Safety
+/// As [`compiled_read`].
+#[no_mangle]
+pub unsafe extern "C" fn compiled_interpret(cpu: *mut Cpu, count: u32) -> u32 {
+    let cpu = unsafe { &mut *cpu };
+    let Some((ops, available)) = cpu.decoded() else {
+        return 1 + Exit::Step as u32;
+    };
+    let mut done = 0;
+    while done < count.min(available) {
+        // See `Cpu::block`.
+        let op = unsafe { &*ops.add(done as usize) };
+        cpu.state.rip = cpu.state.rip.wrapping_add(u64::from(op.length));
+        match (op.handler)(cpu, op) {
+            Ok(()) => done += 1,
+            Err(Stop::Fault) => {
+                cpu.state.rip = cpu.state.rip.wrapping_sub(u64::from(op.length));
+                cpu.state.budget -= i64::from(done);
+                return 1 + Exit::Step as u32;
+            }
+            // Of those that compiled code does not leave before, none halts.
+            Err(Stop::Leave | Stop::Halt) => {
+                cpu.state.budget -= i64::from(done + 1);
+                return 1 + Exit::Next as u32;
+            }
+        }
+        if cpu.state.event != 0 {
+            cpu.state.event = 0;
+            cpu.state.budget -= i64::from(done);
+            return 1 + Exit::Next as u32;
+        }
+    }
+    cpu.state.budget -= i64::from(done);
+    u32::from(done != count)
+}
+
+/// The arithmetic flags, at their places in RFLAGS.
+///
+/// # Safety
+/// As [`compiled_read`].
+#[no_mangle]
+pub unsafe extern "C" fn compiled_flags(cpu: *mut Cpu) -> u64 {
+    unsafe { (*cpu).state.flags.bits() }
+}
+
+/// The high half of a product of unsigned numbers.
+#[no_mangle]
+pub extern "C" fn compiled_multiply_high(a: u64, b: u64) -> u64 {
+    ((u128::from(a) * u128::from(b)) >> 64) as u64
+}
