@@ -446,3 +446,24 @@ pub fn writes_flags(instruction: &Instruction) -> bool {
 fn ordinary(register: Register) -> bool {
     register.is_gpr() || register.is_xmm() || register.is_ymm() || register.is_mm() || register.is_st()
 }
+
+/// Whether the instructions that follow one in its block set all arithmetic flags before anything could see
+/// those that it leaves: none of them in between reads flags, has a fault or leaves the region.
+pub fn flags_are_dead<'a>(rest: impl Iterator<Item = (&'a Instruction, Action)>) -> bool {
+    for (instruction, action) in rest {
+        if (0..instruction.op_count()).any(|operand| instruction.op_kind(operand) == OpKind::Memory)
+            && action != Action::LoadAddress
+        {
+            return false;
+        }
+        match action {
+            Action::Binary(Binary::Adc | Binary::Sbb) => return false,
+            Action::Binary(_) | Action::Unary(Unary::Neg) => return true,
+            Action::Move | Action::Extend { .. } | Action::LoadAddress | Action::ByteSwap | Action::Nothing => {}
+            // Of the flags, these only change two.
+            Action::Shift(Shift::Rol | Shift::Ror) if instruction.op_kind(1) != OpKind::Register => {}
+            _ => return false,
+        }
+    }
+    false
+}

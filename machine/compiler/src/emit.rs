@@ -137,6 +137,8 @@ pub struct Emitter {
     flags_changed: bool,
     /// What the flags in the locals are known to be.
     pub form: Form,
+    /// Whether nobody can see the flags between the present instruction and one that sets them all.
+    pub flags_dead: bool,
     /// The present instruction's offset in the page, and how many there are before it in its block.
     pub offset: u32,
     pub done: u32,
@@ -165,6 +167,7 @@ impl Emitter {
             flags_used: false,
             flags_changed: false,
             form: Form::Unknown,
+            flags_dead: false,
             offset: 0,
             done: 0,
             exit,

@@ -457,7 +457,9 @@ impl Emitter {
             self.put(&place, T0);
             return;
         }
-        if matches!(how, Shift::Rol | Shift::Ror) {
+        let rotates = matches!(how, Shift::Rol | Shift::Ror);
+        let without_flags = rotates && count.is_some() && self.flags_dead;
+        if rotates && !without_flags {
             self.make_explicit();
         } else {
             self.use_flags();
@@ -536,7 +538,9 @@ impl Emitter {
             }
             Shift::Rol | Shift::Ror => {
                 self.rotate(size, how);
-                self.rotation_flags(size, how);
+                if !without_flags {
+                    self.rotation_flags(size, how);
+                }
                 self.put(&place, T2);
             }
         }

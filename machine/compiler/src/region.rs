@@ -240,6 +240,8 @@ impl<'a> Region<'a> {
             let one = &instructions[at];
             self.emitter.offset = u32::from(one.offset);
             self.emitter.done = at as u32;
+            let behind = instructions[at + 1..].iter().map(|one| (&one.instruction, one.action));
+            self.emitter.flags_dead = action::flags_are_dead(behind);
             match one.action {
                 Action::Step => {
                     let count = instructions[at..].iter().take_while(|one| one.action == Action::Step).count();
