@@ -67,6 +67,17 @@ def test_a_shell(sized: Page, site: str) -> None:
     assert "exit code 3." in sized.visible
 
 
+def test_a_shell_of_an_amd64_image(browser: Page, site: str, images: str) -> None:
+    browser.open(f"{site}?image={images}foreign/amd64")
+    browser.wait_state("running", 120)
+    browser.wait_text("#", 60)
+    # Long enough for code to be compiled.
+    browser.type("uname -m; i=0; while [ $i -lt 3000 ]; do i=$((i+1)); done; echo $i; exit 6\r")
+    browser.wait_state("exited", 60)
+    assert "\nx86_64\n3000\n" in browser.text
+    assert "exit code 6." in browser.visible
+
+
 def test_a_window_that_changes_its_size(browser: Page, site: str) -> None:
     at_prompt(browser, site)
     cols = "return document.querySelector('container-terminal').terminal.cols"
