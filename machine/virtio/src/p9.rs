@@ -18,6 +18,10 @@ const QUEUE_SIZE: u16 = 128;
 
 /// VIRTIO_9P_MOUNT_TAG
 const FEATURE_MOUNT_TAG: u64 = 1;
+/// A request to forget another one, whose tag follows the header, and its answer: from then on the other
+/// one's tag is free, whether it was answered or not.
+const TFLUSH: u8 = 108;
+const RFLUSH: u8 = 109;
 /// 9P2000.L's answer of an error: its number follows the header.
 const RLERROR: u8 = 7;
 const EIO: u32 = 5;
@@ -38,6 +42,8 @@ pub enum ReplyError {
 struct Outstanding {
     tag: u16,
     chain: Chain,
+    /// The tag of the request that this one flushes.
+    flushes: Option<u16>,
 }
 
 pub struct P9 {
@@ -80,7 +86,11 @@ impl P9 {
         if self.outstanding.iter().any(|other| other.tag == tag) {
             return Err(Fault::Request("a 9P tag that is in use"));
         }
-        self.outstanding.push(Outstanding { tag, chain });
+        let flushes = match frame.get(HEADER..HEADER + 2) {
+            Some(old) if frame[4] == TFLUSH => Some(u16::from_le_bytes([old[0], old[1]])),
+            _ => None,
+        };
+        self.outstanding.push(Outstanding { tag, chain, flushes });
         Ok(Some(frame))
     }
 }
@@ -143,11 +153,19 @@ impl Mmio<P9> {
         }
         let outstanding = &mut self.device.outstanding;
         let index = outstanding.iter().position(|request| request.tag == tag);
-        let chain = outstanding.swap_remove(index.ok_or(ReplyError::UnknownTag(tag))?).chain;
+        let Outstanding { chain, flushes, .. } = outstanding.swap_remove(index.ok_or(ReplyError::UnknownTag(tag))?);
+        // No answer will come to what was flushed: its buffers are given back without one.
+        let flushed = flushes
+            .filter(|_| frame[4] == RFLUSH)
+            .and_then(|old| outstanding.iter().position(|request| request.tag == old))
+            .map(|index| outstanding.swap_remove(index).chain.head);
         let fits = frame.len() <= chain.writable.len();
         let error = error_reply(tag, EIO);
         let bytes = if fits { frame } else { &error };
         self.drive(memory, |_, io| {
+            if let Some(head) = flushed {
+                io.push(0, head, 0)?;
+            }
             if chain.writable.write(io.memory, 0, bytes)? < bytes.len() {
                 return Err(Fault::Request("no room for a 9P reply"));
             }
