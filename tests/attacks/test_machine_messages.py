@@ -24,7 +24,7 @@ def followed(data: bytes) -> int:
         reader.feed_data(data)
         reader.feed_eof()
         nothing: Any = None
-        machine = Machine(nothing, nothing, reader, nothing)
+        machine = Machine(nothing, nothing, nothing, reader, nothing)
         return await _follow(machine, _Signals(), _Streams(False, False))
 
     return asyncio.run(work())

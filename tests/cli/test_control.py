@@ -15,7 +15,7 @@ def said(*lines: bytes) -> list[dict[str, Any]]:
             reader.feed_data(line)
         reader.feed_eof()
         nothing = cast(Any, None)
-        return [m async for m in Machine(nothing, nothing, reader, nothing).messages()]
+        return [m async for m in Machine(nothing, nothing, nothing, reader, nothing).messages()]
 
     return asyncio.run(asyncio.wait_for(read(), 10))
 
