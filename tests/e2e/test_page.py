@@ -170,6 +170,7 @@ class TestShell:
 
     def test_wide_characters_are_deleted_as_they_are_seen(self, shell: Page) -> None:
         run(shell, "export LC_ALL=C.UTF-8")
+        wait(lambda: shell.text.rstrip().endswith("#"))
         prompt = len(shell.text.rpartition("\n")[2])
         cursor = (
             "return document.querySelector('container-terminal').terminal.buffer.active.cursorX"
