@@ -88,6 +88,7 @@ def test_an_image_through_the_worker_glue(pyodide: Any) -> None:
                 "platform": "",
                 "allowUnverified": False,
                 "interpreters": "http://localhost/nowhere/",
+                "network": "none",
             }}
             mounted = json.loads(await worker.mount(json.dumps(request), events.append, None))
 
