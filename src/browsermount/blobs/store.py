@@ -19,7 +19,9 @@ from typing import Any
 
 from browsermount.blobs.files import File, Files, MemoryFile, MemoryFiles, NoRoom
 from browsermount.blobs.ranges import RangeSet
+from browsermount.errors import InvalidImage
 from browsermount.oci.digest import Digest
+from browsermount.oci.document import parse_object
 
 CATALOG = "catalog.json"
 DAMAGED_CATALOG = "catalog.damaged"
@@ -440,11 +442,13 @@ def _parse(data: bytes) -> dict[str, _Record]:
     try:
         if len(data) > MAX_CATALOG:
             raise _Damaged
-        document = json.loads(data)
+        # Deep nesting would overflow the stack of a browser.
+        document = parse_object(data, "the catalog")
         if document["version"] != 1:
             raise _Damaged
         return {_key(key): _record(entry) for key, entry in document["objects"].items()}
     except (
+        InvalidImage,
         ValueError,
         TypeError,
         LookupError,
