@@ -18,6 +18,7 @@ from browsermount.blobs.verify import verify
 from browsermount.errors import DigestMismatch, HttpStatusError, SizeMismatch
 from browsermount.fetch import Fetcher, read_all
 from browsermount.layers.compression import Zstd
+from browsermount.machines import machine_for
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.platform import Platform
 from browsermount.oci.variant import normalize
@@ -130,7 +131,8 @@ async def install(
         FetchError, SizeMismatch, DigestMismatch: As :func:`fetch`.
     """
     interpreter = interpreter_for(platform)
-    if interpreter is None:
+    # The 64-bit machine runs its programs as they are.
+    if interpreter is None or machine_for(platform) == "x64":
         return None
     program = await fetch(interpreter, fetcher, base, store or Store())
     directory = tree.new_directory()

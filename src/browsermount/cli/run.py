@@ -254,7 +254,7 @@ async def _run(
                     await machine.close()
                     machine = await Machine.create(kind, memory)
                 _say_translation(mount.image.platform, opening)
-                await _add_interpreter(mount)
+                await _add_interpreter(machine, mount)
                 if rules is not None:
                     await _connect(machine, rules, opening)
                 size = window_size() if streams.terminal else None
@@ -296,11 +296,9 @@ async def _connect(machine: Machine, rules: Rules, opening: Opening) -> None:
         ) from None
 
 
-async def _add_interpreter(mount: Mount) -> None:
+async def _add_interpreter(machine: Machine, mount: Mount) -> None:
     """Add to the tree what the machine needs for an image of another platform than its own."""
-    if machine_for(mount.image.platform) == "x64":
-        return
-    base = machine_files("v86").interpreters.as_uri() + "/"
+    base = machine_files(machine.kind).interpreters.as_uri() + "/"
     await install(mount.tree, mount.image.platform, FileFetcher(), base)
 
 

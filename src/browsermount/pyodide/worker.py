@@ -24,7 +24,6 @@ from browsermount.blobs.store import DEFAULT_LIMIT, Store
 from browsermount.errors import BrowsermountError
 from browsermount.events import Event, InterpreterReady, Resolved
 from browsermount.interpreters import install
-from browsermount.machines import machine_for
 from browsermount.mount import CACHE_SIZE, Mount, mount
 from browsermount.ninep import Server
 from browsermount.oci.credentials import CredentialRequest, Credentials
@@ -122,8 +121,6 @@ class Worker:
                 translations.append(asyncio.ensure_future(translate(platform)))
 
         async def translate(platform: Platform) -> None:
-            if machine_for(platform) == "x64":
-                return  # which runs such programs as they are
             interpreter = await install(
                 tree, platform, BrowserFetcher(), wanted["interpreters"], store
             )
