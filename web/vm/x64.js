@@ -92,7 +92,7 @@ class Turns {
   }
 }
 
-/** Functions of compiled code in the machine's table; they grow by as many, too. */
+/** By how many places the table of functions grows at least. */
 const TABLE_STEP = 1024;
 
 /**
