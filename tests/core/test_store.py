@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -365,3 +366,84 @@ def test_a_catalog_of_the_future_does_not_keep_its_objects_for_ever() -> None:
         assert (await store.usage()).size == 3
 
     run(use())
+
+
+class UnhurriedFiles(MemoryFiles):
+    """Files as a browser's are: everything takes some turns of the loop; the disk may be full."""
+
+    def __init__(self, chance: random.Random) -> None:
+        super().__init__()
+        self._chance = chance
+        self._mutex = asyncio.Lock()
+
+    async def _wait(self, *, may_fail: bool = False) -> None:
+        for _ in range(self._chance.randrange(4)):
+            await asyncio.sleep(0)
+        if may_fail and self._chance.random() < 0.2:
+            raise NoRoom("the disk is full")
+
+    async def open(self, name: str) -> File:
+        await self._wait(may_fail=True)
+        file = await super().open(name)
+        await self._wait()
+        return file
+
+    async def read(self, name: str) -> bytes | None:
+        await self._wait()
+        data = await super().read(name)
+        await self._wait()
+        return data
+
+    async def replace(self, name: str, data: bytes) -> None:
+        await self._wait(may_fail=True)
+        await super().replace(name, data)
+        await self._wait()
+
+    async def remove(self, name: str) -> bool:
+        await self._wait()
+        if self._chance.random() < 0.2:
+            return False
+        return await super().remove(name)
+
+    @asynccontextmanager
+    async def lock(self) -> AsyncIterator[None]:
+        async with self._mutex:
+            await self._wait(may_fail=True)
+            yield
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_many_at_a_time_in_a_place_that_is_full(seed: int) -> None:
+    chance = random.Random(seed)
+
+    async def use(store: Store) -> None:
+        for _ in range(30):
+            key = f"sha256-{chance.randrange(6)}"
+            match chance.randrange(6):
+                case 0:
+                    await store.save(key, bytes(chance.randrange(50)))
+                case 1:
+                    data = await store.load(key)
+                    assert data is None or not any(data)
+                case 2:
+                    blob = await store.open(key + ".blob")
+                    blob.write(chance.randrange(50), bytes(chance.randrange(1, 20)))
+                case 3:
+                    await store.discard(key + ".blob")
+                case 4:
+                    await store.remove(key)
+                case 5:
+                    await store.commit()
+
+    async def main() -> None:
+        store = Store(UnhurriedFiles(chance), limit=200)
+        await asyncio.gather(*(use(store) for _ in range(8)))
+        # What is counted is what is there, to the byte.
+        for key in (f"sha256-{number}" for number in range(6)):
+            while not await store.remove(key):
+                pass
+            blob = await store.open(key + ".blob")
+            blob.drop(0, 100)
+        assert (await store.usage()).size == 0
+
+    run(main())

@@ -51,7 +51,10 @@ class Usage:
 
 @dataclass(slots=True)
 class _Record:
-    """What is known of one object; ``added`` and ``dropped`` are not in the catalog yet."""
+    """What is known of one object; ``added`` and ``dropped`` are not in the catalog yet.
+
+    One that is ``gone`` was removed, though somebody may still have it open.
+    """
 
     ranges: RangeSet = field(default_factory=RangeSet)
     used: float = 0.0
@@ -59,6 +62,7 @@ class _Record:
     added: RangeSet = field(default_factory=RangeSet)
     dropped: RangeSet = field(default_factory=RangeSet)
     changed: bool = False
+    gone: bool = False
 
     def take(self) -> _Record:
         """Return what is not in the catalog yet, and count it as being there."""
@@ -108,7 +112,7 @@ class StoredBlob:
     def write(self, offset: int, data: bytes) -> bool:
         """Keep bytes; False where there is no room for them."""
         record = self._record
-        if not self._store.has_room(len(data)):
+        if record.gone or not self._store.has_room(len(data)):
             return False
         try:
             self._file.write(offset, data)
@@ -137,7 +141,8 @@ class StoredBlob:
         record.ranges.discard(offset, offset + size)
         record.added.discard(offset, offset + size)
         record.dropped.add(offset, offset + size)
-        self._store.note(record, record.ranges.total - before)
+        if not record.gone:
+            self._store.note(record, record.ranges.total - before)
 
 
 class Store:
@@ -187,15 +192,21 @@ class Store:
         if key in self._open:
             return self._open[key]
         records = await self._load()
-        record = records.setdefault(key, _Record())
         try:
             file = await self._files.open(key)
         except NoRoom:
+            if key in self._open:  # by somebody else, while we waited
+                return self._open[key]
             file = MemoryFile()
-            self._size -= record.ranges.total
-            records[key] = record = _Record()
+            self._forget(key)
+        if key in self._open:
+            file.close()
+            return self._open[key]
+        # Looked up only now, since it may have been let go while the file was opened.
+        record = records.setdefault(key, _Record())
         self._use(record)
-        return self._open.setdefault(key, StoredBlob(self, key, record, file))
+        self._open[key] = blob = StoredBlob(self, key, record, file)
+        return blob
 
     async def load(self, key: str) -> bytes | None:
         """Return a whole object, or None where it is not held."""
@@ -207,7 +218,7 @@ class Store:
         data = await self._files.read(key)
         if data is None:
             await self.remove(key)
-        else:
+        elif key in records:  # else it was let go while it was read
             self._use(records[key])
         return data
 
@@ -263,14 +274,26 @@ class Store:
         if key in self._unsaved:
             await self._settle()
         records = await self._load()
-        record = records.get(key)
-        if record is None or not await self._files.remove(key):
-            return record is None
-        self._size -= record.ranges.total
-        del records[key]
+        # Taken out before anything is awaited: others make room at the same time.
+        record = self._forget(key)
+        if record is None:
+            return True
+        if not await self._files.remove(key):
+            if records.setdefault(key, record) is record:
+                record.gone = False
+                self._size += record.ranges.total
+            return False
         self._open.pop(key, None)
         await self._merge(removed={key})
         return True
+
+    def _forget(self, key: str) -> _Record | None:
+        """Take an object out of what is known to be held."""
+        record = (self._records or {}).pop(key, None)
+        if record is not None:
+            record.gone = True
+            self._size -= record.ranges.total
+        return record
 
     async def discard(self, key: str) -> None:
         """Remove an object that is open here, since what was written is of no use."""
@@ -310,8 +333,7 @@ class Store:
         await self._merge(removed)
         records = await self._load()
         for key in removed & records.keys():
-            del records[key]
-        self._size = sum(record.ranges.total for record in records.values())
+            self._forget(key)
 
     async def usage(self) -> Usage:
         """Return how much is held, by all that share the place."""
@@ -401,7 +423,8 @@ class Store:
         """Bring what is new here into the catalog that all share."""
         records = self._records or {}
         # Taken out before anything is awaited: what is written meanwhile is for the next time.
-        changes = {key: record.take() for key, record in records.items() if record.changed}
+        changed = {key: record for key, record in records.items() if record.changed}
+        changes = {key: record.take() for key, record in changed.items()}
         if not changes and not removed:
             return
         try:
@@ -414,7 +437,7 @@ class Store:
                 await self._files.replace(CATALOG, _serialise(catalog))
         except NoRoom:
             for key, change in changes.items():  # then it is tried again with the next change
-                records[key].put_back(change)
+                changed[key].put_back(change)
 
 
 def _serialise(records: dict[str, _Record]) -> bytes:
