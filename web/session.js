@@ -3,6 +3,7 @@
  * runs it.  The machine can be replaced by a fresh one; the mount stays.
  */
 
+import { likelyMachine, rememberMachine } from "./likely-machine.js";
 import { machineFor } from "./platform.js";
 import { noWorker } from "./requirements.js";
 import { startMachine, takeWorkers } from "./workers.js";
@@ -71,13 +72,14 @@ export class Session {
 
   /** Mount the image and start a machine on it, both at once. */
   open() {
-    const workers = this.#start(takeWorkers);
+    const { request } = this;
+    const likely = likelyMachine(request.image, request.platform);
+    const workers = this.#start(() => takeWorkers(likely));
     if (!workers) return;
     const { mount, machine, kind, port, card } = workers;
     this.#mount = mount;
     this.#kind = kind;
     this.#listen(mount, (data) => this.#fromMount(data));
-    const { request } = this;
     mount.post({ type: "mount", request, base: document.baseURI, port, card }, [port, card]);
     this.#use(machine);
   }
@@ -151,6 +153,7 @@ export class Session {
    */
   #choose(platform) {
     const wanted = machineFor(platform);
+    if (!this.request.platform) rememberMachine(this.request.image, platform);
     if (wanted === this.#kind || !this.#mount) return;
     this.#stopMachine();
     this.#kind = wanted;

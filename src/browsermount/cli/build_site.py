@@ -11,11 +11,13 @@ import click
 from browsermount.cli.images import Opening, opening_options, run_async
 from browsermount.cli.pull import pull
 from browsermount.cli.site import site_directory
+from browsermount.machines import MachineKind, machine_for
 from browsermount.oci.platform import RUNNABLE
 
 _STAMP = ".build.json"
 _IMAGES = "images"
 _DEFAULT = "default"
+_MACHINE = '<meta name="browsermount-machine" content="{}" />'
 
 
 @click.command("build-site")
@@ -47,10 +49,18 @@ def command(opening: Opening, out: Path, image: str | None, force: bool) -> None
         shutil.copytree(site, new, ignore=leave)
         if image:
             folder = new / _IMAGES / _DEFAULT
-            run_async(pull(opening, image, folder, default=RUNNABLE))
+            pulled = run_async(pull(opening, image, folder, default=RUNNABLE))
+            _name_machine(new / "index.html", machine_for(pulled.images[0].platform))
         new.chmod(0o755)
         if out.exists():
             shutil.rmtree(out)
         new.rename(out)
     click.echo(f"{out} holds the page. Copy it to a web server, or look at it with:")
     click.echo(f"  python3 -m http.server --directory {out}")
+
+
+def _name_machine(page: Path, machine: MachineKind) -> None:
+    """Say in the page which machine it is to start before it knows the image."""
+    text = page.read_text()
+    assert text.count(_MACHINE.format("v86")) == 1
+    page.write_text(text.replace(_MACHINE.format("v86"), _MACHINE.format(machine)))

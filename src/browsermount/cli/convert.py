@@ -108,7 +108,7 @@ def command(
         if level is not None:
             raise click.UsageError("--level needs a --compression other than keep")
         pulling = pull(opening, image, directory, name, all_platforms=all_platforms)
-        click.echo(run_async(pulling))
+        click.echo(run_async(pulling).digest)
         return
     if level is None:
         level = _LEVELS[compression]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from browsermount.events import EventSink
 from browsermount.mount import find_image
 from browsermount.oci.choice import resolve_all
 from browsermount.oci.descriptor import Descriptor
+from browsermount.oci.digest import Digest
 from browsermount.oci.image import ResolvedImage, Source, read_document
 from browsermount.oci.platform import Platform
 
@@ -64,7 +66,16 @@ def command(
     the name then stands for is written to standard output.
     """
     check_all_platforms(opening, all_platforms)
-    click.echo(run_async(pull(opening, image, directory, name, all_platforms=all_platforms)))
+    pulled = run_async(pull(opening, image, directory, name, all_platforms=all_platforms))
+    click.echo(pulled.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What was copied: the images, and the ``digest`` of what is named in the layout."""
+
+    digest: Digest
+    images: tuple[ResolvedImage, ...]
 
 
 async def pull(
@@ -75,8 +86,8 @@ async def pull(
     default: Sequence[Platform] = ANY,
     *,
     all_platforms: bool = False,
-) -> str:
-    """Copy an image into a layout and return the digest of what is named there.
+) -> Pulled:
+    """Copy an image into a layout.
 
     Raises:
         BrowsermountError, OSError: It cannot be had or written.
@@ -85,12 +96,13 @@ async def pull(
         async with opened(image) as (source, _):
             writer = LayoutWriter(directory)
             documents = []
-            for resolved in await find(source, opening, on_event, default, all_platforms):
+            images = tuple(await find(source, opening, on_event, default, all_platforms))
+            for resolved in images:
                 await copy_layers(writer, source, resolved.manifest.layers, on_event)
                 writer.add(resolved.config.raw)
                 writer.add(await read_document(source, resolved.descriptor))
                 documents.append(document(resolved.descriptor, resolved))
-            return str(writer.finish(documents, name or image_name(image)))
+            return Pulled(writer.finish(documents, name or image_name(image)), images)
 
 
 @contextmanager

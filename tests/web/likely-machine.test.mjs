@@ -1,0 +1,64 @@
+/** Which machine is started before anybody has looked at the image. */
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { likelyMachine, rememberMachine } from "../../web/likely-machine.js";
+
+/** @param {Partial<Storage>} storage */
+function use(storage) {
+  Object.defineProperty(globalThis, "localStorage", { value: storage, configurable: true });
+}
+
+function memory() {
+  /** @type {Map<string, string>} */
+  const kept = new Map();
+  use({
+    getItem: (name) => kept.get(name) ?? null,
+    setItem: (name, value) => void kept.set(name, value),
+  });
+  return kept;
+}
+
+test("a platform that was asked for decides", () => {
+  memory();
+  for (const name of ["amd64", "linux/amd64", "x86_64", "x86-64", "linux/amd64/v2"])
+    assert.equal(likelyMachine("alpine", name), "x64", name);
+  for (const name of ["386", "linux/386", "arm64", "linux/amd64/v3", "nonsense"])
+    assert.equal(likelyMachine("alpine", name), "v86", name);
+});
+
+test("an image that is not known is most likely one for amd64, until it was seen", () => {
+  memory();
+  assert.equal(likelyMachine("alpine", ""), "x64");
+  rememberMachine("alpine", "linux/arm64");
+  rememberMachine("debian", "linux/amd64");
+  assert.equal(likelyMachine("alpine", ""), "v86");
+  assert.equal(likelyMachine("debian", ""), "x64");
+  rememberMachine("alpine", "linux/amd64");
+  assert.equal(likelyMachine("alpine", ""), "x64");
+});
+
+test("the images seen last are remembered, not all there ever were", () => {
+  const kept = memory();
+  rememberMachine("first", "linux/386");
+  for (let i = 0; i < 100; i++) rememberMachine(`image-${i}`, "linux/386");
+  assert.equal(likelyMachine("first", ""), "x64");
+  assert.equal(likelyMachine("image-0", ""), "v86");
+  assert.ok([...kept.values()].join("").length < 5000);
+});
+
+test("a storage that is damaged, full or forbidden costs time only", () => {
+  const kept = memory();
+  for (const damaged of ["", "{", "{}", "[1]", "null", '[["alpine","nonsense"]]', "[[]]"]) {
+    kept.set("browsermount-machines", damaged);
+    assert.equal(likelyMachine("alpine", ""), "x64", damaged);
+    rememberMachine("alpine", "linux/386");
+    assert.equal(likelyMachine("alpine", ""), "v86", damaged);
+  }
+  const refuse = () => {
+    throw new Error("SecurityError");
+  };
+  use({ getItem: refuse, setItem: refuse });
+  rememberMachine("alpine", "linux/386");
+  assert.equal(likelyMachine("alpine", ""), "x64");
+});
