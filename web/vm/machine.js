@@ -237,6 +237,8 @@ export class Machine {
   #log = new KernelLog();
   #finishing = false;
   #finished = false;
+  /** From here on, who has the machine is told of its failures by an event. */
+  #ready = false;
   #started = false;
   /** The stages that the guest has told of since then. @type {Set<string>} */
   #reached = new Set();
@@ -371,6 +373,7 @@ export class Machine {
     const answer = this.#exchange({ type: "hello" }, "ready", RESUME_TIMEOUT_MS);
     emulator.run();
     await answer;
+    this.#ready = true;
   }
 
   /** @param {BootFiles} files */
@@ -380,6 +383,7 @@ export class Machine {
     const ready = this.#expect("ready");
     emulator.run();
     await ready;
+    this.#ready = true;
   }
 
   async #createEmulator() {
@@ -501,7 +505,7 @@ export class Machine {
   #fail(error) {
     if (this.#finished) return;
     this.#abort(error);
-    if (this.#started) this.#finish(() => this.#options.on?.error?.(error));
+    if (this.#ready) this.#finish(() => this.#options.on?.error?.(error));
   }
 
   /** @param {() => void} report the last event there is */

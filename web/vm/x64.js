@@ -286,14 +286,15 @@ class Machine64 {
   #slice() {
     const end = performance.now() + SLICE_MS;
     for (;;) {
-      const received = this.#passInput();
+      this.#passInput();
       const status = this.#exports.run(Math.max(end - performance.now(), 0));
       const answered = this.#passOutput();
       if (!this.#running) return;
       this.#compiled.advance();
       if (status in ENDS) return this.#end(ENDS[status]);
       if (performance.now() >= end) return this.#ask();
-      if (status !== STATUS.idle || answered || (received && this.#waiting())) continue;
+      // What it ran for may have made room for more input.
+      if (status !== STATUS.idle || answered || this.#passInput()) continue;
       const wait = this.#exports.idle_time();
       if (wait < SHORTEST_TIMER_MS) return this.#ask();
       if (wait !== Infinity)
@@ -307,10 +308,6 @@ class Machine64 {
     this.#running = false;
     this.#ended = true;
     this.#events.halted(message);
-  }
-
-  #waiting() {
-    return this.#input.some((queue) => queue.length > 0);
   }
 
   /** Whether the guest took any. */
