@@ -118,13 +118,14 @@ sys.exit(app.main(["wait"]))
 """
 
 
-def test_temporary_directories_go_with_sigterm() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_temporary_directories_go_with_a_signal(number: int) -> None:
     process = subprocess.Popen([sys.executable, "-c", _WAITS], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     work = Path(process.stdout.readline().strip())
     assert work.is_dir()
-    os.kill(process.pid, signal.SIGTERM)
+    os.kill(process.pid, number)
     start = time.monotonic()
-    assert process.wait(20) == 128 + signal.SIGTERM
+    assert process.wait(20) == 128 + number
     assert time.monotonic() - start < 10
     assert not work.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,17 @@ def test_an_image_that_was_used_before_needs_no_server(
     assert capsys.readouterr().out.endswith("; 0 B are left.\n")
     assert main(["cat", f"{url}image/", "file"]) == 125
     assert "cannot reach" in capsys.readouterr().err
+
+
+def test_what_a_killed_process_has_left_is_cleared(cache: Path) -> None:
+    cache.mkdir()
+    left, new = cache / ".new-left", cache / ".new-now"
+    left.touch()
+    os.utime(left, (0, 0))
+    new.touch()
+    assert main(["cache", "prune"]) == 0
+    assert not left.exists()
+    assert new.exists()
 
 
 def test_sizes(capsys: pytest.CaptureFixture[str]) -> None:

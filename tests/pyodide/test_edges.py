@@ -125,6 +125,7 @@ async def attempt(directory):
         "read": lambda: files.read("a"),
         "replace": lambda: files.replace("a", b"data"),
         "remove": lambda: files.remove("a"),
+        "names": lambda: files.names(),
     }.items():
         try:
             said.append([name, repr(await asyncio.wait_for(call(), 5))])
@@ -143,6 +144,7 @@ _REFUSING = [
     ["read", "None"],
     ["replace", "NoRoom"],
     ["remove", "False"],
+    ["names", "[]"],
     ["save", "False"],
     ["write", "b'xyz'"],  # in memory, then
 ]
@@ -153,11 +155,12 @@ def attempt(pyodide: Any, directory: str) -> list[list[str]]:
     return [list(pair) for pair in result]
 
 
-# A directory of which each method returns the same.
+# A directory of which each method returns the same, as does the iterator over its names.
 _DIRECTORY = """
-Object.fromEntries(
-  ["getFileHandle", "removeEntry", "keys"].map((name) => [name, () => RESULT]),
-)
+({
+  ...Object.fromEntries(["getFileHandle", "removeEntry"].map((name) => [name, () => RESULT])),
+  keys: () => ({ next: () => RESULT }),
+})
 """
 
 
@@ -169,6 +172,20 @@ def test_a_storage_that_never_answers_is_given_up(pyodide: Any) -> None:
 def test_a_storage_that_answers_with_errors_only(pyodide: Any) -> None:
     failing = _DIRECTORY.replace("RESULT", 'Promise.reject(new Error("no"))')
     assert attempt(pyodide, failing) == _REFUSING
+
+
+def test_names_of_files(pyodide: Any) -> None:
+    """An async iterator, as the browser's, of which one does not come to an end."""
+    code = """
+    generator = "({ keys: async function* () { yield 'a'; yield 'b'; END } })"
+    names = [
+        await asyncio.wait_for(opfs.OpfsFiles(run_js(generator.replace("END", end))).names(), 5)
+        for end in ("", "await new Promise(() => {})")
+    ]
+    names
+    """
+    result = pyodide.run_async(f"{_STORAGE}\n{code.replace(chr(10) + '    ', chr(10))}")
+    assert [list(names) for names in result] == [["a", "b"], []]
 
 
 def test_a_file_that_cannot_be_written_is_given_up_and_aborted(pyodide: Any) -> None:

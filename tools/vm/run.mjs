@@ -13,7 +13,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
 import { createMachine, MachineError } from "../../web/vm/machine.js";
-import { handle9pOver, loadMachine } from "../../web/vm/node.mjs";
+import { handle9pOver, loadMachine, printable } from "../../web/vm/node.mjs";
 
 /** @import { Machine } from "../../web/vm/machine.js" */
 
@@ -71,7 +71,7 @@ async function main() {
       stderr: (bytes) => process.stderr.write(bytes),
       exit: ({ code }) => end(code),
       error: (error) => {
-        process.stderr.write(`${error.message}\n`);
+        process.stderr.write(`${printable(error.message)}\n`);
         end(error.code);
       },
     },
@@ -85,6 +85,6 @@ async function main() {
 }
 
 main().catch((error) => {
-  process.stderr.write(`${error.message}\n`);
+  process.stderr.write(`${printable(error.message)}\n`);
   process.exit(error instanceof MachineError ? error.code : 125);
 });

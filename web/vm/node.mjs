@@ -79,6 +79,18 @@ async function bytes(file) {
 }
 
 /**
+ * A text that the guest may have written, as it may be shown on a terminal, in one line: control
+ * characters, and marks that turn the direction of writing, are shown as escapes.
+ * @param {string} text
+ */
+export function printable(text) {
+  return text.replace(/[\p{C}\p{Z}]/gu, (character) => {
+    if (character === " ") return character;
+    return `\\u{${/** @type {number} */ (character.codePointAt(0)).toString(16)}}`;
+  });
+}
+
+/**
  * A 9P server at the other end of a stream: frames begin with their length.
  * @param {Duplex} stream
  * @returns {Handle9P}

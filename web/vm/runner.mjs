@@ -197,6 +197,11 @@ async function create() {
   return machine;
 }
 
+// Node would write it to the container's standard error as it is, and the guest's words may be in it.
+process.on("uncaughtException", (error) =>
+  finish({ type: "error", message: `the machine's process failed: ${error.message}`, code: 125 }),
+);
+
 // Signals come to all of a terminal's foreground; the other program deals with them.
 for (const name of ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2"])
   process.on(name, () => {});

@@ -16,7 +16,7 @@ const SHORTEST_TIMER_MS = 1.5;
 const LONGEST_TIMER_MS = 0x7fffffff;
 
 /** What `run` of the module returns. */
-const STATUS = { running: 0, output: 1, idle: 2 };
+const STATUS = { running: 0, output: 1, idle: 2, broken: 6 };
 /** @type {Record<number, string>} */
 const ENDS = {
   3: "the machine halted",
@@ -38,6 +38,9 @@ const BOOT_ERRORS = [
   "the kernel and its initramfs need more memory",
   "the kernel's command line is too long",
 ];
+
+/** How often a port's output is taken between two looks at everything else: 64 KiB each time at most. */
+const OUTPUT_TAKES = 16;
 
 /** How many random bytes the host gives at once. */
 const RANDOM_LIMIT = 65536;
@@ -244,9 +247,9 @@ class Machine64 {
   /** @param {Uint8Array} frame */
   sendFrame(frame) {
     if (this.#ended) return true;
-    const taken = Boolean(this.#exports.frame(...this.#give(frame)));
+    const taken = this.#guarded(() => Boolean(this.#exports.frame(...this.#give(frame))));
     this.#wake();
-    return taken;
+    return taken ?? true;
   }
 
   destroy() {
@@ -274,12 +277,22 @@ class Machine64 {
     clearTimeout(this.#timer);
     if (!this.#running || this.#inside) return;
     this.#inside = true;
+    this.#guarded(() => this.#slice());
+    this.#inside = false;
+  }
+
+  /**
+   * Does something with the machine, which ends where that fails.
+   * @template T
+   * @param {() => T} act
+   * @returns {T | undefined}
+   */
+  #guarded(act) {
     try {
-      this.#slice();
+      return act();
     } catch (error) {
       this.#end(error instanceof Error ? error.message : String(error));
-    } finally {
-      this.#inside = false;
+      return undefined;
     }
   }
 
@@ -292,6 +305,7 @@ class Machine64 {
       if (!this.#running) return;
       this.#compiled.advance();
       if (status in ENDS) return this.#end(ENDS[status]);
+      if (status === STATUS.broken) return this.#end(this.#fault());
       if (performance.now() >= end) return this.#ask();
       // What it ran for may have made room for more input.
       if (status !== STATUS.idle || answered || this.#passInput()) continue;
@@ -303,8 +317,15 @@ class Machine64 {
     }
   }
 
+  /** What the guest's kernel did to a device. */
+  #fault() {
+    const text = new TextDecoder().decode(this.#taken(this.#exports.fault()));
+    return `a device of the machine was misused: ${text}`;
+  }
+
   /** @param {string} message */
   #end(message) {
+    if (this.#ended) return;
     this.#running = false;
     this.#ended = true;
     this.#events.halted(message);
@@ -336,16 +357,19 @@ class Machine64 {
     for (let length = take(OUTPUT.log); length > 0; length = take(OUTPUT.log))
       for (const byte of this.#taken(length).slice()) this.#events.log(byte);
     for (const port of OUTPUT_ORDER)
-      for (let kind = OUTPUT.console + port, length = take(kind); length > 0; length = take(kind)) {
+      for (let takes = 0; takes < OUTPUT_TAKES && !this.#ended; takes += 1) {
+        const length = take(OUTPUT.console + port);
+        if (length <= 0) break;
         any = true;
         this.#events.output(port, this.#taken(length).slice());
       }
+    if (this.#ended) return any;
     for (let length = take(OUTPUT.request); length > 0; length = take(OUTPUT.request)) {
       const request = this.#taken(length).slice();
       this.#handle9p?.(request, (frame) => {
         if (this.#ended) return;
         any = true;
-        this.#exports.reply(...this.#give(frame));
+        this.#guarded(() => this.#exports.reply(...this.#give(frame)));
         this.#wake();
       });
     }

@@ -19,7 +19,7 @@ use core::fmt::Write;
 
 use cpu::{Bus, Memory};
 use virtio::state::{save_section, Reader, State, StateError};
-use virtio::{Balloon, Console, Entropy, GuestMemory, Mmio, Net, OutOfRange, Transport, Vsock, P9};
+use virtio::{Balloon, Console, Entropy, Fault, GuestMemory, Mmio, Net, OutOfRange, Transport, Vsock, P9};
 
 use apic::Apic;
 use clock::Clock;
@@ -31,6 +31,9 @@ use uart::Uart;
 const VIRTIO: u64 = 0xd000_0000;
 /// Their interrupt lines.
 const LINES: [u8; 6] = [5, 7, 9, 10, 11, 12];
+/// What they are to a person, in the same order.
+const DEVICES: [&str; 6] =
+    ["9P server", "console", "source of random bytes", "network card", "sockets", "memory balloon"];
 const TIMER_LINE: u8 = 0;
 const UART_LINE: u8 = 4;
 const UART: u16 = 0x3f8;
@@ -152,6 +155,12 @@ impl Board {
             || self.console.has_output()
             || self.net.has_output()
             || self.vsock.has_output()
+    }
+
+    /// The device whose driver has done what it must not, by its name, and what that was. It does nothing
+    /// any more until it is reset.
+    pub fn fault(&self) -> Option<(&'static str, Fault)> {
+        DEVICES.into_iter().zip(self.devices()).find_map(|(name, device)| Some((name, device.fault()?)))
     }
 
     /// The guest's time at which a timer interrupts next.

@@ -100,6 +100,9 @@ pub struct Io<'a> {
     pub memory: &'a mut dyn GuestMemory,
     /// Those that were negotiated.
     pub features: u64,
+    /// How many chains may still be taken. The driver does not run meanwhile: no queue has more to give
+    /// than it has entries, unless the driver lets what is written be what is read.
+    left: usize,
 }
 
 impl Io<'_> {
@@ -108,11 +111,16 @@ impl Io<'_> {
     }
 
     pub fn pop(&mut self, queue: usize) -> Result<Option<Chain>, Fault> {
-        self.queues[queue].pop(self.memory)
+        let chain = self.queues[queue].pop(self.memory)?;
+        if chain.is_some() {
+            self.left = self.left.checked_sub(1).ok_or(Fault::Endless)?;
+        }
+        Ok(chain)
     }
 
     pub fn unpop(&mut self, queue: usize) {
         self.queues[queue].unpop();
+        self.left += 1;
     }
 
     pub fn push(&mut self, queue: usize, head: u16, written: usize) -> Result<(), Fault> {
@@ -196,7 +204,8 @@ impl<D: Device> Mmio<D> {
         if !self.is_running() {
             return None;
         }
-        let mut io = Io { queues: &mut self.queues, memory, features: self.driver_features };
+        let left = D::QUEUES.iter().map(|&size| usize::from(size)).sum();
+        let mut io = Io { queues: &mut self.queues, memory, features: self.driver_features, left };
         let mut result = act(&mut self.device, &mut io);
         for queue in &mut self.queues {
             match queue.take_interrupt(memory) {

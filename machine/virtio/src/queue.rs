@@ -1,6 +1,7 @@
 //! Split virtqueues (Virtio 2.7), from the device's side.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::memory::{GuestMemory, OutOfRange};
 use crate::state::{save_section, Field, Reader, State, StateError};
@@ -33,8 +34,28 @@ pub enum Fault {
     Order,
     /// The buffers of a chain have more than 4 GiB together.
     Length,
+    /// More buffers than all queues hold, while the driver does not run: they lie over each other.
+    Endless,
     /// A request that the device's own section of the specification does not allow.
     Request(&'static str),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let text = match self {
+            Fault::OutOfRange => "a queue or a buffer that is not all in memory",
+            Fault::QueueSetup => "a queue with a size or an alignment that it cannot have",
+            Fault::AvailableIndex => "more buffers than there are descriptors",
+            Fault::DescriptorIndex => "a descriptor that is not in its table",
+            Fault::Chain => "a chain of descriptors that is a loop or too long",
+            Fault::Indirect => "a table of descriptors where there can be none",
+            Fault::Order => "a buffer to read behind one to write",
+            Fault::Length => "buffers of more than 4 GiB",
+            Fault::Endless => "queues that lie over each other",
+            Fault::Request(text) => text,
+        };
+        formatter.write_str(text)
+    }
 }
 
 impl From<OutOfRange> for Fault {
@@ -220,6 +241,9 @@ impl Queue {
 
     /// The chain from this descriptor on.
     pub fn chain(&self, head: u16, memory: &dyn GuestMemory) -> Result<Chain, Fault> {
+        if !self.ready {
+            return Err(Fault::QueueSetup);
+        }
         let mut chain = Chain { head, ..Chain::default() };
         let (mut table, mut count, mut index) = (self.descriptors, u32::from(self.size), u32::from(head));
         let mut indirect = false;

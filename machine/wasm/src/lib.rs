@@ -14,6 +14,8 @@ mod host;
 mod state;
 
 use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::any::Any;
@@ -44,6 +46,8 @@ mod status {
     pub const HALTED: u32 = 3;
     pub const SHUT_DOWN: u32 = 4;
     pub const RESET: u32 = 5;
+    /// A device has given up, as its driver does what it must not: `fault` says more.
+    pub const BROKEN: u32 = 6;
 }
 
 /// What can be taken.
@@ -199,6 +203,7 @@ pub extern "C" fn run(milliseconds: f64) -> u32 {
         let outcome = machine.cpu.run(budget.clamp(MIN_BUDGET, MAX_BUDGET) as u32);
         ran = true;
         match outcome {
+            _ if machine.board().0.fault().is_some() => return status::BROKEN,
             Outcome::Budget => {}
             Outcome::Halt => return status::IDLE,
             Outcome::Dead => return status::HALTED,
@@ -209,6 +214,16 @@ pub extern "C" fn run(milliseconds: f64) -> u32 {
             return status::OUTPUT;
         }
     }
+}
+
+/// What broke a device, as a text in `taken`. Tells how many bytes it is, 0 when there is nothing to say.
+#[no_mangle]
+pub extern "C" fn fault() -> usize {
+    let machine = machine();
+    let (board, _) = machine.board();
+    let text = board.fault().map_or_else(String::new, |(device, fault)| format!("{device}: {fault}"));
+    machine.taken = text.into_bytes();
+    machine.taken.len()
 }
 
 /// Milliseconds until a timer wakes an idle machine; infinite when there is none.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,9 @@ from filelock import FileLock
 from browsermount.blobs.files import File, NoRoom
 
 _LOCK = ".lock"
+_NEW = ".new-"
+_NEW_SECONDS = 3600.0
+"""After so long, a file that is being written belongs to a process that was killed."""
 
 
 class DirectoryFile:
@@ -75,7 +79,7 @@ class DirectoryFiles:
         """Write a whole file; others see the old or the new one, never a part."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.path, prefix=".new-", delete=False) as file:
+            with tempfile.NamedTemporaryFile(dir=self.path, prefix=_NEW, delete=False) as file:
                 try:
                     file.write(data)
                     file.close()
@@ -95,11 +99,21 @@ class DirectoryFiles:
         return True
 
     async def names(self) -> list[str]:
-        """Return the names of all files."""
+        """Return the names of all files, with those that a killed process has left."""
         try:
-            return [name for name in os.listdir(self.path) if not name.startswith(".")]
+            return [
+                name
+                for name in os.listdir(self.path)
+                if not name.startswith(".") or (name.startswith(_NEW) and self._is_left(name))
+            ]
         except OSError:
             return []
+
+    def _is_left(self, name: str) -> bool:
+        try:
+            return time.time() - (self.path / name).lstat().st_mtime > _NEW_SECONDS
+        except OSError:
+            return False
 
     @asynccontextmanager
     async def lock(self) -> AsyncIterator[None]:

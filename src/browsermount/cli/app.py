@@ -8,7 +8,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from types import FrameType
 from typing import Any
@@ -66,30 +67,64 @@ def command(debug: bool) -> None:
     """
 
 
-class _Terminated(BaseException):
-    """SIGTERM came: what is temporary is removed on the way out."""
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise _Terminated
+class _Ended(SystemExit):
+    """A signal asks for an end: what is temporary is removed on the way out.
+
+    An event loop passes on what is a SystemExit, whatever it was doing.
+
+    Args:
+        number: The signal's.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+        super().__init__(self.exit_code)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    # Once: another one must not keep what is temporary from being removed. SIGINT still may.
+    for other in _ENDING:
+        signal.signal(other, signal.SIG_IGN)
+    raise _Ended(number)
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Have signals that end this process raise an error instead, for as long as it takes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # as by nohup
+            signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
     try:
-        result = command.main(args=list(arguments), prog_name="browsermount", standalone_mode=False)
-        sys.stdout.flush()
+        with _ending_in_order():
+            result = command.main(
+                args=list(arguments), prog_name="browsermount", standalone_mode=False
+            )
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
+    except _Ended as ended:
+        return ended.exit_code
     except (BrokenPipeError, SystemExit):
         # The latter is what click makes of the former.
         # Python flushes standard output once more at its end, and must not fail then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except _Terminated:
-        return 128 + signal.SIGTERM
     except (KeyboardInterrupt, click.Abort):
         return 128 + signal.SIGINT
     except Exception as error:

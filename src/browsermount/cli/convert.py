@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import zlib
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from browsermount.cli.images import (
     opening_options,
     run_async,
 )
-from browsermount.cli.layouts import LayoutWriter, embedding, for_each_layer, open_new
+from browsermount.cli.layouts import LayoutWriter, embedding, for_each_layer
 from browsermount.cli.progress import progress
 from browsermount.cli.pull import (
     all_platforms_option,
@@ -139,12 +140,13 @@ async def _convert(
 ) -> str:
     with progress(quiet=opening.quiet) as on_event:
         async with opened(image) as (source, _):
-            conversion = _Conversion(source, LayoutWriter(directory), form, on_event)
-            documents = []
-            for resolved in await find(source, opening, on_event, all_platforms=all_platforms):
-                documents.append(document(await _converted(conversion, resolved), resolved))
-            conversion.check_found()
-            return str(conversion.writer.finish(documents, name or image_name(image)))
+            with LayoutWriter(directory) as writer:
+                conversion = _Conversion(source, writer, form, on_event)
+                documents = []
+                for resolved in await find(source, opening, on_event, all_platforms=all_platforms):
+                    documents.append(document(await _converted(conversion, resolved), resolved))
+                conversion.check_found()
+                return str(writer.finish(documents, name or image_name(image)))
 
 
 async def _converted(conversion: _Conversion, image: ResolvedImage) -> Descriptor:
@@ -195,6 +197,10 @@ class _Conversion:
     form: _Form
     on_event: EventSink
     found: set[bytes] = field(default_factory=set)
+    made: dict[Digest, _Layer] = field(default_factory=dict)
+    turns: defaultdict[Digest, asyncio.Lock] = field(
+        default_factory=lambda: defaultdict(asyncio.Lock)
+    )
 
     def check_found(self) -> None:
         """Raise an error when something is to come first that no layer has."""
@@ -207,19 +213,20 @@ class _Conversion:
                 )
 
     async def layer(self, index: int, layer: Descriptor) -> _Layer:
-        """Fetch a layer and write it anew."""
-        partial = self.writer.temporary(layer.digest.encoded)
-        try:
-            with open_new(partial) as target:
-                convert = (
-                    self._estargz if self.form.compression == "estargz" else self._recompressed
-                )
-                made = await convert(index, layer, target)
-            digest = Digest.parse(made.document["digest"])
-            self.writer.add_file(partial, digest)
-        finally:
-            partial.unlink(missing_ok=True)
+        """Fetch a layer and write it anew, once where an image or several have it several times."""
+        async with self.turns[layer.digest]:
+            made = self.made.get(layer.digest)
+            if made is None:
+                made = self.made[layer.digest] = await self._write(index, layer)
         self._report(index, layer, LayerState.READY, layer.size)
+        return made
+
+    async def _write(self, index: int, layer: Descriptor) -> _Layer:
+        name = f"{layer.digest.encoded}.{self.form.compression}"
+        with self.writer.staging.create(name) as target:
+            convert = self._estargz if self.form.compression == "estargz" else self._recompressed
+            made = await convert(index, layer, target)
+        self.writer.place(name, Digest.parse(made.document["digest"]))
         return made
 
     async def _recompressed(self, index: int, layer: Descriptor, target: BinaryIO) -> _Layer:

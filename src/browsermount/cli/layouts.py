@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import errno
 import json
 import os
-import secrets
-import stat
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any, BinaryIO, TypeVar
 
 from browsermount.blobs.verify import Verifier
+from browsermount.cli.staging import Staging, new_folder
 from browsermount.errors import (
     BrowsermountError,
     DigestMismatch,
@@ -25,7 +25,7 @@ from browsermount.errors import (
     SizeMismatch,
 )
 from browsermount.events import EventSink, LayerProgress, LayerState
-from browsermount.fetch import unstalled
+from browsermount.fetch import Response, unstalled
 from browsermount.oci.descriptor import REF_NAME, Descriptor
 from browsermount.oci.digest import Digest
 from browsermount.oci.image import Source
@@ -51,7 +51,8 @@ class LayoutWriter:
     """Writes into the directory of a layout, which is made where it is missing.
 
     What is there already stays, and what a blob that was broken off has brought so far is
-    used when the same blob is fetched again.
+    used when the same blob is fetched again. As a context, it leaves nothing at its end but
+    that and what is complete.
 
     Args:
         directory: The layout's.
@@ -68,19 +69,20 @@ class LayoutWriter:
                 hint="Give another directory, or empty this one.",
             )
         directory.mkdir(parents=True, exist_ok=True)
-        self._folder("blobs")
-        self._folder("blobs", "sha256")
+        new_folder(directory, "blobs")
+        new_folder(directory, "blobs", "sha256")
+        self.staging = Staging(directory)
 
-    def _folder(self, *names: str) -> Path:
-        """Return a directory of the layout that is one itself: no link leads out of the layout."""
-        folder = self._directory.joinpath(*names)
-        if folder.is_symlink():
-            raise InvalidImage(
-                f"{folder} is a symbolic link, and nothing is written through those",
-                hint="Remove it, or give another directory.",
-            )
-        folder.mkdir(exist_ok=True)
-        return folder
+    def __enter__(self) -> LayoutWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.staging.close()
 
     def _is_layout(self) -> bool:
         # A pull that was broken off has made no index yet.
@@ -93,25 +95,19 @@ class LayoutWriter:
     def add(self, data: bytes) -> Digest:
         """Write a blob that is in memory and return its digest."""
         digest = Digest.of(data)
-        _write(self.path(digest), data)
+        self._write(f"{digest.encoded}.json", data, self.path(digest))
         return digest
 
-    def add_file(self, path: Path, digest: Digest) -> None:
-        """Move a file that has the given digest to where the blob belongs."""
-        path.replace(self._folder("blobs", digest.algorithm) / digest.encoded)
+    def place(self, name: str, digest: Digest) -> None:
+        """Move a complete file of :attr:`staging` to where the blob with this digest belongs."""
+        new_folder(self._directory, "blobs", digest.algorithm)
+        self.staging.place(name, self.path(digest))
 
-    def temporary(self, name: str) -> Path:
-        """Return the path of a file in the layout that is no blob yet.
-
-        What is there is a file that only this name leads to, or nothing: whoever prepared the
-        directory must not choose which file of the user is written to.
-        """
-        path = self._folder(".partial") / name
-        with contextlib.suppress(FileNotFoundError):
-            status = path.lstat()
-            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-                path.unlink()
-        return path
+    def _write(self, name: str, data: bytes, target: Path) -> None:
+        """Write a file at once: who reads it sees all of it or none."""
+        with self.staging.create(name) as file:
+            file.write(data)
+        self.staging.place(name, target)
 
     def finish(self, manifests: Sequence[dict[str, Any]], name: str) -> Digest:
         """Write the index: the image of these manifests is called ``name``.
@@ -127,7 +123,12 @@ class LayoutWriter:
 
         Raises:
             InvalidImage: There is an index already that cannot be read.
+            LayoutBusy: Another process is writing it.
         """
+        with self.staging.alone():
+            return self._finish(manifests, name)
+
+    def _finish(self, manifests: Sequence[dict[str, Any]], name: str) -> Digest:
         path = self._directory / "index.json"
         index: dict[str, Any] = {
             "schemaVersion": 2,
@@ -151,10 +152,9 @@ class LayoutWriter:
         digest = Digest.parse(descriptor["digest"])
         content = _read(self.path(digest))
         index["manifests"].append({**embedding(descriptor, content), "annotations": annotations})
-        _write(self._directory / "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
-        _write(path, json.dumps(index, indent=2).encode() + b"\n")
-        with contextlib.suppress(OSError):
-            (self._directory / ".partial").rmdir()
+        layout = b'{"imageLayoutVersion": "1.0.0"}'
+        self._write("oci-layout", layout, self._directory / "oci-layout")
+        self._write("index.json", json.dumps(index, indent=2).encode() + b"\n", path)
         return digest
 
     def _add_index(self, manifests: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -226,29 +226,6 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write a file at once: who reads it sees all of it or none."""
-    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with open_new(new) as file:
-            file.write(data)
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
-
-
-def open_new(path: Path, *, append: bool = False) -> BinaryIO:
-    """Open a file for writing that is made anew, or one to append to that is no symbolic link.
-
-    Raises:
-        OSError: It cannot be made, or is a symbolic link.
-    """
-    if not append:
-        path.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_NOFOLLOW | (os.O_APPEND if append else os.O_CREAT | os.O_EXCL)
-    return os.fdopen(os.open(path, flags, 0o666), "ab" if append else "wb")
-
-
 @dataclass(slots=True)
 class Copy:
     """The copying of one blob into a layout.
@@ -264,6 +241,7 @@ class Copy:
     source: Source
     descriptor: Descriptor
     report: Callable[[int], None]
+    _resumed: bool = False
 
     async def run(self) -> None:
         """Copy the blob, unless it is there.
@@ -276,20 +254,32 @@ class Copy:
         if target.is_file() and self._is_right(target):
             self.report(self.descriptor.size)
             return
-        partial = self.writer.temporary(self.descriptor.digest.encoded)
-        for attempt in range(_ATTEMPTS):
+        attempt = 0
+        while not await self._attempt(last=attempt == _ATTEMPTS - 1):
+            await asyncio.sleep(2**attempt / 2)
+            attempt += 1
+        self.writer.place(self._name, self.descriptor.digest)
+
+    async def _attempt(self, *, last: bool) -> bool:
+        """Fetch the blob; False where it is worth another attempt, which is not the last."""
+        while True:
             try:
-                await self._fetch(partial)
-                break
+                await self._fetch()
+                return True
             except (NetworkError, HttpStatusError) as error:
                 passing = not isinstance(error, HttpStatusError) or error.status in _PASSING
-                if not passing or attempt == _ATTEMPTS - 1:
+                if not passing or last:
                     raise
-                await asyncio.sleep(2**attempt / 2)
+                return False
             except (DigestMismatch, SizeMismatch):
-                partial.unlink(missing_ok=True)
-                raise
-        self.writer.add_file(partial, self.descriptor.digest)
+                self.writer.staging.discard(self._name)
+                if not self._resumed:
+                    raise
+                # What was begun may be of another time, or of another person: from the start.
+
+    @property
+    def _name(self) -> str:
+        return self.descriptor.digest.encoded
 
     def _is_right(self, path: Path) -> bool:
         verifier = Verifier(self.descriptor)
@@ -300,27 +290,42 @@ class Copy:
             return False
         return True
 
-    async def _fetch(self, partial: Path) -> None:
+    async def _fetch(self) -> None:
+        staging = self.writer.staging
+        begun = staging.begun(self._name)
+        try:
+            have = 0 if begun is None else begun.seek(0, os.SEEK_END)
+            if have >= self.descriptor.size:
+                have = 0  # whatever it is, it cannot be gone on with
+            headers = {"Range": f"bytes={have}-"} if have else None
+            response = await self.source.get_blob(self.descriptor, headers=headers)
+            if response.status == 206 and _starts_at(response.headers.get("content-range"), have):
+                await self._receive(response, begun if have else None)
+            elif response.status == 200:
+                await self._receive(response, None)
+            elif have:
+                await response.aclose()
+                staging.discard(self._name)
+                await self._fetch()
+            else:
+                await response.aclose()
+                raise self.source.failure(self.descriptor, response)
+        finally:
+            if begun is not None:
+                begun.close()
+
+    async def _receive(self, response: Response, begun: BinaryIO | None) -> None:
+        """Write what comes into a new file, behind what was there before."""
         verifier = Verifier(self.descriptor)
-        have = partial.stat().st_size if partial.exists() else 0
-        if have >= self.descriptor.size:
-            have = 0  # whatever it is, it cannot be gone on with
-        headers = {"Range": f"bytes={have}-"} if have else None
-        response = await self.source.get_blob(self.descriptor, headers=headers)
-        if response.status == 206 and _starts_at(response.headers.get("content-range"), have):
-            _feed_file(verifier, partial)
-        elif response.status == 200:
-            have = 0
-        elif have:
-            await response.aclose()
-            partial.unlink()
-            await self._fetch(partial)
-            return
-        else:
-            await response.aclose()
-            raise self.source.failure(self.descriptor, response)
+        self._resumed = begun is not None
         reported = 0
-        with open_new(partial, append=have > 0) as file:
+        with self.writer.staging.create(self._name, begun=True) as file:
+            if begun is not None:
+                begun.seek(0)
+                while chunk := begun.read(_CHUNK):
+                    verifier.feed(chunk)
+                    file.write(chunk)
+                    await asyncio.sleep(0)
             async for chunk in unstalled(response):
                 verifier.feed(chunk)
                 file.write(chunk)
@@ -371,6 +376,9 @@ async def copy_layers(
         BrowsermountError: One cannot be had, or is not what it should be.
     """
 
+    # An image may have a layer several times.
+    turns: defaultdict[Digest, asyncio.Lock] = defaultdict(asyncio.Lock)
+
     async def copy(index: int, layer: Descriptor) -> None:
         digest = str(layer.digest)
 
@@ -378,6 +386,7 @@ async def copy_layers(
             state = LayerState.READY if current == layer.size else LayerState.DOWNLOADING
             on_event(LayerProgress(index, digest, state, current, layer.size))
 
-        await Copy(writer, source, layer, report).run()
+        async with turns[layer.digest]:
+            await Copy(writer, source, layer, report).run()
 
     await for_each_layer(layers, copy)

@@ -61,9 +61,10 @@ def command(
     """Copy an image into an OCI image layout.
 
     DIR is the layout's directory, which is made where it is missing. Every blob is verified. A pull
-    that was broken off goes on where it was when it is started again. Other images that are in DIR
-    stay, and so does the same image for other platforms: they become one index. The digest of what
-    the name then stands for is written to standard output.
+    that was broken off goes on where it was when it is started again: until then, what has come of
+    a layer is in DIR/.partial, which may be removed. Other images that are in DIR stay, and so does
+    the same image for other platforms: they become one index. The digest of what the name then
+    stands for is written to standard output.
     """
     check_all_platforms(opening, all_platforms)
     pulled = run_async(pull(opening, image, directory, name, all_platforms=all_platforms))
@@ -94,15 +95,15 @@ async def pull(
     """
     with progress(quiet=opening.quiet) as on_event:
         async with opened(image) as (source, _):
-            writer = LayoutWriter(directory)
-            documents = []
-            images = tuple(await find(source, opening, on_event, default, all_platforms))
-            for resolved in images:
-                await copy_layers(writer, source, resolved.manifest.layers, on_event)
-                writer.add(resolved.config.raw)
-                writer.add(await read_document(source, resolved.descriptor))
-                documents.append(document(resolved.descriptor, resolved))
-            return Pulled(writer.finish(documents, name or image_name(image)), images)
+            with LayoutWriter(directory) as writer:
+                documents = []
+                images = tuple(await find(source, opening, on_event, default, all_platforms))
+                for resolved in images:
+                    await copy_layers(writer, source, resolved.manifest.layers, on_event)
+                    writer.add(resolved.config.raw)
+                    writer.add(await read_document(source, resolved.descriptor))
+                    documents.append(document(resolved.descriptor, resolved))
+                return Pulled(writer.finish(documents, name or image_name(image)), images)
 
 
 @contextmanager

@@ -345,13 +345,15 @@ class _Signals:
         self._task = asyncio.current_task()
         loop = asyncio.get_running_loop()
         caught = [number for number in _FORWARDED if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.getsignal(number) for number in (*caught, signal.SIGWINCH)}
         for number in caught:
             loop.add_signal_handler(number, self._receive, number)
         try:
             yield
         finally:
-            for number in (*caught, signal.SIGWINCH):
+            for number, handler in before.items():
                 loop.remove_signal_handler(number)
+                signal.signal(number, handler)
 
     def forward_to(self, machine: Machine, *, terminal: bool) -> None:
         """From now on, pass signals on."""

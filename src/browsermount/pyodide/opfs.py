@@ -126,11 +126,15 @@ class OpfsFiles:
         return True
 
     async def names(self) -> list[str]:
-        """Return the names of all files."""
+        """Return the names of all files; none where the storage does not tell."""
         try:
             keys = self._directory.keys()
-            return [str(name) async for name in keys]
-        except JsException:
+            names = []
+            async with asyncio.timeout(ANSWER_SECONDS):
+                while not (step := await keys.next()).done:
+                    names.append(str(step.value))
+            return names
+        except (JsException, TimeoutError):
             return []
 
     @asynccontextmanager
