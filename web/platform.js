@@ -4,19 +4,53 @@
 const NATIVE = /^linux\/386(\/|$)/;
 const NATIVE_64 = /^linux\/amd64(\/v[12])?$/;
 
+/** The machines by their bits, as people ask for them. @type {Record<string, "v86" | "x64">} */
+const MACHINES = { 32: "v86", 64: "x64" };
+
 /**
  * @param {string} platform as in an image's index
+ * @param {string} wanted the machine that is asked for, "32" or "64"; anything else for none
  * @returns {"v86" | "x64"} the machine that runs it: machine_for() in browsermount/machines.py
  */
-export function machineFor(platform) {
-  return NATIVE_64.test(platform) ? "x64" : "v86";
+export function machineFor(platform, wanted = "") {
+  return MACHINES[wanted] ?? (NATIVE_64.test(platform) ? "x64" : "v86");
+}
+
+/**
+ * The machine that an image will be run on, as far as that can be told before its index is there:
+ * the images of registries mostly are there for amd64, and those of layouts are somebody's own.
+ * @param {{ image: string, platform: string, machine: string }} request
+ */
+export function likelyMachine({ image, platform, machine }) {
+  const isLayout = /^(https?:|\.{0,2}\/)|\/$/i.test(image);
+  return machineFor(platform || (isLayout ? "" : "linux/amd64"), machine);
 }
 
 /**
  * @param {string} platform as in an image's index
+ * @param {string} wanted the machine that is asked for
  * @returns {string} one line; empty where there is nothing to say
  */
-export function translationNote(platform) {
-  if (NATIVE.test(platform) || NATIVE_64.test(platform)) return "";
+export function translationNote(platform, wanted = "") {
+  if (NATIVE.test(platform) || machineFor(platform, wanted) === "x64") return "";
   return `This image is for ${platform}: its programs are translated, and run several times slower.`;
+}
+
+/**
+ * One way to run an image.
+ * @typedef {{ platform: string, machine: string }} Choice `machine` is "64" where it is not the one
+ *   that such images have by themselves
+ */
+
+/**
+ * @param {string[]} platforms
+ * @returns {(Choice & { text: string })[]} the ways to run an image that is there for these
+ */
+export function choicesOf(platforms) {
+  return platforms.sort().flatMap((platform) => {
+    const choices = [{ platform, machine: "", text: platform }];
+    if (NATIVE.test(platform))
+      choices.push({ platform, machine: "64", text: `${platform}, exact arithmetic (slower)` });
+    return choices;
+  });
 }

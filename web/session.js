@@ -3,7 +3,7 @@
  * runs it.  The machine can be replaced by a fresh one; the mount stays.
  */
 
-import { machineFor } from "./platform.js";
+import { likelyMachine, machineFor } from "./platform.js";
 import { noWorker } from "./requirements.js";
 import { startMachine, takeWorkers } from "./workers.js";
 
@@ -71,7 +71,7 @@ export class Session {
 
   /** Mount the image and start a machine on it, both at once. */
   open() {
-    const workers = this.#start(takeWorkers);
+    const workers = this.#start(() => takeWorkers(likelyMachine(this.request)));
     if (!workers) return;
     const { mount, machine, kind, port, card } = workers;
     this.#mount = mount;
@@ -150,7 +150,7 @@ export class Session {
    * @param {string} platform
    */
   #choose(platform) {
-    const wanted = machineFor(platform);
+    const wanted = machineFor(platform, this.request.machine);
     if (wanted === this.#kind || !this.#mount) return;
     this.#stopMachine();
     this.#kind = wanted;

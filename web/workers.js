@@ -123,26 +123,32 @@ export function startMachine(kind) {
   return { kind, machine, port: port1, card: cable.port1 };
 }
 
-function startBoth() {
-  // Most often it is the right one: an image of both platforms is run as that for 386.
-  return { mount: new Helper("worker.js"), ...startMachine("v86") };
+/** @param {VM.MachineKind} kind */
+function startBoth(kind) {
+  return { mount: new Helper("worker.js"), ...startMachine(kind) };
 }
 
 /** @type {ReturnType<typeof startBoth> | undefined} */
 let prepared;
 
-/** Start the workers that the next to call takeWorkers() will get. */
-export function prepare() {
+/**
+ * Start the workers that the next to call takeWorkers() will get.
+ * @param {VM.MachineKind} kind the machine that is most likely the right one
+ */
+export function prepare(kind) {
   try {
-    prepared ??= startBoth();
+    prepared ??= startBoth(kind);
   } catch {
     // Who takes them tries again, and can tell a person.
   }
 }
 
-/** Workers that nobody else uses: those that were prepared, or new ones. */
-export function takeWorkers() {
-  const workers = prepared ?? startBoth();
+/**
+ * Workers that nobody else uses: those that were prepared, or new ones.
+ * @param {VM.MachineKind} kind the machine that new ones have
+ */
+export function takeWorkers(kind) {
+  const workers = prepared ?? startBoth(kind);
   prepared = undefined;
   return workers;
 }
