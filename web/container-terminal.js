@@ -8,6 +8,8 @@
  * - `mirror-without-credentials`: never asks for credentials on behalf of the mirror, which somebody
  *   else has chosen, and says so while the container runs.
  * - `platform`: which of an image's platforms is run, such as `linux/amd64`: docs/platforms.md.
+ * - `machine`: the virtual machine that runs it, `32` or `64` by its bits; on the latter, images for
+ *   `linux/386` calculate as on a real processor: docs/platforms.md.
  * - `toc`: `unverified` reads eStargz and zstd:chunked layers lazily also where the manifest has no
  *   digest of their tables of contents.
  * - `fetch`: `read` fetches only what is read; else the rest of the image is fetched while the
@@ -79,7 +81,7 @@ function networkOf(value) {
 }
 
 export class ContainerTerminal extends HTMLElement {
-  static observedAttributes = ["image", "platform"];
+  static observedAttributes = ["image", "platform", "machine"];
 
   /** @type {Session | undefined} */
   #session;
@@ -91,6 +93,8 @@ export class ContainerTerminal extends HTMLElement {
   #patience;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #keptTimer;
+  /** Whether attributes change that belong together. */
+  #choosing = false;
 
   connectedCallback() {
     addStyle("vendor/xterm.css");
@@ -112,7 +116,16 @@ export class ContainerTerminal extends HTMLElement {
 
   /** @param {string} _name @param {string | null} before @param {string | null} now */
   attributeChangedCallback(_name, before, now) {
-    if (this.isConnected && this.screen && before !== now) this.open();
+    if (this.isConnected && this.screen && before !== now && !this.#choosing) this.open();
+  }
+
+  /** @param {import("./platform.js").Choice} choice */
+  #choose({ platform, machine }) {
+    this.#choosing = true;
+    this.setAttribute("platform", platform);
+    this.setAttribute("machine", machine);
+    this.#choosing = false;
+    this.open();
   }
 
   /** The xterm.js terminal, when there is one. */
@@ -178,7 +191,7 @@ export class ContainerTerminal extends HTMLElement {
     const status = new StatusView(
       /** @type {HTMLElement} */ (this.status),
       () => this.#session?.kept(true),
-      (platform) => this.setAttribute("platform", platform),
+      (choice) => this.#choose(choice),
       () => this.restart(),
       () => this.stop(),
     );
@@ -191,6 +204,7 @@ export class ContainerTerminal extends HTMLElement {
         image,
         mirror,
         platform: this.getAttribute("platform") ?? "",
+        machine: this.getAttribute("machine") ?? "",
         allowUnverified: this.getAttribute("toc") === "unverified",
         fill: this.getAttribute("fetch") !== "read",
         network: networkOf(this.getAttribute("network")),
@@ -217,13 +231,14 @@ export class ContainerTerminal extends HTMLElement {
           this.#news(() => this.view?.machine(stage));
           if (stage.stage === "started") {
             this.#begin();
-            const note = this.info && translationNote(this.info.platform);
+            const note = this.info && translationNote(this.info.platform, session.request.machine);
             if (note) terminal.terminal.writeln(`\x1b[2m${note}\x1b[0m`);
           }
         },
         mounted: (info) => {
           this.info = info;
-          status.platforms(info.platform, info.platforms);
+          const { machine } = session.request;
+          status.platforms({ platform: info.platform, machine }, info.platforms);
         },
         output: (data) => terminal.write(data),
         exit: (code, signal) => this.#end(code, signal),
@@ -289,7 +304,7 @@ export class ContainerTerminal extends HTMLElement {
     stop.type = "button";
     stop.addEventListener("click", () => this.stop());
     loading.append(body, stop);
-    return new ProgressView(body);
+    return new ProgressView(body, this.getAttribute("machine") ?? "");
   }
 
   /**

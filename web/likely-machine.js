@@ -13,11 +13,12 @@ const MOST_IMAGES = 100;
 const AMD64 = /^(linux\/)?(amd64|x86[_-]64)(\/v[12])?$/i;
 
 /**
- * @param {string} image
- * @param {string} platform that was asked for; "" for none
+ * @param {{ image: string, platform: string, machine: string }} request the platform and the
+ *   machine that are asked for: see machineFor()
  * @returns {MachineKind}
  */
-export function likelyMachine(image, platform) {
+export function likelyMachine({ image, platform, machine }) {
+  if (machine) return machineFor(platform, machine);
   if (platform) return AMD64.test(platform) ? "x64" : "v86";
   // Nearly every image is there for linux/amd64.
   return remembered().get(image) ?? "x64";

@@ -5,6 +5,9 @@
  * fragment of its own: where it has a query, all that follows belongs to it.
  */
 
+/** What runs where the address names no image. */
+export const DEFAULT_IMAGE = "images/default/";
+
 /**
  * The image that a page's address asks for, or undefined where it asks for none.
  *

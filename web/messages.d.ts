@@ -8,6 +8,8 @@ export interface ImageRequest {
   mirror: string;
   /** The platform that is asked for, such as "linux/amd64"; may be empty. */
   platform: string;
+  /** The machine that is asked for, "32" or "64"; may be empty. */
+  machine: string;
   /** Whether tables of contents are believed that the manifest has no digest of. */
   allowUnverified: boolean;
   /** Whether what nobody reads is fetched too, while the container is idle. */

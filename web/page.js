@@ -1,15 +1,13 @@
 /** index.html: one terminal that fills the window, for the image that the address names. */
 
 import "./container-terminal.js";
-import { imageOf, parameterOf } from "./location.js";
-
-const DEFAULT_IMAGE = "images/default/";
+import { DEFAULT_IMAGE, imageOf, parameterOf } from "./location.js";
 
 const image = imageOf(location) ?? DEFAULT_IMAGE;
 const terminal = document.createElement("container-terminal");
 terminal.setAttribute("image", image);
 terminal.setAttribute("autofocus", "");
-for (const name of ["mirror", "platform", "toc", "fetch"]) {
+for (const name of ["mirror", "platform", "machine", "toc", "fetch"]) {
   const configured = document.querySelector(`meta[name=browsermount-${name}]`);
   const given = parameterOf(location, name);
   const value = given || configured?.getAttribute("content");

@@ -4,19 +4,43 @@
 const NATIVE = /^linux\/386(\/|$)/;
 const NATIVE_64 = /^linux\/amd64(\/v[12])?$/;
 
+/** The machines by their bits, as people ask for them. @type {Record<string, "v86" | "x64">} */
+const MACHINES = { 32: "v86", 64: "x64" };
+
 /**
  * @param {string} platform as in an image's index
+ * @param {string} wanted the machine that is asked for, "32" or "64"; anything else for none
  * @returns {"v86" | "x64"} the machine that runs it: machine_for() in browsermount/machines.py
  */
-export function machineFor(platform) {
-  return NATIVE_64.test(platform) ? "x64" : "v86";
+export function machineFor(platform, wanted = "") {
+  return MACHINES[wanted] ?? (NATIVE_64.test(platform) ? "x64" : "v86");
 }
 
 /**
  * @param {string} platform as in an image's index
+ * @param {string} wanted the machine that is asked for
  * @returns {string} one line; empty where there is nothing to say
  */
-export function translationNote(platform) {
-  if (NATIVE.test(platform) || NATIVE_64.test(platform)) return "";
+export function translationNote(platform, wanted = "") {
+  if (NATIVE.test(platform) || machineFor(platform, wanted) === "x64") return "";
   return `This image is for ${platform}: its programs are translated, and run several times slower.`;
+}
+
+/**
+ * One way to run an image.
+ * @typedef {{ platform: string, machine: string }} Choice `machine` is "64" where it is not the one
+ *   that such images have by themselves
+ */
+
+/**
+ * @param {string[]} platforms
+ * @returns {(Choice & { text: string })[]} the ways to run an image that is there for these
+ */
+export function choicesOf(platforms) {
+  return platforms.sort().flatMap((platform) => {
+    const choices = [{ platform, machine: "", text: platform }];
+    if (NATIVE.test(platform))
+      choices.push({ platform, machine: "64", text: `${platform}, exact arithmetic (slower)` });
+    return choices;
+  });
 }

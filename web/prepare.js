@@ -6,5 +6,7 @@ import { prepare } from "./workers.js";
 
 const image = imageOf(location);
 const platform = parameterOf(location, "platform");
+const machine = parameterOf(location, "machine");
 const own = document.querySelector("meta[name=browsermount-machine]")?.getAttribute("content");
-prepare(image || platform ? likelyMachine(image ?? "", platform) : own === "x64" ? own : "v86");
+if (image || platform || machine) prepare(likelyMachine({ image: image ?? "", platform, machine }));
+else prepare(own === "x64" ? own : "v86");

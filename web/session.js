@@ -73,8 +73,7 @@ export class Session {
   /** Mount the image and start a machine on it, both at once. */
   open() {
     const { request } = this;
-    const likely = likelyMachine(request.image, request.platform);
-    const workers = this.#start(() => takeWorkers(likely));
+    const workers = this.#start(() => takeWorkers(likelyMachine(request)));
     if (!workers) return;
     const { mount, machine, kind, port, card } = workers;
     this.#mount = mount;
@@ -152,8 +151,10 @@ export class Session {
    * @param {string} platform
    */
   #choose(platform) {
-    const wanted = machineFor(platform);
-    if (!this.request.platform) rememberMachine(this.request.image, platform);
+    const { request } = this;
+    const wanted = machineFor(platform, request.machine);
+    // What was asked for says nothing of the image.
+    if (!request.platform && !request.machine) rememberMachine(request.image, platform);
     if (wanted === this.#kind || !this.#mount) return;
     this.#stopMachine();
     this.#kind = wanted;

@@ -1,8 +1,10 @@
 /** The line below the terminal: how much of the image is here, what is kept, what is wrong. */
 
+import { choicesOf } from "./platform.js";
 import { formatBytes } from "./progress.js";
 
 /** @import { Kept, MountEvent } from "./messages.js" */
+/** @import { Choice } from "./platform.js" */
 
 /** @param {string} label @param {string} title @param {() => void} action */
 function makeButton(label, title, action) {
@@ -22,11 +24,13 @@ function asSentences(message, hint) {
 export class StatusView {
   /** @type {Map<number, { digest: string, held: number, total: number }>} */
   #layers = new Map();
+  /** @type {ReturnType<typeof choicesOf>} */
+  #choices = [];
 
   /**
    * @param {HTMLElement} element
    * @param {() => void} onClear Let go what is kept.
-   * @param {(platform: string) => void} onPlatform Run the image for this platform.
+   * @param {(choice: Choice) => void} onPlatform Run the image for this platform.
    * @param {() => void} onRestart Run the image in a fresh container.
    * @param {() => void} onStop End the container.
    */
@@ -36,7 +40,9 @@ export class StatusView {
     this.choice = document.createElement("select");
     this.choice.setAttribute("aria-label", "Platform");
     this.choice.title = "Run the image for another platform, in a fresh container";
-    this.choice.addEventListener("change", () => onPlatform(this.choice.value));
+    this.choice.addEventListener("change", () =>
+      onPlatform(this.#choices[this.choice.selectedIndex]),
+    );
     this.mirror = document.createElement("span");
     this.mirror.className = "bm-trouble";
     this.image = document.createElement("span");
@@ -94,15 +100,19 @@ export class StatusView {
 
   /**
    * Say which platform runs, and offer the others.
-   * @param {string} running
+   * @param {Choice} running
    * @param {string[]} others what the image is there for and can be run, `running` or not
    */
   platforms(running, others) {
-    const names = [...new Set([running, ...others])];
-    this.platform.textContent = names.length > 1 ? "Platform: " : `Platform: ${running}`;
-    if (names.length < 2) return;
-    this.choice.replaceChildren(...names.sort().map((name) => new Option(name, name)));
-    this.choice.value = running;
+    this.#choices = choicesOf([...new Set([running.platform, ...others])]);
+    const texts = this.#choices.map(({ text }) => text);
+    const same = this.#choices.map(({ platform }) => platform === running.platform);
+    const exact = this.#choices.map(({ machine }, i) => same[i] && machine === running.machine);
+    this.platform.textContent = texts.length > 1 ? "Platform: " : `Platform: ${running.platform}`;
+    if (texts.length < 2) return;
+    this.choice.replaceChildren(...texts.map((text) => new Option(text)));
+    // Where the machine is asked for that such images have anyway, no choice names it.
+    this.choice.selectedIndex = exact.includes(true) ? exact.indexOf(true) : same.indexOf(true);
     this.platform.append(this.choice);
   }
 

@@ -144,6 +144,12 @@ class InvalidPlatform(BrowsermountError):
     code = "invalid-platform"
 
 
+class InvalidMachine(BrowsermountError):
+    """A text does not name a virtual machine."""
+
+    code = "invalid-machine"
+
+
 class NoMatchingPlatform(BrowsermountError):
     """The image is there, but not for a platform that can be run."""
 

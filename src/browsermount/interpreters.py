@@ -18,7 +18,7 @@ from browsermount.blobs.verify import verify
 from browsermount.errors import DigestMismatch, HttpStatusError, SizeMismatch
 from browsermount.fetch import Fetcher, read_all
 from browsermount.layers.compression import Zstd
-from browsermount.machines import machine_for
+from browsermount.machines import MachineKind, machine_for
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.platform import Platform
 from browsermount.oci.variant import normalize
@@ -62,8 +62,15 @@ INTERPRETERS = _load_table()
 """All interpreters that there are."""
 
 
-def interpreter_for(platform: Platform) -> Interpreter | None:
-    """Return what an image of ``platform`` needs; None where it runs as it is."""
+def interpreter_for(platform: Platform, machine: MachineKind | None = None) -> Interpreter | None:
+    """Return what an image of ``platform`` needs; None where it runs as it is.
+
+    Args:
+        platform: The image's.
+        machine: The machine that runs it; by default the one for such images.
+    """
+    if machine_for(platform, machine) == "x64":
+        return None
     architecture, _ = normalize(platform.architecture, platform.variant)
     for interpreter in INTERPRETERS:
         wanted = interpreter.descriptor.platform
@@ -113,29 +120,25 @@ def _unpack(data: bytes) -> bytes:
 
 
 async def install(
-    tree: Tree, platform: Platform, fetcher: Fetcher, base: str, store: Store | None = None
-) -> Interpreter | None:
-    """Add what an image of ``platform`` needs to a 9P tree, which may be served already.
+    tree: Tree,
+    interpreter: Interpreter,
+    fetcher: Fetcher,
+    base: str,
+    store: Store | None = None,
+) -> None:
+    """Add what an image needs to a 9P tree, which may be served already.
 
     Args:
         tree: The mount's.
-        platform: The image's.
+        interpreter: What the image needs: see :func:`interpreter_for`.
         fetcher: How bytes are fetched.
         base: The URL of the directory of the interpreters, with a slash at the end.
         store: Where they are kept; by default in memory.
 
-    Returns:
-        What was added, if anything.
-
     Raises:
         FetchError, SizeMismatch, DigestMismatch: As :func:`fetch`.
     """
-    interpreter = interpreter_for(platform)
-    # The 64-bit machine runs its programs as they are.
-    if interpreter is None or machine_for(platform) == "x64":
-        return None
     program = await fetch(interpreter, fetcher, base, store or Store())
     directory = tree.new_directory()
     directory.link(interpreter.processor.encode(), tree.new_file(program, mode=0o755))
     tree.root.link(DIRECTORY, directory)
-    return interpreter

@@ -2,18 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-from browsermount.oci.platform import Platform
+from browsermount.errors import InvalidMachine, InvalidPlatform
+from browsermount.oci.platform import Platform, choose_platforms
 
 MachineKind = Literal["v86", "x64"]
 """``v86`` is the npm package's emulator of a 32-bit PC, ``x64`` our own of an x86-64 one."""
+
+_BITS: dict[str, MachineKind] = {"32": "v86", "64": "x64"}
 
 _LEVELS = (None, "v1", "v2")
 """The variants of amd64 (x86-64 psABI, microarchitecture levels) that the 64-bit machine has."""
 
 
-def machine_for(platform: Platform) -> MachineKind:
-    """Return the machine that runs an image's programs as they are, or by an interpreter."""
+def machine_for(platform: Platform, wanted: MachineKind | None = None) -> MachineKind:
+    """Return the machine that runs an image's programs as they are, or by an interpreter.
+
+    Args:
+        platform: The image's.
+        wanted: The machine that a person asks for, which runs it: see :func:`runnable`.
+    """
+    if wanted is not None:
+        return wanted
     own = (platform.os, platform.architecture) == ("linux", "amd64") and platform.variant in _LEVELS
     return "x64" if own else "v86"
+
+
+def choose_machine(text: str | None) -> MachineKind | None:
+    """Return the machine that a person asks for by its bits, ``32`` or ``64``; None for any.
+
+    Raises:
+        InvalidMachine: There is no such machine.
+    """
+    if not text:
+        return None
+    if text not in _BITS:
+        raise InvalidMachine(
+            f"there is no machine {text!r}",
+            hint="There is one of 32 bits, called 32, and one of 64 bits, called 64.",
+        )
+    return _BITS[text]
+
+
+def runnable(platform: str | None = None, machine: MachineKind | None = None) -> Sequence[Platform]:
+    """Return what may be run, the best first.
+
+    Args:
+        platform: The one that a person asks for, see
+            :func:`~browsermount.oci.platform.read_platform`; None or "" for any.
+        machine: The machine that is asked for.
+
+    Raises:
+        InvalidPlatform: The platform has another form, or cannot be run on the machine.
+    """
+    platforms = choose_platforms(platform)
+    if machine == "v86":
+        # There the programs of amd64 images are translated, and those of 386 images are not.
+        return sorted(platforms, key=lambda p: p.architecture != "386")
+    if machine == "x64":
+        # It runs 32-bit programs, too. It has no interpreters of others.
+        native = [p for p in platforms if p.architecture == "386" or machine_for(p) == "x64"]
+        if not native:
+            raise InvalidPlatform(
+                f"images for {platforms[0]} cannot be run on the 64-bit machine",
+                hint="Leave out which machine is meant: the 32-bit one translates their programs.",
+            )
+        return native
+    return platforms

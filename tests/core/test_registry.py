@@ -302,7 +302,7 @@ class TestManifests:
     @pytest.mark.parametrize("content_type", [None, "application/json"])
     def test_an_index(self, content_type: str | None) -> None:
         layout = image()
-        other = layout.image(tar(), platform="linux/amd64")
+        other = layout.image(tar(), platform="linux/arm64")
         index = {"schemaVersion": 2, "manifests": [other, *layout.manifests]}
         layout.manifests = [layout.document(index, INDEX_TYPE)]
         registry = FakeRegistry(layout, content_type=content_type)

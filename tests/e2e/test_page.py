@@ -450,20 +450,40 @@ class TestPlatforms:
             page.wait_state("running", 120)
             choice = "document.querySelector('container-terminal select')"
             options = page.script(f"return [...{choice}.options].map((option) => option.value)")
-            assert options == ["linux/386", "linux/amd64"]
-            assert page.script(f"return {choice}.value") == "linux/386"
-            change = f"{choice}.dispatchEvent(new Event('change'))"
-            page.script(f"{choice}.value = 'linux/amd64'; {change}")
-            page.wait_state("running", 120)
-            page.wait_text("#", 60)
-            page.type("uname -m\r")
-            page.wait_text("x86_64", 60)
+            exact = "linux/386, exact arithmetic (slower)"
+            assert options == ["linux/386", exact, "linux/amd64"]
             assert page.script(f"return {choice}.value") == "linux/amd64"
+            change = f"{choice}.dispatchEvent(new Event('change'))"
+            for platform, machine in [("linux/386", "i686"), (exact, "x86_64")]:
+                page.script(f"{choice}.value = '{platform}'; {change}")
+                page.wait_state("running", 120)
+                page.wait_text("#", 60)
+                page.type("uname -m\r")
+                page.wait_text(f"\n{machine}", 60)
+                assert page.script(f"return {choice}.value") == platform
 
     def test_one_platform_is_said(self, page: Page, site: str, images: str) -> None:
         page.open(f"{site}?image={images}debian/layout")
         page.wait_state("running", 120)
-        assert "Platform: linux/386" in page.visible
+        shown = "document.querySelector('container-terminal select').value"
+        assert page.script(f"return {shown}") == "linux/386"
+        page.open(f"{site}?image={images}foreign/amd64")
+        page.wait_state("running", 120)
+        assert "Platform: linux/amd64" in page.visible
+
+    def test_a_386_image_on_the_64_bit_machine(self, page: Page, site: str) -> None:
+        page.open(f"{site}?machine=64")
+        page.wait_state("running", 120)
+        page.wait_text("$", 60)
+        page.type("uname -m; lua5.4 -e 'print(2.0 ^ 70 % 10)'\r")
+        page.wait_text("\nx86_64\n4.0\n", 60)
+
+    def test_a_machine_that_does_not_run_the_platform(
+        self, page: Page, site: str, images: str
+    ) -> None:
+        image = f"{images}foreign/arm64"
+        text = page.failure(f"{site}?machine=64&platform=linux/arm64&image={image}")
+        assert "linux/arm64 cannot be run on the 64-bit machine" in text
 
 
 class TestErrors:

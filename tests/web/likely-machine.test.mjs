@@ -9,6 +9,11 @@ function use(storage) {
   Object.defineProperty(globalThis, "localStorage", { value: storage, configurable: true });
 }
 
+/** @param {string} image */
+function likely(image, platform = "", machine = "") {
+  return likelyMachine({ image, platform, machine });
+}
+
 function memory() {
   /** @type {Map<string, string>} */
   const kept = new Map();
@@ -22,28 +27,34 @@ function memory() {
 test("a platform that was asked for decides", () => {
   memory();
   for (const name of ["amd64", "linux/amd64", "x86_64", "x86-64", "linux/amd64/v2"])
-    assert.equal(likelyMachine("alpine", name), "x64", name);
+    assert.equal(likely("alpine", name), "x64", name);
   for (const name of ["386", "linux/386", "arm64", "linux/amd64/v3", "nonsense"])
-    assert.equal(likelyMachine("alpine", name), "v86", name);
+    assert.equal(likely("alpine", name), "v86", name);
+});
+
+test("a machine that was asked for is it", () => {
+  memory();
+  assert.equal(likely("alpine", "386", "64"), "x64");
+  assert.equal(likely("alpine", "amd64", "32"), "v86");
 });
 
 test("an image that is not known is most likely one for amd64, until it was seen", () => {
   memory();
-  assert.equal(likelyMachine("alpine", ""), "x64");
+  assert.equal(likely("alpine"), "x64");
   rememberMachine("alpine", "linux/arm64");
   rememberMachine("debian", "linux/amd64");
-  assert.equal(likelyMachine("alpine", ""), "v86");
-  assert.equal(likelyMachine("debian", ""), "x64");
+  assert.equal(likely("alpine"), "v86");
+  assert.equal(likely("debian"), "x64");
   rememberMachine("alpine", "linux/amd64");
-  assert.equal(likelyMachine("alpine", ""), "x64");
+  assert.equal(likely("alpine"), "x64");
 });
 
 test("the images seen last are remembered, not all there ever were", () => {
   const kept = memory();
   rememberMachine("first", "linux/386");
   for (let i = 0; i < 100; i++) rememberMachine(`image-${i}`, "linux/386");
-  assert.equal(likelyMachine("first", ""), "x64");
-  assert.equal(likelyMachine("image-0", ""), "v86");
+  assert.equal(likely("first"), "x64");
+  assert.equal(likely("image-0"), "v86");
   assert.ok([...kept.values()].join("").length < 5000);
 });
 
@@ -51,14 +62,14 @@ test("a storage that is damaged, full or forbidden costs time only", () => {
   const kept = memory();
   for (const damaged of ["", "{", "{}", "[1]", "null", '[["alpine","nonsense"]]', "[[]]"]) {
     kept.set("browsermount-machines", damaged);
-    assert.equal(likelyMachine("alpine", ""), "x64", damaged);
+    assert.equal(likely("alpine"), "x64", damaged);
     rememberMachine("alpine", "linux/386");
-    assert.equal(likelyMachine("alpine", ""), "v86", damaged);
+    assert.equal(likely("alpine"), "v86", damaged);
   }
   const refuse = () => {
     throw new Error("SecurityError");
   };
   use({ getItem: refuse, setItem: refuse });
   rememberMachine("alpine", "linux/386");
-  assert.equal(likelyMachine("alpine", ""), "x64");
+  assert.equal(likely("alpine"), "x64");
 });

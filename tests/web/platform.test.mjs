@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { machineFor, translationNote } from "../../web/platform.js";
+import { choicesOf, machineFor, translationNote } from "../../web/platform.js";
 
 for (const [platform, machine, translated] of /** @type {const} */ ([
   ["linux/386", "v86", false],
@@ -16,3 +16,18 @@ for (const [platform, machine, translated] of /** @type {const} */ ([
     assert.equal(machineFor(platform), machine);
     assert.equal(translationNote(platform) !== "", translated);
   });
+
+test("a machine that is asked for", () => {
+  assert.equal(machineFor("linux/386", "64"), "x64");
+  assert.equal(machineFor("linux/amd64", "32"), "v86");
+  assert.equal(translationNote("linux/386", "64"), "");
+  assert.match(translationNote("linux/amd64", "32"), /translated/);
+});
+
+test("386 images can be run on both machines", () => {
+  assert.deepEqual(choicesOf(["linux/arm64", "linux/386"]), [
+    { platform: "linux/386", machine: "", text: "linux/386" },
+    { platform: "linux/386", machine: "64", text: "linux/386, exact arithmetic (slower)" },
+    { platform: "linux/arm64", machine: "", text: "linux/arm64" },
+  ]);
+});

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 
 use crate::compiled::{self, Compiled};
 use crate::decode::{self, Op};
+use crate::exception::{SINGLE_STEP, TF};
 use crate::memory::PAGE;
 use crate::paging::Access;
 use crate::state::Mode;
@@ -323,14 +324,20 @@ impl Cpu {
         };
         let length = u64::from(op.length);
         self.shadow = false;
+        let traps = self.state.system_flags & TF != 0;
+        let privilege = self.privilege();
         self.state.rip = self.state.rip.wrapping_add(length);
         let step = (op.handler)(self, &op);
         self.state.event = 0;
         self.state.budget -= i64::from(step != Err(Stop::Fault));
-        match step {
-            Ok(()) => Ok(()),
-            Err(stop) => self.stopped(stop, length),
+        if let Err(stop) = step {
+            self.stopped(stop, length)?;
         }
+        // What enters the kernel, or loads SS, is followed by no trap.
+        if traps && step != Err(Stop::Fault) && self.privilege() == privilege && !self.shadow {
+            self.deliver_trap(SINGLE_STEP).map_err(|()| Outcome::Shutdown)?;
+        }
+        Ok(())
     }
 
     /// As `step`, but gives the exception instead of delivering it. For comparing with other processors.

@@ -38,6 +38,9 @@ pub const ID: u64 = 1 << 21;
 /// Always set.
 pub const FIXED: u64 = 1 << 1;
 
+/// DR6: the trap is that of a single step (TF).
+pub const SINGLE_STEP: u64 = 1 << 14;
+
 /// An exception that waits to be delivered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault {
@@ -110,6 +113,16 @@ impl Cpu {
 
     pub(crate) fn deliver_interrupt(&mut self, vector: u8) -> Result<(), ()> {
         if self.deliver(vector, 0, Cause::Hardware).is_ok() {
+            return Ok(());
+        }
+        self.deliver_fault()
+    }
+
+    /// A debug trap, with its bits of DR6, which no gate's privilege keeps away. RIP is behind the
+    /// instruction. Intel SDM volume 3, section 18.3.1.4.
+    pub(crate) fn deliver_trap(&mut self, status: u64) -> Result<(), ()> {
+        self.control.dr[6] |= status;
+        if self.deliver(DEBUG, 0, Cause::Exception).is_ok() {
             return Ok(());
         }
         self.deliver_fault()

@@ -27,7 +27,7 @@ use alloc::boxed::Box;
 
 use code::CodeCache;
 use control::Control;
-use exception::{Fault, FIXED, IF};
+use exception::{Fault, FIXED, IF, TF};
 use memory::Ram;
 use paging::Access;
 use segment::{Segment, Table};
@@ -252,7 +252,8 @@ impl Cpu {
                     return outcome;
                 }
             }
-            let executed = if self.stepping || self.shadow { self.step() } else { self.block() };
+            let single = self.stepping || self.shadow || self.state.system_flags & TF != 0;
+            let executed = if single { self.step() } else { self.block() };
             if let Err(outcome) = executed {
                 return outcome;
             }

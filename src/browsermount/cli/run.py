@@ -28,12 +28,12 @@ from browsermount.cli.sizes import read_size
 from browsermount.cli.sockets import Publication, Rules
 from browsermount.cli.terminal import raw, window_size
 from browsermount.errors import BrowsermountError
-from browsermount.interpreters import install
+from browsermount.interpreters import install, interpreter_for
 from browsermount.local.files import FileFetcher
-from browsermount.machines import machine_for
+from browsermount.machines import MachineKind, choose_machine, machine_for, runnable
 from browsermount.mount import Mount
 from browsermount.network.addresses import HOST, to_text
-from browsermount.oci.platform import NATIVE, Platform, choose_platforms
+from browsermount.oci.platform import Platform
 from browsermount.runtime.spec import ProcessOptions
 
 _MIN_MEMORY_MIB = 128
@@ -169,6 +169,12 @@ def _read_hosts(
     callback=_read_memory,
     help="The machine's memory, such as 1g; default: 512m, which starts fastest.",
 )
+@click.option(
+    "--machine",
+    type=click.Choice(["32", "64"]),
+    help="The virtual machine, by its bits; default: 64 for images of amd64, else 32. On 64, a 386 "
+    "image calculates as exactly as on a real processor, but is slower.",
+)
 @opening_options
 @image_argument
 @click.argument("arguments", metavar="[ARG]...", nargs=-1, type=click.UNPROCESSED)
@@ -187,6 +193,7 @@ def command(
     publications: list[Publication],
     hosts: list[tuple[str, str]],
     memory: int | None,
+    machine: str | None,
 ) -> int:
     """Run a program in an image.
 
@@ -202,7 +209,8 @@ def command(
     rules = None if network == "none" else Rules(network == "all", publications)
     if publications and rules is None:
         raise click.UsageError("a container without a network has no ports: leave out -p")
-    platforms = choose_platforms(None if opening.platform is None else str(opening.platform))
+    kind = choose_machine(machine)
+    platforms = runnable(None if opening.platform is None else str(opening.platform), kind)
     options = ProcessOptions(
         entrypoint=None if entrypoint is None else tuple(filter(None, (entrypoint,))),
         args=arguments or None,
@@ -214,7 +222,7 @@ def command(
         hosts=tuple(hosts),
         **({} if hostname is None else {"hostname": hostname}),
     )
-    return run_async(_run(opening, image, platforms, options, streams, memory, rules))
+    return run_async(_run(opening, image, platforms, options, streams, kind, memory, rules))
 
 
 def _streams(interactive: bool, tty: bool) -> _Streams:
@@ -240,21 +248,21 @@ async def _run(
     platforms: Sequence[Platform],
     options: ProcessOptions,
     streams: _Streams,
+    wanted: MachineKind | None,
     memory: int | None,
     rules: Rules | None,
 ) -> int:
     signals = _Signals()
     with signals.caught():
         # It gets ready while the image is opened, which mostly is one for what was asked for.
-        machine = await Machine.create(machine_for(platforms[0]), memory)
+        machine = await Machine.create(machine_for(platforms[0], wanted), memory)
         try:
             async with mounted(image, opening, platforms=platforms, options=options) as mount:
-                kind = machine_for(mount.image.platform)
+                kind = machine_for(mount.image.platform, wanted)
                 if machine.kind != kind:
                     await machine.close()
                     machine = await Machine.create(kind, memory)
-                _say_translation(mount.image.platform, opening)
-                await _add_interpreter(machine, mount)
+                await _add_interpreter(machine, mount, opening)
                 if rules is not None:
                     await _connect(machine, rules, opening)
                 size = window_size() if streams.terminal else None
@@ -270,12 +278,7 @@ async def _run(
 
 def _say_translation(platform: Platform, opening: Opening) -> None:
     """Tell a person, though no program that reads our output, why all takes longer."""
-    if (
-        platform.satisfies(NATIVE)
-        or machine_for(platform) == "x64"
-        or opening.quiet
-        or not sys.stderr.isatty()
-    ):
+    if opening.quiet or not sys.stderr.isatty():
         return
     text = f"the image is for {platform}: its programs are translated, and run several times slower"
     print(f"browsermount: {printable(text)}.", file=sys.stderr, flush=True)
@@ -296,10 +299,13 @@ async def _connect(machine: Machine, rules: Rules, opening: Opening) -> None:
         ) from None
 
 
-async def _add_interpreter(machine: Machine, mount: Mount) -> None:
+async def _add_interpreter(machine: Machine, mount: Mount, opening: Opening) -> None:
     """Add to the tree what the machine needs for an image of another platform than its own."""
-    base = machine_files(machine.kind).interpreters.as_uri() + "/"
-    await install(mount.tree, mount.image.platform, FileFetcher(), base)
+    interpreter = interpreter_for(mount.image.platform, machine.kind)
+    if interpreter is not None:
+        _say_translation(mount.image.platform, opening)
+        base = machine_files(machine.kind).interpreters.as_uri() + "/"
+        await install(mount.tree, interpreter, FileFetcher(), base)
 
 
 async def _follow(machine: Machine, signals: _Signals, streams: _Streams) -> int:

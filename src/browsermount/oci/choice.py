@@ -29,7 +29,7 @@ from browsermount.oci.manifest import (
     parse_manifest,
 )
 from browsermount.oci.names import name_of, repository_of, shown, tag_of
-from browsermount.oci.platform import ANYTHING, NATIVE, RUNNABLE, Platform
+from browsermount.oci.platform import ANYTHING, RUNNABLE, Platform
 
 _MAX_DEPTH = 4
 """How deep indexes may be nested."""
@@ -332,7 +332,7 @@ class _Choice:
         return ResolvedImage(
             reference=self._reference,
             descriptor=candidate.descriptor,
-            platform=candidate.platform or (NATIVE if wanted == ANYTHING else wanted),
+            platform=candidate.platform or (RUNNABLE[0] if wanted == ANYTHING else wanted),
             manifest=manifest,
             config=config,
             platforms=_platforms(c for c in self._candidates if c.name == candidate.name),
@@ -365,7 +365,7 @@ class _Choice:
         return NoMatchingPlatform(
             f"{there}, but only images for {', '.join(map(str, RUNNABLE))} can be run",
             hint="Build or copy the image for one of these platforms, for example with: "
-            f"docker buildx build --platform {NATIVE}",
+            f"docker buildx build --platform {RUNNABLE[0]}",
         )
 
 

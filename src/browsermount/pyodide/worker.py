@@ -23,11 +23,12 @@ from browsermount.blobs.files import MemoryFiles
 from browsermount.blobs.store import DEFAULT_LIMIT, Store
 from browsermount.errors import BrowsermountError
 from browsermount.events import Event, InterpreterReady, Resolved
-from browsermount.interpreters import install
+from browsermount.interpreters import install, interpreter_for
+from browsermount.machines import choose_machine, runnable
 from browsermount.mount import CACHE_SIZE, Mount, mount
 from browsermount.ninep import Server
 from browsermount.oci.credentials import CredentialRequest, Credentials
-from browsermount.oci.platform import Platform, choose_platforms
+from browsermount.oci.platform import Platform
 from browsermount.pyodide.buffers import JsBuffer
 from browsermount.pyodide.fetch import BrowserFetcher
 from browsermount.pyodide.opfs import OpfsFiles
@@ -96,6 +97,7 @@ class Worker:
                 - ``mirror``: where registries are reached instead of at their own address; may
                   be empty;
                 - ``platform``: the one that is asked for, such as ``linux/amd64``; may be empty;
+                - ``machine``: the one that is asked for, ``32`` or ``64``; may be empty;
                 - ``allowUnverified``: whether tables of contents are believed that the manifest
                   has no digest of;
                 - ``network``: ``none``, ``public`` for the internet alone, or ``all``;
@@ -121,10 +123,9 @@ class Worker:
                 translations.append(asyncio.ensure_future(translate(platform)))
 
         async def translate(platform: Platform) -> None:
-            interpreter = await install(
-                tree, platform, BrowserFetcher(), wanted["interpreters"], store
-            )
+            interpreter = interpreter_for(platform, machine)
             if interpreter is not None:
+                await install(tree, interpreter, BrowserFetcher(), wanted["interpreters"], store)
                 on_event(InterpreterReady(interpreter.processor))
 
         async def credentials(request: CredentialRequest) -> Credentials | None:
@@ -137,6 +138,7 @@ class Worker:
             self._mount = None
         self._session = Server(tree.root)
         try:
+            machine = choose_machine(wanted["machine"])
             mounted = await mount(
                 image,
                 base=wanted["base"],
@@ -145,7 +147,7 @@ class Worker:
                 fetcher=BrowserFetcher(),
                 store=store,
                 cache=BufferCache(CACHE_SIZE, JsBuffer),
-                platforms=choose_platforms(wanted["platform"]),
+                platforms=runnable(wanted["platform"], machine),
                 allow_unverified=wanted["allowUnverified"],
                 tree=tree,
                 options=ProcessOptions(network=wanted["network"] != "none"),

@@ -288,7 +288,10 @@ fn breakpoint(cpu: &mut Cpu, _: &Op) -> Step {
 }
 
 fn debug_trap(cpu: &mut Cpu, _: &Op) -> Step {
-    cpu.software_interrupt(crate::exception::DEBUG)
+    if cpu.deliver_trap(0).is_err() {
+        return cpu.raise(crate::exception::DOUBLE_FAULT, 0);
+    }
+    Err(Stop::Leave)
 }
 
 fn interrupt_on_overflow(cpu: &mut Cpu, _: &Op) -> Step {

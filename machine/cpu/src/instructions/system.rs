@@ -349,6 +349,24 @@ fn verify<const WRITE: bool, const MEMORY: bool>(cpu: &mut Cpu, op: &Op) -> Step
     Ok(())
 }
 
+/// ARPL, which 64-bit code does not have.
+fn adjust_requested_privilege<const MEMORY: bool>(cpu: &mut Cpu, op: &Op) -> Step {
+    let privilege = Word::get(cpu, op.b) & 3;
+    let va = if MEMORY { cpu.address(op) } else { 0 };
+    let selector = if MEMORY { Word::load(cpu, va)? } else { Word::get(cpu, op.a) };
+    let raises = selector & 3 < privilege;
+    if raises {
+        let selector = selector & !3 | privilege;
+        if MEMORY {
+            Word::store(cpu, va, selector)?;
+        } else {
+            Word::set(cpu, op.a, selector);
+        }
+    }
+    set_zf(cpu, raises);
+    Ok(())
+}
+
 fn swap_gs(cpu: &mut Cpu, _: &Op) -> Step {
     cpu.privileged()?;
     core::mem::swap(&mut cpu.state.gs_base, &mut cpu.control.kernel_gs_base);
@@ -553,6 +571,7 @@ pub fn select(instruction: &Instruction, mode: u32, op: &mut Op) -> Option<Handl
         Mnemonic::Lsl => register_size!(size(), segment_limit, false),
         Mnemonic::Verr => pick(memory, verify::<false, false>, verify::<false, true>),
         Mnemonic::Verw => pick(memory, verify::<true, false>, verify::<true, true>),
+        Mnemonic::Arpl => pick(memory, adjust_requested_privilege::<false>, adjust_requested_privilege::<true>),
         Mnemonic::Swapgs if long => swap_gs,
         Mnemonic::Rdfsbase => register_size!(size(), read_base, false),
         Mnemonic::Rdgsbase => register_size!(size(), read_base, true),
