@@ -42,7 +42,7 @@ _VENDOR = {
     "addon-fit.mjs": "@xterm/addon-fit/lib/addon-fit.mjs",
     "xterm-pty.mjs": "xterm-pty/index.mjs",
 }
-_NETWORK = ("browsermount/network/", "browsermount/pyodide/network.py")
+_NETWORK = ("browsermount/network/", "browsermount/pyodide/network")
 _NOTICES = ("v86", "@xterm/xterm", "@xterm/addon-fit", "xterm-pty", "pyodide")
 
 

@@ -16,6 +16,10 @@
  *   container is idle.
  * - `network`: what the container can reach, by the browser's requests: `none`, `all`, which has
  *   hosts of private networks and of the visitor's machine, too; else the internet: docs/network.md.
+ *   `relay`: the internet, by the relay.
+ * - `relay`: the address of a relay (Wisp protocol) by which it is reached, such as
+ *   `wss://relay.example/`.
+ * - `relay-by-link`: says while the container runs that somebody else has chosen the relay.
  * - `autofocus`: the terminal takes the keyboard when it is there.
  *
  * Events, all of which bubble: `started`, `exit` (detail: `{code, signal}`) and
@@ -32,6 +36,7 @@ import { askCredentials } from "./credentials.js";
 import { guestFetch } from "./guest-fetch.js";
 import { translationNote } from "./platform.js";
 import { ProgressView } from "./progress.js";
+import { relayFailure } from "./relay.js";
 import { missing } from "./requirements.js";
 import { Session } from "./session.js";
 import { StatusView } from "./status.js";
@@ -175,7 +180,10 @@ export class ContainerTerminal extends HTMLElement {
       });
       return;
     }
-    const lacking = missing(window);
+    const wanted = this.getAttribute("network") === "relay";
+    const foreign = this.hasAttribute("relay-by-link");
+    const relay = this.getAttribute("relay") ?? "";
+    const lacking = missing(window) ?? relayFailure(relay, { wanted, foreign });
     if (lacking) {
       this.#fail(lacking);
       return;
@@ -197,8 +205,9 @@ export class ContainerTerminal extends HTMLElement {
     );
     this.#status = status;
     const mirror = this.getAttribute("mirror") ?? "";
-    const foreign = this.hasAttribute("mirror-without-credentials");
-    if (mirror && foreign) status.foreignMirror(mirror);
+    const lent = this.hasAttribute("mirror-without-credentials");
+    if (mirror && lent) status.foreignMirror(mirror);
+    if (relay && foreign) status.foreignRelay(relay);
     const session = new Session(
       {
         image,
@@ -208,10 +217,11 @@ export class ContainerTerminal extends HTMLElement {
         allowUnverified: this.getAttribute("toc") === "unverified",
         fill: this.getAttribute("fetch") !== "read",
         network: networkOf(this.getAttribute("network")),
+        relay,
       },
       {
         credentials: async (request) => {
-          if (request.mirrored && foreign) return null;
+          if (request.mirrored && lent) return null;
           clearTimeout(this.#patience);
           // A running container may need them, too: when a password has been changed.
           const loading = this.dataset.state === "loading";

@@ -16,6 +16,8 @@ export interface ImageRequest {
   fill: boolean;
   /** What the container can reach: nothing, the internet, or also hosts nearby. */
   network: "none" | "public" | "all";
+  /** The address of the relay that connects it; without one, the browser sends its requests. */
+  relay: string;
 }
 
 /** Page to worker: mount the image and answer the 9P requests that come from `port`. */

@@ -38,6 +38,7 @@ export class NetworkPort {
   #port;
   #frames;
   #network;
+  #relay;
   #emit;
   /** @type {any} */
   #stack;
@@ -54,13 +55,15 @@ export class NetworkPort {
    * @param {PyodideAPI} python
    * @param {MessagePort} port
    * @param {"none" | "public" | "all"} network
+   * @param {string} relay the address of the relay that connects the container; may be empty
    * @param {(event: string) => void} emit takes events as JSON
    */
-  constructor(python, port, network, emit) {
+  constructor(python, port, network, relay, emit) {
     this.#python = /** @type {any} */ (python);
     this.#port = port;
     this.#frames = new FrameBatch(port);
     this.#network = network;
+    this.#relay = relay;
     this.#emit = emit;
     port.onmessage = ({ data }) => this.#receive(data);
   }
@@ -158,6 +161,7 @@ export class NetworkPort {
       BUFFER_SIZE,
       this.#network === "all",
       this.#emit,
+      this.#relay,
     );
     glue.destroy();
     const { buffer } = this.#stack;

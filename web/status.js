@@ -45,6 +45,8 @@ export class StatusView {
     );
     this.mirror = document.createElement("span");
     this.mirror.className = "bm-trouble";
+    this.relay = document.createElement("span");
+    this.relay.className = "bm-trouble";
     this.image = document.createElement("span");
     this.trouble = document.createElement("span");
     this.trouble.className = "bm-trouble";
@@ -63,7 +65,15 @@ export class StatusView {
     const power = document.createElement("span");
     power.className = "bm-power";
     power.append(this.stop, makeButton("Restart", "Run the image in a fresh container", onRestart));
-    element.replaceChildren(this.platform, this.mirror, this.image, this.trouble, kept, power);
+    element.replaceChildren(
+      this.platform,
+      this.mirror,
+      this.relay,
+      this.image,
+      this.trouble,
+      kept,
+      power,
+    );
   }
 
   /** @param {MountEvent} event */
@@ -96,6 +106,15 @@ export class StatusView {
    */
   foreignMirror(mirror) {
     this.mirror.textContent = `The link to this page has the image read from: ${mirror}`;
+  }
+
+  /**
+   * Say that somebody else has chosen what connects the container: a relay reads what is not
+   * encrypted, and decides whom the container talks to.
+   * @param {string} relay
+   */
+  foreignRelay(relay) {
+    this.relay.textContent = `The link to this page connects the container by: ${relay}`;
   }
 
   /**

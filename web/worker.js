@@ -79,6 +79,8 @@ let session;
 let card;
 /** What the container can reach. @type {"none" | "public" | "all"} */
 let network = "none";
+/** What connects it. */
+let relay = "";
 
 /** @param {WorkerMessage} message */
 function post(message) {
@@ -163,8 +165,8 @@ async function handleMessage(message) {
   session = undefined;
   card?.close();
   const emit = (/** @type {string} */ event) => post({ type: "event", event: JSON.parse(event) });
-  if (message.type === "mount") ({ network } = message.request);
-  card = new NetworkPort(python, message.card, network, emit);
+  if (message.type === "mount") ({ network, relay } = message.request);
+  card = new NetworkPort(python, message.card, network, relay, emit);
   if (message.type === "connect") {
     session = new NinePort(python, worker, message.port);
     return;

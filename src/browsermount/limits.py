@@ -106,3 +106,12 @@ MAX_HTTP_HEAD = 64 << 10
 
 MAX_HTTP_BODY = 256 << 20
 """Bytes that a request uploads through the browser, which takes them at once."""
+
+MAX_RELAY_UNREAD = 64 << 20
+"""Bytes that a relay has sent and the guest has not taken; a relay cannot be told to wait."""
+
+MAX_RELAY_WINDOW = 256
+"""Packets of 32 KiB that are sent to a relay before it says that it has room for more."""
+
+MAX_RELAY_BACKLOG = 4 << 20
+"""Bytes that the browser still has to send to a relay, from which on the guest has to wait."""

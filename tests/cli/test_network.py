@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.server
-import random
 import socket
 import subprocess
 import sys
@@ -18,41 +17,21 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures import fixture
+from tests.servers.program import free_port
+from tests.servers.recording import answering
+from tests.servers.web import DATA, DIGEST, answer
 
 IMAGE = Path(__file__).resolve().parents[2] / "web" / "images" / "default"
 COMMAND = [sys.executable, "-m", "browsermount", "run"]
 TIMEOUT = 180
 HERE = "host.containers.internal"
-DATA = random.Random(1).randbytes(3_000_000)
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def answer(self, content: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def do_GET(self) -> None:
-        self.answer(DATA if self.path == "/data" else b"hello\n")
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer(hashlib.sha256(body).hexdigest().encode() + b"\n")
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """A web server of this machine's."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_port
-        server.shutdown()
+    """The port of a web server of this machine's."""
+    with answering(answer) as server:
+        yield server.port
 
 
 def run(*arguments: object, image: Path = IMAGE) -> subprocess.CompletedProcess[bytes]:
@@ -76,13 +55,6 @@ def running(*arguments: object) -> Iterator[None]:
             process.communicate(timeout=TIMEOUT)
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def test_down_and_up_by_a_real_kernels_tcp(port: int) -> None:
     done = run(
         "--network",
@@ -96,7 +68,7 @@ busybox wget -qO- http://{HERE}:1/ || echo refused
 busybox ping -c 1 192.168.127.1 > /tmp/ping && echo pong
 """,
     )
-    digest = hashlib.sha256(DATA).hexdigest().encode()
+    digest = DIGEST.encode()
     lines = done.stdout.splitlines()
     assert lines[0] == b"hello", done.stderr
     assert lines[1] == digest + b"  -"

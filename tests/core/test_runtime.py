@@ -2,7 +2,7 @@ import pytest
 
 from browsermount.errors import InvalidProcess
 from browsermount.oci.config import ImageConfig
-from browsermount.runtime.spec import ProcessOptions, etc_files, runtime_spec
+from browsermount.runtime.spec import Host, ProcessOptions, etc_files, runtime_spec
 from browsermount.runtime.user import User, resolve_user
 
 PASSWD = b"""root:x:0:0:root:/root:/bin/bash
@@ -129,3 +129,20 @@ def test_files_that_the_spec_binds_are_there() -> None:
     bound = {m["source"] for m in spec["mounts"] if m["type"] == "bind"}
     assert bound == set(etc_files(options))
     assert b"box" in etc_files(options)["hosts"]
+
+
+def test_what_container2wasms_init_takes_from_a_bundle() -> None:
+    config = ImageConfig(env=("A=b",), working_dir="/srv", user="www")
+    user = User(33, 34, (4,), "/var/www")
+    spec = runtime_spec(config, ProcessOptions(host=Host.CONTAINER2WASM), user)
+    # It puts the program there itself; an image without one is none of our business.
+    assert spec["process"]["args"] == []
+    assert spec["process"]["user"]["uid"] == 33
+    assert spec["process"]["cwd"] == "/srv"
+    assert spec["root"]["path"] == "/run/rootfs"
+    # In its bundle are no files beside config.json, and runc has the machine's own network.
+    assert {mount["type"] for mount in spec["mounts"]} == {
+        *("proc", "tmpfs", "devpts", "sysfs", "mqueue")
+    }
+    assert {"type": "network"} not in spec["linux"]["namespaces"]
+    assert not any(name.startswith("net.") for name in spec["linux"].get("sysctl", {}))

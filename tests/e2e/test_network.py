@@ -3,54 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
-import random
-import threading
 from collections.abc import Iterator
-from typing import ClassVar
 
 import pytest
 
 from tests.e2e.browser import Page
 from tests.e2e.test_page import run
+from tests.servers.recording import Recorded, answering
+from tests.servers.web import DIGEST, answer
 
-DATA = random.Random(2).randbytes(5_000_000)
 HERE = "host.containers.internal"
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    seen: ClassVar[list[tuple[str, str, dict[str, str]]]] = []
-
-    def answer(self, content: bytes, *, cors: bool = True) -> None:
-        self.seen.append((self.command, self.path, dict(self.headers)))
-        self.send_response(200)
-        if cors:
-            self.send_header("Access-Control-Allow-Origin", "*")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    def do_GET(self) -> None:
-        self.answer(DATA if self.path == "/data" else b"hello\n", cors=self.path != "/closed")
-
-    do_HEAD = do_GET
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer(hashlib.sha256(body).hexdigest().encode() + b"\n")
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+@pytest.fixture(scope="module")
+def web() -> Iterator[Recorded]:
+    """A web server of this machine's."""
+    with answering(answer) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_port
-        server.shutdown()
+def port(web: Recorded) -> int:
+    return web.port
 
 
 def opened(page: Page, site: str, network: str = "") -> None:
@@ -65,29 +39,28 @@ def opened(page: Page, site: str, network: str = "") -> None:
     page.wait_text("browsermount:~#")
 
 
-def test_requests_of_the_container_are_the_browsers(page: Page, site: str, port: int) -> None:
+def test_requests_of_the_container_are_the_browsers(page: Page, site: str, web: Recorded) -> None:
     opened(page, site, "all")
-    url = f"http://{HERE}:{port}"
-    Handler.seen.clear()
+    url = f"http://{HERE}:{web.port}"
+    web.requests.clear()
     assert "hello" in run(page, f"busybox wget -qO- {url}/")
-    digest = hashlib.sha256(DATA).hexdigest()
-    assert digest in run(page, f"busybox wget -qO- {url}/data | sha256sum", 60)
+    assert DIGEST in run(page, f"busybox wget -qO- {url}/data | sha256sum", 60)
     body = hashlib.sha256(b"a=b").hexdigest()
     assert body in run(page, f"busybox wget -qO- --post-data a=b {url}/form")
-    assert [(method, path) for method, path, _ in Handler.seen] == [
+    assert [(it.method, it.path) for it in web.requests] == [
         ("GET", "/"),
         ("GET", "/data"),
         ("POST", "/form"),
     ]
-    for _, _, headers in Handler.seen:
-        assert headers["Host"] == f"127.0.0.1:{port}"
-        assert not {"Cookie", "Referer"} & set(headers)
+    for request in web.requests:
+        assert request.headers["host"] == web.host
+        assert not {"cookie", "referer"} & set(request.headers)
 
 
 def test_several_at_once(page: Page, site: str, port: int) -> None:
     get = f"busybox wget -qO- http://{HERE}:{port}/data | sha256sum"
     text = run(page, f"for i in 1 2 3 4; do {get} & done; wait", 120)
-    assert text.count(hashlib.sha256(DATA).hexdigest()) == 4
+    assert text.count(DIGEST) == 4
 
 
 def test_a_server_that_does_not_allow_pages(page: Page, site: str, port: int) -> None:
@@ -107,10 +80,11 @@ def test_after_a_restart_it_is_there_again(page: Page, site: str, port: int) -> 
 
 @pytest.mark.parametrize("asked", ["", "?network=all"])
 def test_nothing_nearby_can_be_reached_whatever_a_link_asks_for(
-    page: Page, site: str, port: int, asked: str
+    page: Page, site: str, web: Recorded, asked: str
 ) -> None:
     opened(page, site + asked)
-    Handler.seen.clear()
+    port = web.port
+    web.requests.clear()
     assert "bad address" in run(page, f"busybox wget -qO- http://{HERE}:{port}/")
     text = run(page, f"busybox wget -qO- http://192.168.127.254:{port}/")
     assert "refused" in text
@@ -119,7 +93,7 @@ def test_nothing_nearby_can_be_reached_whatever_a_link_asks_for(
     # A name of the internet's in the address, and another one in the request
     request = f"printf 'GET / HTTP/1.1\\r\\nHost: 127.0.0.1:{port}\\r\\n\\r\\n'"
     assert "403 Forbidden" in run(page, f"{request} | busybox nc -w 5 server.example 80")
-    assert Handler.seen == []
+    assert web.requests == []
 
 
 def test_other_protocols_are_refused_with_the_reason(page: Page, site: str) -> None:

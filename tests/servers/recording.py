@@ -28,11 +28,12 @@ class Request:
 
 @dataclass
 class Answer:
-    """What a server says."""
+    """What a server says; ``cors`` is whether all pages may read it."""
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    cors: bool = True
 
 
 class Recorded:
@@ -50,6 +51,10 @@ class Recorded:
     @property
     def host(self) -> str:
         return self.url.split("/")[2]
+
+    @property
+    def port(self) -> int:
+        return int(self.host.split(":")[1])
 
     def asked(self, path: str) -> list[Request]:
         """Return the requests for what is below a path, without the questions for permission."""
@@ -109,7 +114,7 @@ def page_server(
 
 @contextmanager
 def answering(answer: Callable[[Request], Answer]) -> Iterator[Recorded]:
-    """Run a server that lets all pages read what ``answer`` makes up."""
+    """Run a server that says what ``answer`` makes up."""
     record = Recorded()
 
     class Handler(BaseHTTPRequestHandler):
@@ -120,7 +125,7 @@ def answering(answer: Callable[[Request], Answer]) -> Iterator[Recorded]:
             record.requests.append(request)
             said = Answer(204) if self.command == "OPTIONS" else answer(request)
             self.send_response(said.status)
-            for name in ("Origin", "Headers"):
+            for name in ("Origin", "Headers") if said.cors else ():
                 self.send_header(f"Access-Control-Allow-{name}", "*")
             self.send_header("Access-Control-Expose-Headers", "WWW-Authenticate")
             for name, value in said.headers.items():

@@ -33,6 +33,7 @@ _COMMANDS = {
     "serve": "serve",
     "build-site": "build_site",
     "9p": "ninep",
+    "gateway": "gateway",
     "cache": "cache",
 }
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from contextlib import AsyncExitStack, suppress
 
 import click
 
+from browsermount.cli.endpoints import listening, read_address
 from browsermount.cli.images import (
     Opening,
     image_argument,
@@ -20,8 +20,6 @@ from browsermount.cli.printable import printable
 from browsermount.errors import InvalidProcess
 from browsermount.runtime.spec import ProcessOptions
 from browsermount.sockets import serve
-
-_MAX_PORT = 65535
 
 
 @click.command("9p")
@@ -51,9 +49,7 @@ def command(opening: Opening, image: str, listen: str) -> None:
 
 
 async def _serve(opening: Opening, image: str, listen: str) -> None:
-    kind, _, rest = listen.partition(":")
-    if kind not in ("unix", "tcp") or not rest:
-        raise click.UsageError(f"{listen!r} is neither unix:PATH nor tcp:HOST:PORT")
+    address = read_address(listen)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
@@ -68,14 +64,8 @@ async def _serve(opening: Opening, image: str, listen: str) -> None:
             with suppress(asyncio.CancelledError):
                 await serve(mount.session(), reader, writer)
 
-        if kind == "unix":
-            server = await asyncio.start_unix_server(accept, rest)
-            where = listen
-        else:
-            host, port = _address(rest)
-            server = await asyncio.start_server(accept, host, port)
-            name, port = server.sockets[0].getsockname()[:2]
-            where = f"tcp:{f'[{name}]' if ':' in name else name}:{port}"
+        bound, where = stack.enter_context(listening(address))
+        server = await asyncio.start_server(accept, sock=bound)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ended.set)
         click.echo(f"Serving {printable(mount.image.reference)} at {where}")
@@ -83,13 +73,3 @@ async def _serve(opening: Opening, image: str, listen: str) -> None:
             await ended.wait()
         finally:
             server.close()
-            if kind == "unix":
-                with suppress(OSError):
-                    os.unlink(rest)
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not port.isdecimal() or int(port) > _MAX_PORT:
-        raise click.UsageError(f"{port!r} is not a port")
-    return host.strip("[]") or "127.0.0.1", int(port)

@@ -8,7 +8,8 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
@@ -22,12 +23,12 @@ from browsermount.cli.images import (
     run_async,
 )
 from browsermount.cli.machine import Machine, MachineFailure
+from browsermount.cli.networks import network_option, open_ports, publish_option, say_refusal
 from browsermount.cli.printable import printable
 from browsermount.cli.site import machine_files
 from browsermount.cli.sizes import read_size
 from browsermount.cli.sockets import Publication, Rules
 from browsermount.cli.terminal import raw, window_size
-from browsermount.errors import BrowsermountError
 from browsermount.interpreters import install, interpreter_for
 from browsermount.local.files import FileFetcher
 from browsermount.machines import MachineKind, choose_machine, machine_for, runnable
@@ -53,12 +54,6 @@ _PATIENCE = 3
 """So many of the signals that ask for an end are one too many, as for docker."""
 
 
-class PortUnavailable(BrowsermountError):
-    """A port of this machine's that was asked for is taken, or not ours to take."""
-
-    code = "port"
-
-
 @dataclass(frozen=True, slots=True)
 class _Streams:
     """What the process has to do with our standard streams."""
@@ -79,28 +74,6 @@ def _read_memory(ctx: click.Context, param: click.Parameter, value: str | None) 
             f"{value} is not between {_MIN_MEMORY_MIB}m and {_MAX_MEMORY_MIB}m", ctx, param
         )
     return mib
-
-
-def _read_publications(
-    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> list[Publication]:
-    return [_read_publication(value, ctx, param) for value in values]
-
-
-def _read_publication(value: str, ctx: click.Context, param: click.Parameter) -> Publication:
-    ports, _, protocol = value.partition("/")
-    address, _, outer = ports.rpartition(":")[0].rpartition(":")
-    inner = ports.rpartition(":")[2]
-    port, target = (int(text) if text.isdecimal() else 0 for text in (outer, inner))
-    if protocol not in {"", "tcp", "udp"} or not 0 < port < 1 << 16 or not 0 < target < 1 << 16:
-        raise click.BadParameter(
-            f"{value!r} is not of the form [ADDRESS:]PORT:PORT[/udp], such as 8080:80", ctx, param
-        )
-    try:
-        where = str(ip_address(address.strip("[]"))) if address else "127.0.0.1"
-    except ValueError:
-        raise click.BadParameter(f"{address!r} is not an IP address", ctx, param) from None
-    return Publication(where, port, target, udp=protocol == "udp")
 
 
 def _read_hosts(
@@ -136,24 +109,8 @@ def _read_hosts(
 @click.option("-w", "--workdir", metavar="DIR", help="Start in this directory of the image.")
 @click.option("--entrypoint", metavar="PROGRAM", help="Run this in the place of the image's own.")
 @click.option("--hostname", metavar="NAME", help="The container's host name.")
-@click.option(
-    "--network",
-    type=click.Choice(["none", "public", "all"]),
-    default="public",
-    show_default=True,
-    help="What can be reached: nothing, the internet, or also private networks and this machine, "
-    "which is host.containers.internal there.",
-)
-@click.option(
-    "-p",
-    "--publish",
-    "publications",
-    multiple=True,
-    metavar="[ADDRESS:]PORT:PORT[/udp]",
-    callback=_read_publications,
-    help="Make the container's port, the last one, reachable at a port here; by default at "
-    "127.0.0.1 alone.",
-)
+@network_option
+@publish_option
 @click.option(
     "--add-host",
     "hosts",
@@ -220,8 +177,9 @@ def command(
         terminal=tty,
         network=rules is not None,
         hosts=tuple(hosts),
-        **({} if hostname is None else {"hostname": hostname}),
     )
+    if hostname is not None:
+        options = replace(options, hostname=hostname)
     return run_async(_run(opening, image, platforms, options, streams, kind, memory, rules))
 
 
@@ -264,7 +222,8 @@ async def _run(
                     machine = await Machine.create(kind, memory)
                 await _add_interpreter(machine, mount, opening)
                 if rules is not None:
-                    await _connect(machine, rules, opening)
+                    say = partial(say_refusal, quiet=opening.quiet)
+                    await open_ports(partial(machine.connect, rules, say))
                 size = window_size() if streams.terminal else None
                 await machine.start(mount, takes_input=streams.input, size=size)
                 return await _follow(machine, signals, streams)
@@ -282,21 +241,6 @@ def _say_translation(platform: Platform, opening: Opening) -> None:
         return
     text = f"the image is for {platform}: its programs are translated, and run several times slower"
     print(f"browsermount: {printable(text)}.", file=sys.stderr, flush=True)
-
-
-async def _connect(machine: Machine, rules: Rules, opening: Opening) -> None:
-    def say(text: str) -> None:
-        if not opening.quiet:
-            # The terminal may be one that does not return to the line's beginning by itself.
-            print(f"browsermount: {text}.", file=sys.stderr, end="\r\n", flush=True)
-
-    try:
-        await machine.connect(rules, say)
-    except OSError as error:
-        raise PortUnavailable(
-            f"port {error.filename} cannot be had: {error.strerror}",
-            hint="Choose another one with -p, or end what uses it.",
-        ) from None
 
 
 async def _add_interpreter(machine: Machine, mount: Mount, opening: Opening) -> None:

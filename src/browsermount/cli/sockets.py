@@ -6,9 +6,10 @@ import asyncio
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from browsermount.limits import MAX_UDP_FLOWS
@@ -27,7 +28,7 @@ from browsermount.network.addresses import (
 from browsermount.network.client import reach
 from browsermount.network.connection import Connection
 from browsermount.network.framing import FrameSplitter, InvalidFrame, framed
-from browsermount.network.stack import Stack
+from browsermount.network.stack import MAX_MTU, Stack
 from browsermount.network.stream import Stream
 from browsermount.network.udp import Datagram
 
@@ -69,10 +70,16 @@ class Rules:
         private: Whether the container may reach more than the internet: private networks, and
             this machine by its names in :data:`~browsermount.network.addresses.HOST_NAMES`.
         publications: The ports of the container that can be reached.
+        public: Whether it may reach the internet.
     """
 
     private: bool = False
     publications: Sequence[Publication] = field(default=())
+    public: bool = True
+
+
+Service = Callable[[Stream], Coroutine[Any, Any, None]]
+"""Talks to the machine over a connection, and closes it."""
 
 
 class Network:
@@ -82,14 +89,25 @@ class Network:
         frames: A stream of the card's frames.
         rules: What may pass.
         say: Tells a person, in one line, what the container was refused.
+        mtu: Bytes of the largest packet that the card takes.
+        services: Who serves what the machine connects to in its own network.
     """
 
-    def __init__(self, frames: socket.socket, rules: Rules, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        frames: socket.socket,
+        rules: Rules,
+        say: Callable[[str], None],
+        *,
+        mtu: int = MAX_MTU,
+        services: Mapping[Endpoint, Service] = MappingProxyType({}),
+    ) -> None:
         self._frames = frames
         self._rules = rules
         self._say = say
+        self._services = services
         self._refused: set[int] = set()
-        self._stack = Stack(self._send, time.monotonic)
+        self._stack = Stack(self._send, time.monotonic, mtu=mtu)
         self._stack.on_connect = self._connect
         self._stack.on_datagram = self._take_datagram
         self._tasks: set[asyncio.Task[None]] = set()
@@ -113,7 +131,11 @@ class Network:
                 self._servers.append(await self._publish(publication))
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(publication)) from None
-        self._spawn(self._serve(reader))
+        self._serving = self._spawn(self._serve(reader))
+
+    async def ended(self) -> None:
+        """Wait until the machine has hung up."""
+        await asyncio.wait({self._serving})
 
     async def close(self) -> None:
         """Break all connections off."""
@@ -161,10 +183,11 @@ class Network:
         self._stack.tick()
         self._set_timer()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # -- What the container may reach --------------------------------------------------------
 
@@ -172,7 +195,7 @@ class Network:
         """Return what an address of the container's network is here; None where it is refused."""
         if address == HOST and self._rules.private:
             return to_text(LOOPBACK)
-        if address & NETMASK == GATEWAY & NETMASK:
+        if address & NETMASK == GATEWAY & NETMASK or not self._rules.public:
             return None
         if is_public(address) or self._rules.private:
             return to_text(address)
@@ -187,11 +210,23 @@ class Network:
     # -- Connections -------------------------------------------------------------------------
 
     def _connect(self, connection: Connection) -> None:
+        if service := self._services.get(connection.local):
+            connection.accept()
+            self._spawn(self._attend(connection, service))
+            return
         address = self._address(connection.local.address)
         if address is None:
             connection.refuse()
         else:
             self._spawn(self._forward(connection, address))
+
+    async def _attend(self, connection: Connection, service: Service) -> None:
+        stream = Stream(connection)
+        try:
+            await service(stream)
+        except BaseException:
+            stream.abort()
+            raise
 
     async def _forward(self, connection: Connection, address: str) -> None:
         opening = asyncio.open_connection(address, connection.local.port, limit=_CHUNK)
@@ -265,9 +300,9 @@ class Network:
             return dns.answer(query)
         if query.kind != dns.A:
             return dns.answer(query, code=dns.NOT_IMPLEMENTED)
-        if query.name in HOST_NAMES:
-            if self._rules.private:
-                return dns.answer(query, [HOST])
+        if query.name in HOST_NAMES and self._rules.private:
+            return dns.answer(query, [HOST])
+        if query.name in HOST_NAMES or not self._rules.public:
             return dns.answer(query, code=dns.NO_SUCH_NAME)
         try:
             found = await self._loop.getaddrinfo(

@@ -34,6 +34,8 @@ class Endpoint(NamedTuple):
 GUEST = parse("192.168.127.3")
 GATEWAY = parse("192.168.127.1")
 """Also the name server."""
+BUNDLE = parse("192.168.127.252")
+"""Where container2wasm's machines mount their image from."""
 HOST = parse("192.168.127.254")
 """Stands for the machine that we run on, where a container may reach it."""
 NETMASK = parse("255.255.255.0")

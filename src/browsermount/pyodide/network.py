@@ -11,17 +11,20 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import js
 from pyodide.ffi import JsException, to_js
 
 from browsermount.errors import NetworkError
-from browsermount.events import NetworkRefusal
+from browsermount.events import NetworkRefusal, Recovered
 from browsermount.network.client import GuestAnswer, request
 from browsermount.network.framing import FrameSplitter
+from browsermount.network.relay import RelayGateway
 from browsermount.network.stack import Stack
 from browsermount.network.web import WebGateway
+from browsermount.pyodide.network_relay import dial
 
 _LOOPBACK = "127.0.0.1"
 
@@ -34,22 +37,38 @@ class PageNetwork:
         size: How many bytes the buffer has.
         private: Whether hosts that are not of the internet may be asked, too.
         emit: Takes events as JSON.
+        relay: The address of the relay that connects the container; without one, the browser
+            sends requests.
     """
 
     def __init__(
-        self, send: Callable[[Any], None], size: int, private: bool, emit: Callable[[str], None]
+        self,
+        send: Callable[[Any], None],
+        size: int,
+        private: bool,
+        emit: Callable[[str], None],
+        relay: str = "",
     ) -> None:
         self.buffer = bytearray(size)
         self._view = memoryview(self.buffer)
         self._splitter = FrameSplitter()
         self._timer: asyncio.TimerHandle | None = None
         self._stack = Stack(lambda frame: send(to_js(frame)), time.monotonic)
-        self._gateway = WebGateway(
-            self._stack,
-            fetch,
-            private=private,
-            tell=lambda *text: emit(json.dumps(NetworkRefusal(*text).to_dict())),
-        )
+
+        def tell(message: str, hint: str) -> None:
+            emit(json.dumps(NetworkRefusal(message, hint).to_dict()))
+
+        self._gateway: WebGateway | RelayGateway
+        if relay:
+            self._gateway = RelayGateway(
+                self._stack,
+                partial(dial, relay),
+                private=private,
+                tell=tell,
+                recovered=lambda: emit(json.dumps(Recovered().to_dict())),
+            )
+        else:
+            self._gateway = WebGateway(self._stack, fetch, private=private, tell=tell)
 
     def handle(self, length: int) -> None:
         """Take the frames in the first ``length`` bytes of the buffer."""

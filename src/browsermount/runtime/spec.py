@@ -6,6 +6,7 @@ OCI image specification, conversion.md, says what of the image's config goes whe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 from browsermount.errors import InvalidProcess
@@ -34,6 +35,18 @@ _CAPABILITIES = [
 ]
 
 
+class Host(Enum):
+    """Whose machine starts the container."""
+
+    OURS = auto()
+    CONTAINER2WASM = auto()
+    """Its runc has the root file system at a place of its own and shares the machine's network and
+    files in /etc; what is run, its init takes from the image's config."""
+
+
+_CONTAINER2WASM_ROOT = "/run/rootfs"
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessOptions:
     """What the person wants otherwise than the image's config says; None leaves it as it is.
@@ -48,6 +61,7 @@ class ProcessOptions:
         hostname: The container's host name.
         network: Whether there is one beside the loopback interface.
         hosts: Further names for /etc/hosts, each with its address.
+        host: Whose machine starts it.
     """
 
     entrypoint: tuple[str, ...] | None = None
@@ -59,6 +73,7 @@ class ProcessOptions:
     hostname: str = "browsermount"
     network: bool = False
     hosts: tuple[tuple[str, str], ...] = ()
+    host: Host = Host.OURS
 
 
 def process_args(config: ImageConfig, options: ProcessOptions) -> tuple[str, ...]:
@@ -101,6 +116,28 @@ def runtime_spec(config: ImageConfig, options: ProcessOptions, user: User) -> di
     Raises:
         InvalidProcess: The image does not say what to run.
     """
+    if options.host is Host.CONTAINER2WASM:
+        return _for_container2wasm(config, options, user)
+    return _for_ours(config, process_args(config, options), options, user)
+
+
+def _for_container2wasm(config: ImageConfig, options: ProcessOptions, user: User) -> dict[str, Any]:
+    spec = _for_ours(config, config.entrypoint + config.cmd, options, user)
+    spec["root"]["path"] = _CONTAINER2WASM_ROOT
+    # What is mounted from beside config.json is not there. The kernel has what its runc needs.
+    own = {"bind", "cgroup2"}
+    spec["mounts"] = [mount for mount in spec["mounts"] if mount["type"] not in own]
+    shared = {"network", "cgroup"}
+    spaces = spec["linux"]["namespaces"]
+    spec["linux"]["namespaces"] = [space for space in spaces if space["type"] not in shared]
+    # They are the network namespace's.
+    del spec["linux"]["sysctl"]
+    return spec
+
+
+def _for_ours(
+    config: ImageConfig, args: tuple[str, ...], options: ProcessOptions, user: User
+) -> dict[str, Any]:
     return {
         "ociVersion": "1.0.2",
         "process": {
@@ -112,7 +149,7 @@ def runtime_spec(config: ImageConfig, options: ProcessOptions, user: User) -> di
                 # not be open to who has left it (CVE-2022-36109).
                 "additionalGids": list(dict.fromkeys((user.gid, *user.additional_gids))),
             },
-            "args": list(process_args(config, options)),
+            "args": list(args),
             "env": environment(config, options, user.home),
             "cwd": _absolute(options.working_dir or config.working_dir),
             "capabilities": _capabilities(user),
