@@ -99,6 +99,7 @@ impl Tiers {
         }
         let mut module = Module::new(cpu.addresses());
         let mut planned = Vec::new();
+        let mut lines = Vec::new();
         for ((page, mode), new) in pages {
             let version = cpu.code_version(page);
             let known = self.known.entry((page, mode)).or_insert(Known { version, starts: Vec::new(), times: 0 });
@@ -115,14 +116,24 @@ impl Tiers {
             known.starts.drain(..surplus);
             let Some(bytes) = cpu.ram.bytes(page, PAGE as u64) else { continue };
             let alone = known.times > MAX_TOGETHER;
-            let wanted = |offset: u16| {
-                let place = Hot { address: page + u64::from(offset), mode };
-                cpu.was_executed(place) && !(alone && cpu.is_compiled(place))
-            };
-            let Some(compiled) = module.add(bytes, &known.starts, &wanted) else { continue };
+            // What one function has no room for becomes another one's.
+            let mut covered: Vec<u16> = Vec::new();
+            let mut starts = known.starts.clone();
+            while !starts.is_empty() {
+                let wanted = |offset: u16| {
+                    let place = Hot { address: page + u64::from(offset), mode };
+                    cpu.was_executed(place) && !(alone && cpu.is_compiled(place)) && !covered.contains(&offset)
+                };
+                let Some(compiled) = module.add(bytes, &starts, &wanted) else { break };
+                lines.push((page, compiled.lines));
+                covered.extend(&compiled.entries);
+                starts.retain(|start| !covered.contains(start));
+                planned.push(Planned { page, mode, version, entries: compiled.entries });
+            }
+        }
+        for (page, lines) in lines {
             // From now on it is noticed when the page changes.
-            cpu.watch_code(page, compiled.lines);
-            planned.push(Planned { page, mode, version, entries: compiled.entries });
+            cpu.watch_code(page, lines);
         }
         if module.is_empty() {
             return None;

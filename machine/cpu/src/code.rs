@@ -37,12 +37,26 @@ struct Block {
     entry: u32,
 }
 
+/// An instruction that reaches into the next page. It is the only one in its block, whose `count` is 0.
+#[derive(Clone, Copy)]
+struct Crossing {
+    /// As the block's.
+    key: u64,
+    /// The physical address of the page that it ends in, and that page's version.
+    end: u64,
+    version: u32,
+    op: Op,
+}
+
+const CROSSINGS: usize = 1 << 10;
+
 const NO_KEY: u64 = u64::MAX;
 const NO_BLOCK: Block = Block { key: NO_KEY, version: 0, first: 0, count: 0, function: 0, entry: 0 };
 
 pub struct CodeCache {
     blocks: Box<[Block]>,
     ops: Vec<Op>,
+    crossings: Box<[Option<Crossing>]>,
     /// By page: the lines that hold code.
     lines: Vec<u64>,
     pub(crate) versions: Vec<u32>,
@@ -54,6 +68,7 @@ impl CodeCache {
         CodeCache {
             blocks: vec![NO_BLOCK; BLOCKS].into_boxed_slice(),
             ops: Vec::with_capacity(MAX_OPS),
+            crossings: vec![None; CROSSINGS].into_boxed_slice(),
             lines: vec![0; pages],
             versions: vec![0; pages],
             compiled: Compiled::default(),
@@ -117,6 +132,7 @@ impl CodeCache {
 
     pub(crate) fn forget_all(&mut self) {
         self.blocks.fill(NO_BLOCK);
+        self.crossings.fill(None);
     }
 
     pub(crate) fn knows(&self, key: u64) -> bool {
@@ -151,7 +167,11 @@ impl Cpu {
     /// The physical address of the next instruction.
     #[inline(always)]
     fn fetch_address(&mut self) -> Result<u64, Stop> {
-        let va = self.code_address();
+        self.translate_code(self.code_address())
+    }
+
+    #[inline(always)]
+    fn translate_code(&mut self, va: u64) -> Result<u64, Stop> {
         let entry = unsafe { &*self.table.add(tlb::index(va)) };
         if entry.execute == tlb::tag(va, self.state.tlb_generation) {
             return Ok(va.wrapping_add(entry.addend).wrapping_sub(self.ram.base() as u64));
@@ -178,6 +198,9 @@ impl Cpu {
         if block.function != 0 {
             let (function, entry) = (block.function, block.entry);
             return self.call_compiled(function, entry);
+        }
+        if block.count == 0 {
+            return self.crossing(pa, key);
         }
         block.entry = compiled::heat(&mut self.code.compiled, key, block.entry);
         let (ops, count) = (self.code.ops[block.first as usize..].as_ptr(), block.count);
@@ -234,7 +257,7 @@ impl Cpu {
             return None;
         }
         let block = &self.code.blocks[slot(key)];
-        Some((self.code.ops[block.first as usize..].as_ptr(), block.count))
+        (block.count != 0).then(|| (self.code.ops[block.first as usize..].as_ptr(), block.count))
     }
 
     /// Fills the block's slot, with compiled code where there is some.
@@ -250,8 +273,43 @@ impl Cpu {
         self.decode_block(pa, key)
     }
 
-    /// Decodes what is at a physical address. False where the first instruction reaches into the
-    /// next page, or where there is no RAM.
+    /// Executes an instruction that reaches into the next page.
+    #[inline(never)]
+    fn crossing(&mut self, pa: u64, key: u64) -> Result<(), Outcome> {
+        let next = (self.code_address() | (PAGE - 1)).wrapping_add(1);
+        let Ok(end) = self.translate_code(next) else {
+            // `step` will find it again.
+            self.fault = None;
+            return self.step();
+        };
+        let place = (key >> 3 >> 12) as usize % CROSSINGS;
+        let version = self.code.version(end);
+        let known = self.code.crossings[place];
+        let crossing = match known {
+            Some(known) if known.key == key && known.end == end && known.version == version => known,
+            _ => {
+                let first = (PAGE - pa % PAGE) as usize;
+                let mut bytes = [0; 15];
+                let (Some(low), Some(high)) =
+                    (self.ram.bytes(pa, first as u64), self.ram.bytes(end, (bytes.len() - first) as u64))
+                else {
+                    return self.step();
+                };
+                bytes[..first].copy_from_slice(low);
+                bytes[first..].copy_from_slice(high);
+                let Some(op) = decode::one(&bytes, self.state.mode) else { return self.step() };
+                // The block's own line is marked. Of the instruction's end, the first line is enough.
+                self.mark_code(end, 1);
+                let crossing = Crossing { key, end, version, op };
+                self.code.crossings[place] = Some(crossing);
+                crossing
+            }
+        };
+        self.execute(&crossing.op, 1)
+    }
+
+    /// Decodes what is at a physical address. The first instruction may reach into the next page:
+    /// then the block is empty. False where that is not known, or where there is no RAM.
     #[cold]
     #[inline(never)]
     fn decode_block(&mut self, pa: u64, key: u64) -> bool {
@@ -266,7 +324,9 @@ impl Cpu {
         let bytes = self.ram.bytes(pa, page_end - pa).expect("pages are whole");
         let size = decode::block(bytes, self.state.mode, MAX_BLOCK, &mut self.code.ops);
         let count = self.code.ops.len() - first;
-        if count == 0 {
+        // Of an instruction that crosses the page's border, all that is left of the page.
+        let size = if count == 0 { bytes.len() } else { size };
+        if size >= 15 && count == 0 {
             return false;
         }
         let page = (pa / PAGE) as usize;
