@@ -202,6 +202,7 @@ impl Cpu {
             let step = (op.handler)(self, op);
             if let Err(stop) = step {
                 self.state.budget -= i64::from(done) + i64::from(stop != Stop::Fault);
+                let stop = self.on_stack_operand(op, stop);
                 return self.stopped(stop, length);
             }
             done += 1;
@@ -329,7 +330,10 @@ impl Cpu {
         self.state.budget -= i64::from(step != Err(Stop::Fault));
         match step {
             Ok(()) => Ok(()),
-            Err(stop) => self.stopped(stop, length),
+            Err(stop) => {
+                let stop = self.on_stack_operand(&op, stop);
+                self.stopped(stop, length)
+            }
         }
     }
 
@@ -343,7 +347,7 @@ impl Cpu {
         }
         let op = decode::one(&bytes, self.state.mode).expect("there are enough bytes");
         self.state.rip = self.state.rip.wrapping_add(u64::from(op.length));
-        match (op.handler)(self, &op) {
+        match (op.handler)(self, &op).map_err(|stop| self.on_stack_operand(&op, stop)) {
             Err(Stop::Fault) => Err(self.fault.take().expect("a fault was recorded")),
             Err(Stop::Leave) if self.state.rip == va => self.try_step(),
             _ => Ok(()),
