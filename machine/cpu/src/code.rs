@@ -226,6 +226,7 @@ impl Cpu {
             let step = (op.handler)(self, op);
             if let Err(stop) = step {
                 self.state.budget -= i64::from(done) + i64::from(stop != Stop::Fault);
+                let stop = self.on_stack_operand(op, stop);
                 return self.stopped(stop, length);
             }
             done += 1;
@@ -391,6 +392,7 @@ impl Cpu {
         self.state.event = 0;
         self.state.budget -= i64::from(step != Err(Stop::Fault));
         if let Err(stop) = step {
+            let stop = self.on_stack_operand(&op, stop);
             self.stopped(stop, length)?;
         }
         // What enters the kernel, or loads SS, is followed by no trap.
@@ -410,7 +412,7 @@ impl Cpu {
         }
         let op = decode::one(&bytes, self.state.mode).expect("there are enough bytes");
         self.state.rip = self.state.rip.wrapping_add(u64::from(op.length));
-        match (op.handler)(self, &op) {
+        match (op.handler)(self, &op).map_err(|stop| self.on_stack_operand(&op, stop)) {
             Err(Stop::Fault) => Err(self.fault.take().expect("a fault was recorded")),
             Err(Stop::Leave) if self.state.rip == va => self.try_step(),
             _ => Ok(()),

@@ -199,10 +199,11 @@ fn op(instruction: &Instruction, bytes: &[u8], mode: u32) -> Op {
             _ => {}
         }
     }
-    op.segment = number(instruction.memory_segment());
-    if op.segment == NO_NUMBER {
-        op.segment = segment::DS as u8;
-    }
+    op.segment = match instruction.memory_segment() {
+        other if long && !matches!(other, Register::FS | Register::GS) => default_segment(instruction),
+        Register::None => segment::DS as u8,
+        other => number(other),
+    };
     if instruction.has_rep_prefix() {
         op.prefixes |= prefix::REP;
     }
@@ -219,6 +220,15 @@ fn op(instruction: &Instruction, bytes: &[u8], mode: u32) -> Op {
     }
     instructions::select(instruction, bytes, mode, &mut op);
     op
+}
+
+/// 64-bit code's prefixes for other segments than FS and GS change nothing: which one it is makes the
+/// difference between two exceptions only.
+fn default_segment(instruction: &Instruction) -> u8 {
+    match instruction.memory_base() {
+        Register::RSP | Register::RBP | Register::ESP | Register::EBP => segment::SS as u8,
+        _ => segment::DS as u8,
+    }
 }
 
 fn memory(op: &mut Op, instruction: &Instruction, long: bool) {

@@ -3,7 +3,8 @@
 //! Intel SDM volume 3, chapter 6. Only the gates of IA-32e mode exist, since the machine never leaves it.
 
 use crate::control::CR0_TS;
-use crate::paging::Access;
+use crate::decode::Op;
+use crate::paging::{canonical, Access};
 use crate::segment::{Segment, CS, SS};
 use crate::state::RSP;
 use crate::{Cpu, Step, Stop};
@@ -73,6 +74,29 @@ impl Cpu {
     pub fn raise<T>(&mut self, vector: u8, error: u32) -> Result<T, Stop> {
         self.fault = Some(Fault { vector, error });
         Err(Stop::Fault)
+    }
+
+    /// Makes the fault of an access to the stack one of the stack where the address is not canonical.
+    #[cold]
+    pub fn on_stack(&mut self, va: u64, size: u64, stop: Stop) -> Stop {
+        let outside = !canonical(va) || !canonical(va.wrapping_add(size - 1));
+        if let Some(fault @ Fault { vector: GENERAL_PROTECTION, error: 0 }) = &mut self.fault {
+            if outside {
+                fault.vector = STACK_FAULT;
+            }
+        }
+        stop
+    }
+
+    /// The same for an instruction that has faulted, and whose memory operand may be relative to RSP
+    /// or RBP. (RIP is behind it.)
+    pub(crate) fn on_stack_operand(&mut self, op: &Op, stop: Stop) -> Stop {
+        if stop == Stop::Fault && op.segment as usize == SS {
+            let va = self.address(op);
+            // Only of the largest operands, which are aligned, may be more behind.
+            return self.on_stack(va, 8, stop);
+        }
+        stop
     }
 
     /// #UD, #NM: whether SSE or x87 instructions can be executed now.
@@ -196,6 +220,9 @@ impl Cpu {
         count += 5;
         let new_rsp = stack.wrapping_sub(8 * count as u64);
         // All of it is written as supervisor, and none of it where a part cannot be.
+        if !canonical(new_rsp) || !canonical(new_rsp.wrapping_add(8 * count as u64 - 1)) {
+            return self.raise(STACK_FAULT, external);
+        }
         self.probe_system(new_rsp, 8 * count as u64)?;
         for (i, &value) in frame[..count].iter().enumerate() {
             self.store_system(new_rsp.wrapping_add(8 * i as u64), value)?;

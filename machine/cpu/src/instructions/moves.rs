@@ -191,7 +191,7 @@ impl Cpu {
     pub fn push<T: Scalar>(&mut self, value: T) -> Step {
         let rsp = self.state.gpr[RSP].wrapping_sub(T::SIZE);
         let va = self.stack(rsp);
-        self.store::<T>(va, value)?;
+        self.store::<T>(va, value).map_err(|stop| self.on_stack(va, T::SIZE, stop))?;
         self.set_stack_pointer(rsp);
         Ok(())
     }
@@ -200,7 +200,7 @@ impl Cpu {
     #[inline(always)]
     pub fn peek<T: Scalar>(&mut self, distance: u64) -> Result<T, Stop> {
         let va = self.stack(self.state.gpr[RSP].wrapping_add(distance));
-        self.load::<T>(va)
+        self.load::<T>(va).map_err(|stop| self.on_stack(va, T::SIZE, stop))
     }
 
     #[inline(always)]
@@ -287,7 +287,7 @@ fn pop_flags<W: Width>(cpu: &mut Cpu, _: &Op) -> Step {
 fn leave<W: Width>(cpu: &mut Cpu, _: &Op) -> Step {
     let rbp = cpu.state.gpr[RBP];
     let va = cpu.stack(rbp);
-    let value = W::load(cpu, va)?;
+    let value = W::load(cpu, va).map_err(|stop| cpu.on_stack(va, W::Value::SIZE, stop))?;
     cpu.set_stack_pointer(rbp.wrapping_add(W::Value::SIZE));
     W::set(cpu, RBP as u8, value);
     Ok(())
@@ -296,28 +296,28 @@ fn leave<W: Width>(cpu: &mut Cpu, _: &Op) -> Step {
 fn enter<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     let level = u64::from(op.c & 31);
     let size = W::Value::SIZE;
-    let rsp = cpu.state.gpr[RSP];
-    let frame = rsp.wrapping_sub(size);
+    let store = |cpu: &mut Cpu, at: u64, value: u64| {
+        let va = cpu.stack(at);
+        W::store(cpu, va, value).map_err(|stop| cpu.on_stack(va, size, stop))
+    };
+    let frame = cpu.state.gpr[RSP].wrapping_sub(size);
     let mut at = frame;
     let rbp = W::get(cpu, RBP as u8);
-    let va = cpu.stack(at);
-    W::store(cpu, va, rbp)?;
+    store(cpu, at, rbp)?;
     for i in 1..level {
         let from = cpu.stack(cpu.state.gpr[RBP].wrapping_sub(i * size));
-        let value = W::load(cpu, from)?;
+        let value = W::load(cpu, from).map_err(|stop| cpu.on_stack(from, size, stop))?;
         at = at.wrapping_sub(size);
-        let va = cpu.stack(at);
-        W::store(cpu, va, value)?;
+        store(cpu, at, value)?;
     }
     if level > 0 {
         at = at.wrapping_sub(size);
-        let va = cpu.stack(at);
-        W::store(cpu, va, frame & W::MASK)?;
+        store(cpu, at, frame & W::MASK)?;
     }
     let new = at.wrapping_sub(op.immediate & 0xffff);
     // The page below has to be writable, too.
     let va = cpu.stack(new);
-    W::prepare(cpu, va)?;
+    W::prepare(cpu, va).map_err(|stop| cpu.on_stack(va, size, stop))?;
     cpu.set_stack_pointer(new);
     W::set(cpu, RBP as u8, frame);
     Ok(())

@@ -125,7 +125,7 @@ fn signal(fault: Fault) -> u32 {
         DIVIDE_ERROR | X87_ERROR | SIMD_ERROR => libc::SIGFPE,
         INVALID_OPCODE => libc::SIGILL,
         BREAKPOINT | DEBUG => libc::SIGTRAP,
-        ALIGNMENT_CHECK => libc::SIGBUS,
+        ALIGNMENT_CHECK | STACK_FAULT => libc::SIGBUS,
         _ => libc::SIGSEGV,
     }) as u32
 }
