@@ -223,6 +223,7 @@ def command(
         _refuse_with_resume()
         saved = _read_saved(resume)
         tty = saved.options.terminal
+        interactive = interactive or tty
         if network == "public" and not saved.options.network:
             network = "none"
     elif image is None:
@@ -230,7 +231,7 @@ def command(
     else:
         saved = None
     name = image or (saved.reference if saved else "")
-    streams = _streams(interactive, tty)
+    streams = _streams(interactive, tty, resumed=saved is not None)
     rules = None if network == "none" else Rules(network == "all", publications)
     if publications and rules is None:
         raise click.UsageError("a container without a network has no ports: leave out -p")
@@ -303,10 +304,14 @@ def _unusable(path: Path | None, message: str, hint: str = "") -> InvalidState:
     )
 
 
-def _streams(interactive: bool, tty: bool) -> _Streams:
+def _streams(interactive: bool, tty: bool, *, resumed: bool = False) -> _Streams:
     typed = sys.stdin is not None and sys.stdin.isatty()
     if interactive and tty and not typed:
-        raise click.UsageError("the input device is not a terminal: leave out -t, or -i")
+        raise click.UsageError(
+            "the input device is not a terminal, which the session needs"
+            if resumed
+            else "the input device is not a terminal: leave out -t, or -i"
+        )
     return _Streams(tty, interactive or not (tty or typed))
 
 
