@@ -184,3 +184,15 @@ class StorageFull(BrowsermountError):
     """What has to be kept fits neither into the store nor into memory."""
 
     code = "no-room"
+
+
+class InvalidState(BrowsermountError):
+    """A saved session cannot go on here: it is damaged, or belongs to something else."""
+
+    code = "state"
+
+
+class InvalidArchive(BrowsermountError):
+    """What a machine says that its container has changed is no layer."""
+
+    code = "archive"

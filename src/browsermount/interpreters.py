@@ -18,16 +18,23 @@ from browsermount.blobs.verify import verify
 from browsermount.errors import DigestMismatch, HttpStatusError, SizeMismatch
 from browsermount.fetch import Fetcher, read_all
 from browsermount.layers.compression import Zstd
+from browsermount.layers.entry import FileType
 from browsermount.machines import MachineKind, machine_for
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.platform import Platform
 from browsermount.oci.variant import normalize
+from browsermount.rootfs.content import BytesContent
+from browsermount.rootfs.inode import Inode
 from browsermount.rootfs.tree import Tree
 
 DIRECTORY = b"interpreters"
 """Where the interpreters are in the 9P tree; tools/vm/init/interpreters.c has it, too."""
 
 _TABLE = "interpreters.json"
+
+_FIRST_INO = 1 << 30
+"""Numbers of their own: whether they come before the image or after it is a matter of luck, and
+the image's must be the same each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +146,7 @@ async def install(
         FetchError, SizeMismatch, DigestMismatch: As :func:`fetch`.
     """
     program = await fetch(interpreter, fetcher, base, store or Store())
-    directory = tree.new_directory()
-    directory.link(interpreter.processor.encode(), tree.new_file(program, mode=0o755))
+    directory = Inode(_FIRST_INO, FileType.DIRECTORY)
+    file = Inode(_FIRST_INO + 1, FileType.REGULAR, content=BytesContent(program))
+    directory.link(interpreter.processor.encode(), file)
     tree.root.link(DIRECTORY, directory)

@@ -38,7 +38,7 @@ from browsermount.oci.source import open_source
 from browsermount.reference import parse_reference
 from browsermount.rootfs.inode import Inode
 from browsermount.rootfs.merge import Merger
-from browsermount.rootfs.tree import Tree, content_size, lookup
+from browsermount.rootfs.tree import Tree, content_size, fingerprint, lookup
 from browsermount.runtime.spec import ProcessOptions, etc_files, runtime_spec
 from browsermount.runtime.user import resolve_user
 from browsermount.streams.opener import LayerOpener
@@ -87,6 +87,14 @@ class Mount:
     def session(self) -> Server:
         """Return a new 9P server of the tree, for one client."""
         return Server(self.tree.root)
+
+    @property
+    def identity(self) -> str:
+        """What a client's session on the tree is bound to: the image, and how it is numbered.
+
+        It is to be asked for when all of the tree is there, and takes a look at each inode.
+        """
+        return f"{self.image.digest} {fingerprint(self.tree.root)}"
 
     def start_fill(self) -> None:
         """Begin to fetch all that is not held yet, whenever nobody reads."""

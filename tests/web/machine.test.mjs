@@ -25,6 +25,7 @@ async function booted() {
           restore: async () => {},
           run: () => queueMicrotask(() => events?.output(CONTROL, ready)),
           pause: async () => {},
+          memory: () => new Uint8Array(0),
           save: async () => new ArrayBuffer(0),
           send: () => {},
           sendFrame: () => true,

@@ -3,6 +3,20 @@
  * the control channel, typed input in portions, output in batches.
  */
 
+/** @param {Uint8Array} bytes */
+export function toBase64(bytes) {
+  let text = "";
+  // In pieces: a function has only so many arguments.
+  for (let at = 0; at < bytes.length; at += 8192)
+    text += String.fromCharCode(...bytes.subarray(at, at + 8192));
+  return btoa(text);
+}
+
+/** @param {string} text */
+export function fromBase64(text) {
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+}
+
 /** Takes bytes as they come and gives back the lines among them. */
 export class LineReader {
   #decoder = new TextDecoder();
@@ -14,6 +28,17 @@ export class LineReader {
   /** @param {number} [limit] of a line, in characters: longer ones are left out */
   constructor(limit = Infinity) {
     this.#limit = limit;
+  }
+
+  /** What has come of a line that is not complete, and whether it is left out. */
+  get unfinished() {
+    return { text: this.#rest, skipping: this.#skipping };
+  }
+
+  /** Goes on where another reader was. @param {{ text: string, skipping: boolean }} state */
+  restore({ text, skipping }) {
+    this.#rest = text;
+    this.#skipping = skipping;
   }
 
   /**
@@ -144,6 +169,28 @@ export class InputWindow {
   whenEmpty(callback) {
     this.#whenEmpty = callback;
     this.#sendMore();
+  }
+
+  /**
+   * What the guest has not consumed: as JSON.
+   * @returns {{ waiting: string, outstanding: number[] }} the waiting bytes in base64
+   */
+  save() {
+    const bytes = new Uint8Array(this.#waitingLength);
+    let at = 0;
+    for (const piece of this.#waiting) {
+      bytes.set(piece, at);
+      at += piece.length;
+    }
+    return { waiting: toBase64(bytes), outstanding: [...this.#outstanding] };
+  }
+
+  /** Goes on where another one was: nothing is sent yet. @param {ReturnType<InputWindow["save"]>} saved */
+  restore({ waiting, outstanding }) {
+    const bytes = fromBase64(waiting);
+    this.#waiting = bytes.length > 0 ? [bytes] : [];
+    this.#waitingLength = bytes.length;
+    this.#outstanding = [...outstanding];
   }
 
   #sendMore() {

@@ -7,8 +7,9 @@
 
 /**
  * @typedef {{ type: "ready" } | { type: "scrubbed" } | { type: "mounted" } | { type: "started" } |
+ *   { type: "awake" } | { type: "archive", data: string } | { type: "archived", leftOut: number } |
  *   { type: "consumed", bytes: number } | { type: "exit", code: number, signal?: number } |
- *   { type: "error", stage: "machine" | "mount" | "bundle" | "start", message: string, code: number }
+ *   { type: "error", stage: "machine" | "mount" | "bundle" | "start" | "archive", message: string, code: number }
  * } GuestMessage
  */
 
@@ -18,7 +19,10 @@ export const MAX_LINE = 16384;
 /** How much of an error's text is passed on. */
 const MAX_TEXT = 4096;
 
-const STAGES = /** @type {const} */ (["machine", "mount", "bundle", "start"]);
+/** Whole groups, so that pieces can be decoded each for itself. */
+const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+
+const STAGES = /** @type {const} */ (["machine", "mount", "bundle", "start", "archive"]);
 
 /**
  * Whether a value is a whole number within bounds.
@@ -43,13 +47,18 @@ export function parseGuestMessage(line) {
     return undefined;
   }
   if (typeof message !== "object" || message === null) return undefined;
-  const { type, bytes, code, signal, stage, message: text } = message;
+  const { type, bytes, code, signal, stage, message: text, data, left_out: leftOut } = message;
   switch (type) {
     case "ready":
     case "scrubbed":
     case "mounted":
     case "started":
+    case "awake":
       return { type };
+    case "archive":
+      return typeof data === "string" && BASE64.test(data) ? { type, data } : undefined;
+    case "archived":
+      return isNumber(leftOut, 0, Number.MAX_SAFE_INTEGER) ? { type, leftOut } : undefined;
     case "consumed":
       return isNumber(bytes, 0, Number.MAX_SAFE_INTEGER) ? { type, bytes } : undefined;
     case "exit":

@@ -7,6 +7,10 @@
  */
 import { InputWindow, KernelLog, LineReader, OutputBatch } from "./console.js";
 import { MAX_LINE, parseGuestMessage } from "./control.js";
+import { freePages } from "./free-pages.js";
+import { StateError } from "./state-file.js";
+
+/** @import { FreePagesFacts } from "./free-pages.js" */
 
 /** Bytes of memory are mostly taken by what the container writes to files. */
 export const DEFAULT_MEMORY_MIB = 512;
@@ -16,6 +20,16 @@ const PORT = { terminal: 0, control: 1, stdout: 2, stderr: 3 };
 
 /** How long a resumed machine may take to say that it is alive. */
 const RESUME_TIMEOUT_MS = 5000;
+
+/** How long a machine that was saved may take, with more in its memory. */
+const WAKE_TIMEOUT_MS = 30000;
+
+/** How long the 9P server may take to answer all but reads, before a machine is saved. */
+const SETTLE_TIMEOUT_MS = 10000;
+
+/** The 9P request that may be sent once more, since it changes nothing at the server (read(5)). */
+const TREAD = 116;
+const TFLUSH = 108;
 
 /** Output that the receiver has not dealt with: pause above, go on below. */
 const HIGH_WATER = 512 * 1024;
@@ -32,6 +46,16 @@ export const MAX_OUTSTANDING = 64 << 20;
  * @property {number} memoryMiB
  * @property {string} commandLine of the kernel
  */
+
+/**
+ * What the host knows of a machine that it saved: JSON.
+ * @typedef {object} HostState
+ * @property {any} emulator
+ * @property {{ waiting: string, outstanding: number[] }} input
+ * @property {{ text: string, skipping: boolean }} line
+ */
+
+/** @typedef {{ state: ArrayBuffer, host: HostState, info: SnapshotInfo }} SavedMachine */
 
 /**
  * @typedef {object} BootFiles
@@ -55,6 +79,9 @@ export const MAX_OUTSTANDING = 64 << 20;
  * @property {(frame: Uint8Array) => void} [frame] an Ethernet frame of the guest's; the
  *   bytes may change after the call
  * @property {() => void} [drained] more input may be written
+ * @property {(base64: string) => void} [archive] a piece of what archive() asks for
+ * @property {(result: { leftOut: number } | { failure: string }) => void} [archived] all of it was
+ *   sent, but for so many files that no layer can have; or what was sent is of no use
  * @property {(exit: { code: number, signal?: number }) => void} [exit]
  * @property {(error: MachineError) => void} [error]
  */
@@ -75,13 +102,18 @@ export const MAX_OUTSTANDING = 64 << 20;
  */
 
 /**
+ * A saved machine: its state, and what only its host knows, as JSON.
+ * @typedef {{ state: ArrayBuffer, host?: any }} EmulatorState
+ *
  * One emulated computer, which has not run.
  * @typedef {object} Emulator
  * @property {(files: BootFiles) => Promise<void>} boot loads a kernel
- * @property {(state: ArrayBuffer) => Promise<void>} restore instead of booting
- * @property {() => void} run
- * @property {() => Promise<void>} pause
- * @property {() => Promise<ArrayBuffer>} save the state of one that is paused
+ * @property {(saved: EmulatorState) => Promise<void>} restore instead of booting
+ * @property {() => void} run also sends 9P requests again that had no answer when it was saved
+ * @property {() => Promise<void>} pause answers to 9P requests still reach the guest's memory
+ * @property {() => Uint8Array} memory the guest's; until the emulator runs again
+ * @property {(free?: Uint8Array, waiting?: Set<number>) => Promise<EmulatorState>} save the state of one
+ *   that is paused, without the pages whose bits are set; the tags of 9P requests without an answer
  * @property {(port: number, bytes: Uint8Array) => void} send to the virtio console
  * @property {(frame: Uint8Array) => boolean} sendFrame an Ethernet frame for the guest;
  *   false when the guest has no room for it now, so that it has to be sent again
@@ -102,6 +134,7 @@ export const MAX_OUTSTANDING = 64 << 20;
  * @typedef {object} MachineOptions
  * @property {EmulatorKind} emulator
  * @property {string} recipe the recipe digest in image.json
+ * @property {FreePagesFacts} [freePages] from there, too
  * @property {() => Promise<BootFiles>} bootFiles called when there is no
  *   snapshot that fits
  * @property {{ state: ArrayBuffer, info: SnapshotInfo }} [snapshot] the state
@@ -178,6 +211,26 @@ export async function createMachine(options) {
 }
 
 /**
+ * A machine that save() was called on, in the place where it was. It stands still until wake().
+ * @param {MachineOptions} options
+ * @param {SavedMachine} saved
+ * @returns {Promise<Machine>}
+ * @throws {StateError} it was saved by another build, or cannot be used
+ */
+export async function resumeMachine(options, { state, host, info }) {
+  const differs = differences(info, await snapshotInfo(options, info.memoryMiB));
+  if (differs) throw new StateError("other-build", differs);
+  const machine = new Machine(options, info.memoryMiB);
+  try {
+    await machine._restore(state, host);
+  } catch (error) {
+    machine.stop();
+    throw new StateError("damaged", `the machine cannot go on from it: ${messageOf(error)}`);
+  }
+  return machine;
+}
+
+/**
  * What a snapshot made of such a machine belongs to.
  * @param {{ emulator: EmulatorKind, recipe: string }} options
  * @param {number} memoryMiB
@@ -200,7 +253,7 @@ function differences(actual, expected) {
   const names = /** @type {(keyof SnapshotInfo)[]} */ (Object.keys(expected)).filter(
     (name) => actual[name] !== expected[name],
   );
-  return names.length > 0 ? `the snapshot has another ${names.join(" and ")}` : "";
+  return names.length > 0 ? `it has another ${names.join(" and ")}` : "";
 }
 
 /** @param {ArrayBuffer} bytes */
@@ -219,7 +272,12 @@ function messageOf(error) {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Use createMachine() to get one. */
+/** @param {Uint8Array} frame of 9P */
+function tagOf(frame) {
+  return frame[5] | (frame[6] << 8);
+}
+
+/** Use createMachine() or resumeMachine() to get one. */
 export class Machine {
   #options;
   #memoryMiB;
@@ -242,6 +300,11 @@ export class Machine {
   #started = false;
   /** The stages that the guest has told of since then. @type {Set<string>} */
   #reached = new Set();
+  /** 9P requests without an answer, by tag: what kind, and which tag one of Tflush is about.
+   * @type {Map<number, { type: number, old: number }>} */
+  #requests = new Map();
+  /** @type {() => void} */
+  #settled = () => {};
 
   /** Callers that wait for a message of the guest. @type {Map<string, () => void>} */
   #awaited = new Map();
@@ -274,8 +337,9 @@ export class Machine {
 
   /**
    * Mounts the tree and starts the container that its config.json describes.
-   * @param {{ cols?: number, rows?: number, network?: boolean }} [how] the terminal's
-   *   size; without a network, the container has the loopback interface alone
+   * @param {{ cols?: number, rows?: number, network?: boolean, archive?: boolean }} [how] the
+   *   terminal's size; without a network, the container has the loopback interface alone; whether
+   *   archive() is called at its end
    */
   start(how = {}) {
     this.#started = true;
@@ -339,6 +403,73 @@ export class Machine {
     this.#adjustFlow();
   }
 
+  /** Asks for what the container has changed: the events "archive" and "archived" follow. */
+  archive() {
+    this.#sendControl({ type: "archive" });
+  }
+
+  /**
+   * Stops the machine, which was started, so that it can be saved: until save() and go().
+   * @throws {MachineError} the 9P server does not answer; the machine goes on
+   */
+  async freeze() {
+    await this.#emulator?.pause();
+    try {
+      await this.#settle();
+    } catch (error) {
+      this.go();
+      throw error;
+    }
+  }
+
+  /**
+   * The state of a machine that stands still. The 9P server has answered all but reads, which
+   * will be sent again: what it knows of the session now belongs to this state.
+   * @returns {Promise<SavedMachine>}
+   */
+  async save() {
+    const emulator = /** @type {Emulator} */ (this.#emulator);
+    const facts = this.#options.freePages;
+    const free = facts && freePages(emulator.memory(), facts);
+    const saved = await emulator.save(free, new Set(this.#requests.keys()));
+    for (const batch of this.#batches) batch.flush();
+    return {
+      state: saved.state,
+      host: {
+        emulator: saved.host,
+        input: this.#input.save(),
+        line: this.#lines.unfinished,
+      },
+      info: await snapshotInfo(this.#options, this.#memoryMiB),
+    };
+  }
+
+  /** Lets it go on after freeze(). */
+  go() {
+    if (!this.#finished) this.#emulator?.run();
+  }
+
+  /**
+   * Lets a machine of resumeMachine() go on, with the clock of today and its own random numbers.
+   * The 9P server has the session that belongs to its state.
+   */
+  async wake() {
+    const awake = this.#exchange(
+      {
+        type: "wake",
+        clock_ms: Date.now(),
+        seed: toHex(crypto.getRandomValues(new Uint8Array(64))),
+      },
+      "awake",
+      WAKE_TIMEOUT_MS,
+    );
+    // It may have been told to pause by who took its output then.
+    this.#sendControl({ type: "flow", paused: false });
+    this.#emulator?.run();
+    await awake;
+    this.#options.on?.stage?.({ stage: "started" });
+  }
+
   /** Destroys the machine. No event comes after this. */
   stop() {
     this.#finished = true;
@@ -360,7 +491,7 @@ export class Machine {
     await this.#exchange({ type: "scrub" }, "scrubbed");
     const emulator = /** @type {Emulator} */ (this.#emulator);
     await emulator.pause();
-    const state = await emulator.save();
+    const { state } = await emulator.save();
     return { state, info: await snapshotInfo(this.#options, this.#memoryMiB) };
   }
 
@@ -369,11 +500,24 @@ export class Machine {
   /** @param {ArrayBuffer} state */
   async _resume(state) {
     const emulator = await this.#createEmulator();
-    await emulator.restore(state);
+    await emulator.restore({ state });
     const answer = this.#exchange({ type: "hello" }, "ready", RESUME_TIMEOUT_MS);
     emulator.run();
     await answer;
     this.#ready = true;
+  }
+
+  /**
+   * @param {ArrayBuffer} state
+   * @param {HostState} host
+   */
+  async _restore(state, host) {
+    const emulator = await this.#createEmulator();
+    await emulator.restore({ state, host: host.emulator });
+    this.#input.restore(host.input);
+    this.#lines.restore(host.line);
+    this.#started = true;
+    this.#reached = new Set(["mounted", "started"]);
   }
 
   /** @param {BootFiles} files */
@@ -393,10 +537,13 @@ export class Machine {
       memoryMiB: this.#memoryMiB,
       handle9p:
         handle9p &&
-        ((request, reply) =>
+        ((request, reply) => {
+          this.#noteRequest(request);
           handle9p(request, (frame) => {
+            this.#noteReply(frame);
             if (!this.#finished) reply(frame);
-          })),
+          });
+        }),
       events: {
         output: (port, bytes) => {
           if (!this.#finished) receivers.get(port)?.(bytes);
@@ -409,6 +556,36 @@ export class Machine {
       },
     });
     return this.#emulator;
+  }
+
+  /** @param {Uint8Array} frame */
+  #noteRequest(frame) {
+    this.#requests.set(tagOf(frame), { type: frame[4], old: frame[7] | (frame[8] << 8) });
+  }
+
+  /** @param {Uint8Array} frame */
+  #noteReply(frame) {
+    const request = this.#requests.get(tagOf(frame));
+    this.#requests.delete(tagOf(frame));
+    // What was flushed gets no answer.
+    if (request?.type === TFLUSH) this.#requests.delete(request.old);
+    this.#settled();
+  }
+
+  /** Waits until only reads have no answer. */
+  async #settle() {
+    const end = Date.now() + SETTLE_TIMEOUT_MS;
+    while ([...this.#requests.values()].some(({ type }) => type !== TREAD)) {
+      const left = end - Date.now();
+      if (left <= 0) throw new MachineError("machine", "the image's server does not answer");
+      /** @type {ReturnType<typeof setTimeout> | undefined} */
+      let timer;
+      await new Promise((resolve) => {
+        this.#settled = () => resolve(undefined);
+        timer = setTimeout(resolve, left);
+      });
+      clearTimeout(timer);
+    }
   }
 
   #deliverFrames() {
@@ -476,6 +653,12 @@ export class Machine {
         this.#reached.add(message.type);
         this.#options.on?.stage?.({ stage: message.type });
         break;
+      case "archive":
+        this.#options.on?.archive?.(message.data);
+        break;
+      case "archived":
+        this.#options.on?.archived?.({ leftOut: message.leftOut });
+        break;
       case "exit":
         if (!this.#started) break;
         this.#finish(() =>
@@ -486,6 +669,10 @@ export class Machine {
         );
         break;
       case "error":
+        if (message.stage === "archive") {
+          this.#options.on?.archived?.({ failure: message.message });
+          break;
+        }
         this.#fail(new MachineError(message.stage, message.message, message.code));
         break;
       case "ready":

@@ -1,14 +1,18 @@
 /** What machine.js needs of a host that is Node: files, and 9P and Ethernet over streams. */
-import { readFile } from "node:fs/promises";
+import { open, readFile, rename, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
+import { promisify } from "node:util";
+import { gzip } from "node:zlib";
 
+import { parseImageDescription } from "./free-pages.js";
+import { packState, readState, StateError } from "./state-file.js";
 import { v86 as v86Emulator } from "./v86.js";
 import { x64 } from "./x64.js";
 
 /** @import { Duplex } from "node:stream" */
-/** @import { Handle9P, MachineOptions, SnapshotInfo } from "./machine.js" */
+/** @import { Handle9P, MachineOptions, SavedMachine, SnapshotInfo } from "./machine.js" */
 
 /**
  * Where the machine's files are.
@@ -25,10 +29,12 @@ import { x64 } from "./x64.js";
 /**
  * The part of createMachine()'s options that says what the machine is made of.
  * @param {Places} places
- * @returns {Promise<Pick<MachineOptions, "emulator" | "recipe" | "bootFiles" | "snapshot">>}
+ * @returns {Promise<Pick<MachineOptions, "emulator" | "recipe" | "freePages" | "bootFiles" | "snapshot">>}
  */
 export async function loadMachine({ image, v86, x64: wasm, snapshot, filesystem }) {
-  const { recipe } = JSON.parse(await readFile(path.join(image, "image.json"), "utf8"));
+  const { recipe, freePages } = parseImageDescription(
+    await readFile(path.join(image, "image.json"), "utf8"),
+  );
   /** @param {string} name */
   const file = (name) => bytes(path.join(image, name));
   const machine = wasm
@@ -47,7 +53,12 @@ export async function loadMachine({ image, v86, x64: wasm, snapshot, filesystem 
           initramfs: await file("initramfs.cpio.zst"),
         }),
       };
-  return { ...machine, recipe, ...(snapshot && { snapshot: await loadSnapshot(snapshot) }) };
+  return {
+    ...machine,
+    recipe,
+    freePages,
+    ...(snapshot && { snapshot: await loadSnapshot(snapshot) }),
+  };
 }
 
 /**
@@ -88,6 +99,80 @@ export function printable(text) {
     if (character === " ") return character;
     return `\\u{${/** @type {number} */ (character.codePointAt(0)).toString(16)}}`;
   });
+}
+
+/**
+ * Saves a session. The file is there as a whole, or the one before it is.
+ * @param {string} file
+ * @param {object} session
+ * @param {any} session.header what the caller knows of it
+ * @param {string} session.kind of machine
+ * @param {SavedMachine} session.saved
+ * @param {object} session.server
+ * @param {Uint8Array} session.text the last of what the terminal has shown
+ * @returns {Promise<number>} its size in bytes
+ */
+export async function writeStateFile(file, { header, kind, saved, server, text }) {
+  const state = new Uint8Array(saved.state);
+  const packed = await promisify(gzip)(state, { level: 1 });
+  /** @param {object} value */
+  const json = (value) => ({ bytes: new TextEncoder().encode(JSON.stringify(value)) });
+  const pieces = await packState(
+    { ...header, machine: { kind, ...saved.info }, saved: Date.now() },
+    {
+      // First, what is needed before the machine.
+      server: json(server),
+      terminal: { bytes: text },
+      host: json(saved.host),
+      machine: { bytes: packed, gzip: state.length },
+    },
+  );
+  const unfinished = `${file}.${process.pid}.part`;
+  try {
+    const output = await open(unfinished, "wx", 0o600);
+    try {
+      await output.writev(pieces);
+      await output.sync();
+    } finally {
+      await output.close();
+    }
+    await rename(unfinished, file);
+  } catch (error) {
+    await rm(unfinished, { force: true });
+    throw error;
+  }
+  return pieces.reduce((sum, piece) => sum + piece.length, 0);
+}
+
+/**
+ * @param {string} file
+ * @returns {Promise<{ saved: SavedMachine, text: Uint8Array<ArrayBuffer> }>}
+ */
+export async function readStateFile(file) {
+  const input = await open(file);
+  try {
+    const state = await readState(async (position, length) => {
+      const { size } = await input.stat();
+      const buffer = Buffer.alloc(Math.max(0, Math.min(length, size - position)));
+      const { bytesRead } = await input.read(buffer, 0, buffer.length, position);
+      return buffer.subarray(0, bytesRead);
+    });
+    const [machine, host, text] = await Promise.all(
+      ["machine", "host", "terminal"].map((name) => state.section(name)),
+    );
+    if (!machine || !host) throw new StateError("damaged", "a part of it is missing");
+    const { wasm, recipe, memoryMiB, commandLine } = state.header.machine;
+    return {
+      saved: {
+        state: /** @type {ArrayBuffer} */ (machine.buffer),
+        host: JSON.parse(new TextDecoder().decode(host)),
+        info: { wasm, recipe, memoryMiB, commandLine },
+      },
+      text: Uint8Array.from(text ?? []),
+    };
+  } finally {
+    await input.close();
+  }
 }
 
 /**

@@ -2,26 +2,38 @@
  * Runs one machine in Node for another program, which started this one.
  *
  *     node runner.mjs --frames FD --control FD --network FD --image DIR
- *       [--v86 PATH | --x64 PATH] [--snapshot DIR] [--memory MIB]
+ *       [--v86 PATH | --x64 PATH] [--snapshot DIR] [--memory MIB] [--resume FILE]
  *
  * Standard input, output and error are the container's. FD are file descriptors
  * of sockets, one to the 9P server, one for lines of JSON, and one for Ethernet
  * frames, each with its length in front (32 bits, big-endian). As JSON, out go
  * {type: "stage", stage, reason?}, and last {type: "exit", code},
  * {type: "error", message, code} or {type: "closed"}, when nobody takes the
- * output any more. In come {type: "start", input, network, cols?, rows?}, then
- * {type: "resize", cols, rows}, {type: "signal", signal} and {type: "stop"}.
+ * output any more. In come {type: "start", input, network, detach, archive, cols?, rows?},
+ * then {type: "resize", cols, rows}, {type: "signal", signal} and {type: "stop"}.
  * When the other program is gone, so is this one.
+ *
+ * {type: "save", path, go, header} saves the machine to a file: see state-file.js for the
+ * header, of which the other program has the parts that it knows. Out comes {type: "saving"}, and
+ * {type: "server", server} is waited for: what is saved of the 9P server and the network.
+ * At last {type: "saved", size, frozen}, in bytes and milliseconds, or {type: "unsaved", message}.
+ * Whether the machine goes on then says "go". {type: "detach"}, where it was asked for, says
+ * that the person has typed the keys for that. With --resume, "start" lets the machine in the file
+ * go on, when the 9P server has what was saved of it.
+ *
+ * Where "archive" was asked for, {type: "archive", data} and {type: "archived", leftOut} or {type:
+ * "archived", failure} come before "exit": what the container has changed.
  */
 import { write } from "node:fs";
 import net from "node:net";
 import { parseArgs } from "node:util";
 
 import { LineReader } from "./console.js";
-import { createMachine, MachineError } from "./machine.js";
-import { framesOver, handle9pOver, loadMachine } from "./node.mjs";
+import { DetachKeys } from "./detach-keys.js";
+import { createMachine, MachineError, resumeMachine } from "./machine.js";
+import { framesOver, handle9pOver, loadMachine, readStateFile, writeStateFile } from "./node.mjs";
 
-/** @import { Machine } from "./machine.js" */
+/** @import { Machine, MachineOptions } from "./machine.js" */
 
 const STDOUT = 1;
 const STDERR = 2;
@@ -36,6 +48,7 @@ const { values: options } = parseArgs({
     x64: { type: "string" },
     snapshot: { type: "string" },
     memory: { type: "string" },
+    resume: { type: "string" },
   },
 });
 
@@ -111,6 +124,24 @@ class Output {
   }
 }
 
+/** The last of what was written to a terminal: a saved session shows it again. */
+class Tail {
+  static LENGTH = 32 * 1024;
+  #bytes = Buffer.alloc(0);
+
+  /** @param {Uint8Array} bytes */
+  add(bytes) {
+    this.#bytes = Buffer.concat([this.#bytes, bytes]).subarray(-Tail.LENGTH);
+  }
+
+  /** Whole lines. */
+  get bytes() {
+    const start = this.#bytes.length < Tail.LENGTH ? 0 : this.#bytes.indexOf("\n") + 1;
+    return Uint8Array.from(this.#bytes.subarray(start));
+  }
+}
+
+const tail = new Tail();
 const stdout = new Output(STDOUT);
 const stderr = new Output(STDERR);
 
@@ -132,17 +163,75 @@ function receive(message) {
     machine?.signal(message.signal);
   } else if (message.type === "stop") {
     machine?.terminate();
+  } else if (message.type === "save") {
+    save(message).catch(({ message }) => tell({ type: "unsaved", message }));
+  } else if (message.type === "server") {
+    gotServer(message.server);
   }
 }
 
-/** @param {{ input: boolean, network: boolean, cols?: number, rows?: number }} message */
-async function start({ input, network, cols, rows }) {
+/** @type {(server: object) => void} */
+let gotServer = () => {};
+
+/** @param {{ path: string, go: boolean, header: any }} message */
+async function save({ path, go, header }) {
+  if (!machine) return;
+  await machine.freeze();
+  const began = performance.now();
+  let saved;
+  let server;
+  try {
+    const answer = new Promise((resolve) => (gotServer = resolve));
+    tell({ type: "saving" });
+    server = await answer;
+    saved = await machine.save();
+  } catch (error) {
+    machine.go();
+    throw error;
+  }
+  const frozen = performance.now() - began;
+  if (go) machine.go();
+  try {
+    const size = await writeStateFile(path, { header, kind, saved, server, text: tail.bytes });
+    tell({ type: "saved", size, frozen });
+  } catch (error) {
+    // What was not saved is not given up.
+    if (!go) machine.go();
+    throw error;
+  }
+}
+
+/**
+ * @typedef {{ input: boolean, network: boolean, detach: boolean, archive: boolean, cols?: number,
+ *   rows?: number }} Start
+ * @param {Start} message
+ */
+async function start({ input, network, detach, archive, cols, rows }) {
   const ready = await creation;
   if (!ready) return;
   forwardsInput = input;
-  ready.start({ network, cols, rows });
+  if (detach) keys = new DetachKeys();
+  if (!options.resume) {
+    ready.start({ network, archive, cols, rows });
+    return;
+  }
+  try {
+    if (cols && rows) {
+      stdout.write(text);
+      // A program that fills the terminal draws it anew when that has another size, and only then.
+      ready.resize(cols, rows - 1);
+    }
+    await ready.wake();
+    if (cols && rows) ready.resize(cols, rows);
+  } catch (error) {
+    fail(error);
+  }
 }
 let forwardsInput = false;
+/** @type {DetachKeys | undefined} */
+let keys;
+/** What the terminal of the saved machine has shown. */
+let text = new Uint8Array();
 
 function onStarted() {
   started = true;
@@ -154,20 +243,34 @@ function onStarted() {
   }
   const { stdin } = process;
   stdin.on("data", (/** @type {Buffer} */ data) => {
-    if (!machine?.write(data)) stdin.pause();
+    const { bytes, detach } = keys?.read(data) ?? { bytes: data, detach: false };
+    if (bytes.length > 0 && !machine?.write(bytes)) stdin.pause();
+    if (detach) tell({ type: "detach" });
   });
   stdin.on("end", () => machine?.closeInput());
   // A terminal that was hung up; the other program hears of it, too.
   stdin.on("error", () => machine?.closeInput());
 }
 
+const kind = options.x64 ? "x64" : "v86";
+
+/** @param {MachineOptions} machineOptions */
+async function make(machineOptions) {
+  if (!options.resume) return createMachine(machineOptions);
+  const { saved, text: shown } = await readStateFile(options.resume);
+  text = shown;
+  tail.add(text);
+  return resumeMachine(machineOptions, saved);
+}
+
 async function create() {
-  const made = await createMachine({
+  const made = await make({
     ...(await loadMachine({
       image: options.image ?? "",
       v86: options.v86,
       x64: options.x64,
-      snapshot: options.snapshot,
+      // A saved machine needs none.
+      snapshot: options.resume ? undefined : options.snapshot,
     })),
     ...(options.memory && { memoryMiB: Number(options.memory) }),
     handle9p: handle9pOver(frames),
@@ -176,10 +279,15 @@ async function create() {
         if (stage.stage === "started") onStarted();
         tell({ type: "stage", ...stage });
       },
-      output: (bytes) => stdout.write(bytes),
+      output: (bytes) => {
+        tail.add(bytes);
+        stdout.write(bytes);
+      },
       stdout: (bytes) => stdout.write(bytes),
       stderr: (bytes) => stderr.write(bytes),
       frame: framesOver(network, (frame) => machine?.receiveFrame(frame)),
+      archive: (data) => tell({ type: "archive", data }),
+      archived: (result) => tell({ type: "archived", ...result }),
       drained: () => process.stdin.resume(),
       exit: async ({ code }) => {
         await Promise.all([stdout.empty(), stderr.empty()]);
@@ -203,14 +311,17 @@ process.on("uncaughtException", (error) =>
 );
 
 // Signals come to all of a terminal's foreground; the other program deals with them.
-for (const name of ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2"])
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"])
   process.on(name, () => {});
 
-const creation = create().catch((error) => {
+/** @param {any} error */
+function fail(error) {
   const code = error instanceof MachineError ? error.code : 125;
-  finish({ type: "error", message: error.message, code });
+  finish({ type: "error", message: error.message, code, reason: error.reason });
   return undefined;
-});
+}
+
+const creation = create().catch(fail);
 
 const lines = new LineReader();
 control.on("data", (bytes) => {

@@ -71,6 +71,8 @@ export function v86(V86, wasm, filesystem) {
           emulator.add_listener("emulator-loaded", resolve);
         });
       };
+      /** Heads of 9P requests to be sent again. @type {number[]} */
+      let unanswered = [];
       return {
         boot: ({ bios, kernel, initramfs }) =>
           make({
@@ -79,13 +81,20 @@ export function v86(V86, wasm, filesystem) {
             initrd: { buffer: initramfs },
             cmdline: COMMAND_LINE,
           }),
-        async restore(state) {
+        async restore({ state, host }) {
           await make({});
           await restoreState(emulator, state);
+          unanswered = host?.unanswered ?? [];
         },
-        run: () => emulator.run(),
+        run() {
+          const again = unanswered;
+          unanswered = [];
+          for (const head of again) sendAgain(emulator.v86.cpu.devices.virtio_9p, head);
+          emulator.run();
+        },
         pause: () => emulator.stop(),
-        save: () => emulator.save_state(),
+        memory: () => emulator.v86.cpu.mem8,
+        save: (free, waiting) => saveState(emulator, free, waiting),
         send: (port, bytes) => emulator.bus.send(`virtio-console${port}-input-bytes`, bytes),
         sendFrame(frame) {
           // The card drops what the guest has given it no buffer for.
@@ -116,4 +125,70 @@ async function restoreState(emulator, state) {
   } finally {
     cpu.zero_memory = zero;
   }
+}
+
+/** How many bytes v86 looks at at once when it looks for what is zero. */
+const PAGE_BITS = 12;
+
+/**
+ * v86 cannot save 9P requests that have no answer. Their frames stay in the guest's memory, since the driver
+ * may not touch them before the answer: so it is enough to know where they are in the queue.
+ * @param {any} emulator
+ * @param {Uint8Array} [free]
+ * @param {Set<number>} [waiting]
+ */
+async function saveState(emulator, free, waiting = new Set()) {
+  const { cpu } = emulator.v86;
+  const device = cpu.devices.virtio_9p;
+  const chains = device?.tag_bufchain;
+  const zeroed = cpu.is_memory_zeroed;
+  /** @type {number[]} */
+  const unanswered = [];
+  // What was flushed has no answer either, and is nothing to anybody.
+  for (const [tag, chain] of chains ?? []) if (waiting.has(tag)) unanswered.push(chain.head_idx);
+  try {
+    if (chains) device.tag_bufchain = new Map();
+    if (free)
+      cpu.is_memory_zeroed = (/** @type {number} */ address, /** @type {number} */ length) => {
+        const page = address >>> PAGE_BITS;
+        return (free[page >> 3] >> (page & 7)) & 1 ? 1 : zeroed(address, length);
+      };
+    return { state: await emulator.save_state(), host: { unanswered } };
+  } finally {
+    cpu.is_memory_zeroed = zeroed;
+    if (chains) device.tag_bufchain = chains;
+  }
+}
+
+/**
+ * Takes a request out of the queue that was taken before the state was saved, and deals with it.
+ * @param {any} device
+ * @param {number} head
+ */
+function sendAgain(device, head) {
+  const { virtqueue } = device;
+  // Only the queue can make such an object. It looks up the next head, and steps on.
+  const next = virtqueue.avail_last_idx;
+  virtqueue.avail_get_entry = () => head;
+  virtqueue.has_request = () => true;
+  let chain;
+  try {
+    chain = virtqueue.pop_request();
+  } finally {
+    delete virtqueue.avail_get_entry;
+    delete virtqueue.has_request;
+    virtqueue.avail_last_idx = next;
+  }
+  const request = new Uint8Array(chain.length_readable);
+  chain.get_next_blob(request);
+  device.tag_bufchain.set(request[5] | (request[6] << 8), chain);
+  device.handle_fn(request, (/** @type {Uint8Array} */ reply) => {
+    const tag = reply[5] | (reply[6] << 8);
+    const waiting = device.tag_bufchain.get(tag);
+    if (!waiting) return;
+    waiting.set_next_blob(reply);
+    device.virtqueue.push_reply(waiting);
+    device.virtqueue.flush_replies();
+    device.tag_bufchain.delete(tag);
+  });
 }

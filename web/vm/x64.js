@@ -5,6 +5,8 @@
  * of the 9P server, input, timers.
  */
 
+import { fromBase64, toBase64 } from "./console.js";
+
 /** @import { Emulator, EmulatorEvents, EmulatorKind, Handle9P } from "./machine.js" */
 
 const COMMAND_LINE = "console=ttyS0 quiet tsc=reliable reboot=t nowatchdog";
@@ -158,6 +160,7 @@ class Machine64 {
   /** @type {WebAssembly.Memory} */
   #memory;
   #compiled;
+  #memoryMiB;
   #handle9p;
   #events;
   #running = false;
@@ -181,6 +184,7 @@ class Machine64 {
    * @param {EmulatorEvents} events
    */
   constructor(module, memoryMiB, handle9p, events) {
+    this.#memoryMiB = memoryMiB;
     this.#handle9p = handle9p;
     this.#events = events;
     const instance = new WebAssembly.Instance(module, {
@@ -213,10 +217,11 @@ class Machine64 {
     if (error) throw new Error(BOOT_ERRORS[error]);
   }
 
-  /** @param {ArrayBuffer} state */
-  async restore(state) {
+  /** @param {import("./machine.js").EmulatorState} saved */
+  async restore({ state, host }) {
     if (!this.#exports.restore(...this.#give(new Uint8Array(state))))
       throw new Error("it is not a state of this machine");
+    if (host) this.#input = host.input.map((/** @type {string[]} */ port) => port.map(fromBase64));
   }
 
   run() {
@@ -229,9 +234,17 @@ class Machine64 {
     clearTimeout(this.#timer);
   }
 
-  async save() {
-    const length = this.#exports.save();
-    return this.#taken(length).slice().buffer;
+  memory() {
+    const size = this.#memoryMiB * 2 ** 20;
+    return new Uint8Array(this.#memory.buffer, this.#exports.ram() >>> 0, size);
+  }
+
+  /** @param {Uint8Array} [free] */
+  async save(free = new Uint8Array()) {
+    // Requests without an answer are read in the guest's memory again by the machine itself.
+    const length = this.#exports.save(...this.#give(free));
+    const state = this.#taken(length).slice().buffer;
+    return { state, host: { input: this.#input.map((port) => port.map(toBase64)) } };
   }
 
   /**

@@ -238,6 +238,12 @@ pub extern "C" fn idle_time() -> f64 {
     board.next_timer().map_or(f64::INFINITY, |due| due.saturating_sub(time) as f64 / 1e6)
 }
 
+/// Where the guest's memory begins.
+#[no_mangle]
+pub extern "C" fn ram() -> *const u8 {
+    machine().cpu.ram.base()
+}
+
 /// How many instructions were executed.
 #[no_mangle]
 pub extern "C" fn executed() -> f64 {
@@ -304,11 +310,16 @@ pub unsafe extern "C" fn frame(address: *mut u8, length: usize) -> bool {
     machine().with(|board, memory| board.net.deliver(&bytes, memory)) != virtio::net::Delivery::Full
 }
 
-/// The machine's state, to be taken as it is from `taken`.
+/// The machine's state, to be taken as it is from `taken`. The pages whose bits are set in what is given, the
+/// first page's bit the lowest one, are left out: in the machine that goes on, they are zero.
+///
+/// # Safety
+/// As for `given`.
 #[no_mangle]
-pub extern "C" fn save() -> usize {
+pub unsafe extern "C" fn save(free: *mut u8, length: usize) -> usize {
+    let free = unsafe { given(free, length) };
     let machine = machine();
-    machine.taken = state::save(machine);
+    machine.taken = state::save(machine, &free);
     machine.taken.len()
 }
 

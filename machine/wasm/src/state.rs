@@ -12,7 +12,9 @@ const MAGIC: &[u8; 8] = b"bmx64\0\0\x01";
 /// The most words and bytes that a processor's and a board's state have.
 const MAX_PART: usize = 1 << 22;
 
-pub fn save(machine: &mut Machine) -> Vec<u8> {
+/// `free` has a bit for each page, the lowest one first, that is set where the page's content does not matter.
+/// It may be shorter than the memory.
+pub fn save(machine: &mut Machine, free: &[u8]) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     let words = machine.cpu.save();
     let size = machine.cpu.ram.size();
@@ -25,7 +27,11 @@ pub fn save(machine: &mut Machine) -> Vec<u8> {
     out.extend_from_slice(&size.to_le_bytes());
     let (board, memory) = machine.board();
     let balloon = board.balloon.is_running();
+    let is_free = |page: u64| free.get((page / 8) as usize).is_some_and(|bits| bits >> (page % 8) & 1 == 1);
     let wanted = |page: u64| {
+        if is_free(page) {
+            return false;
+        }
         let bytes = memory.bytes(page * PAGE, PAGE).unwrap_or_default();
         !(balloon && board.balloon.holds(page)) && !is_zero(bytes)
     };

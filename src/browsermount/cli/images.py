@@ -50,6 +50,11 @@ def image_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("image", shell_complete=_complete_path)(function)
 
 
+def optional_image_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the argument IMAGE, which may be missing."""
+    return click.argument("image", required=False, shell_complete=_complete_path)(function)
+
+
 def opening_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of :class:`Opening`, as its argument ``opening``."""
 
@@ -133,6 +138,24 @@ def local_path(image: str) -> tuple[Path, str | None] | None:
     if is_image or is_path:
         return path, name
     return None
+
+
+def lasting_name(image: str, digest: str) -> str:
+    """Return a name by which the same image is found again, from any directory.
+
+    Args:
+        image: What the person gave.
+        digest: Of the image's manifest.
+    """
+    path = local_path(image)
+    if path is not None:
+        where, name = path
+        return f"{where.resolve()}{'' if name is None else f'#{name}'}"
+    from browsermount.reference import RegistryReference, parse_reference
+
+    if isinstance(parse_reference(image.removeprefix(_REGISTRY_PREFIX)), RegistryReference):
+        return f"{image.partition('@')[0]}@{digest}"
+    return image
 
 
 def image_name(image: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 from browsermount.cli.site import find_node, machine_files
@@ -13,7 +14,7 @@ from browsermount.cli.sockets import Network, Rules
 from browsermount.errors import BrowsermountError
 from browsermount.machines import MachineKind
 from browsermount.mount import Mount
-from browsermount.ninep.server import MSIZE
+from browsermount.ninep.server import MSIZE, Server
 from browsermount.sockets import serve
 
 _GRACE_SECONDS = 5.0
@@ -57,16 +58,20 @@ class Machine:
         self._network: Network | None = None
         self._reader = reader
         self._writer = writer
+        self._session: Server | None = None
         self._server: asyncio.Task[None] | None = None
 
     @classmethod
-    async def create(cls, kind: MachineKind, memory_mib: int | None = None) -> Machine:
+    async def create(
+        cls, kind: MachineKind, memory_mib: int | None = None, *, resume: Path | None = None
+    ) -> Machine:
         """Start the process: it gets the machine ready while we do something else.
 
         Args:
             kind: Which machine.
             memory_mib: The machine's memory; by default what the snapshot has. With another
                 it boots in the place of resuming.
+            resume: The file of a saved session, in which the machine goes on.
 
         Raises:
             NotInstalled: Node or the machine's files are missing.
@@ -84,6 +89,8 @@ class Machine:
         arguments += ["--snapshot", files.snapshot]
         if memory_mib is not None:
             arguments += ["--memory", memory_mib]
+        if resume is not None:
+            arguments += ["--resume", resume]
         with their_frames, their_control, their_card:
             process = await asyncio.create_subprocess_exec(
                 node, files.runner, *map(str, arguments), pass_fds=descriptors
@@ -103,16 +110,37 @@ class Machine:
         self._network = Network(self._card, rules, say)
         await self._network.open()
 
-    async def start(self, mount: Mount, *, takes_input: bool, size: tuple[int, int] | None) -> None:
+    async def start(
+        self,
+        mount: Mount,
+        *,
+        takes_input: bool,
+        size: tuple[int, int] | None,
+        saved: dict[str, Any] | None = None,
+        detaches: bool = False,
+        archives: bool = False,
+    ) -> None:
         """Serve an image to the machine, and start the process that its config describes.
 
         Args:
             mount: The image, and how it is started.
             takes_input: Whether our standard input is passed on; else it ends at once.
             size: Columns and rows of the terminal.
+            saved: For a machine of a saved session, what was given by :meth:`give_server_state`.
+            detaches: Whether there is to be a message when the person types Ctrl-P Ctrl-Q.
+            archives: Whether there are to be messages with what the container has changed, when
+                it has ended.
+
+        Raises:
+            InvalidState: ``saved`` does not belong to the image.
         """
+        self._session = mount.session()
+        if saved is not None:
+            self._session.restore(saved.get("ninep"), mount.identity)
+            if self._network is not None and saved.get("network") is not None:
+                self._network.stack.reset(saved["network"])
         reader, writer = await asyncio.open_connection(sock=self._frames, limit=2 * MSIZE)
-        self._server = asyncio.create_task(serve(mount.session(), reader, writer))
+        self._server = asyncio.create_task(serve(self._session, reader, writer))
         cols, rows = size or (None, None)
         network = self._network is not None
         self._tell(
@@ -120,10 +148,29 @@ class Machine:
                 "type": "start",
                 "input": takes_input,
                 "network": network,
+                "detach": detaches,
+                "archive": archives,
                 "cols": cols,
                 "rows": rows,
             }
         )
+
+    def save(self, path: Path, header: dict[str, Any], *, go: bool) -> None:
+        """Have the machine saved; messages follow, see web/vm/runner.mjs.
+
+        Args:
+            path: The file.
+            header: What we know of the session.
+            go: Whether the machine goes on.
+        """
+        self._tell({"type": "save", "path": str(path.resolve()), "header": header, "go": go})
+
+    def give_server_state(self, mount: Mount) -> None:
+        """Answer a machine that stands still, and is being saved, with what belongs to it here."""
+        if self._session is not None:
+            network = None if self._network is None else self._network.stack.save()
+            server = {"ninep": self._session.save(mount.identity), "network": network}
+            self._tell({"type": "server", "server": server})
 
     def resize(self, cols: int, rows: int) -> None:
         """Say that the terminal's window has another size."""

@@ -6,20 +6,22 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import click
 
 from browsermount.cli.images import (
     Opening,
-    image_argument,
+    lasting_name,
     mounted,
     opening_options,
+    optional_image_argument,
     run_async,
 )
 from browsermount.cli.machine import Machine, MachineFailure
@@ -29,6 +31,7 @@ from browsermount.cli.site import machine_files
 from browsermount.cli.sizes import read_size
 from browsermount.cli.sockets import Publication, Rules
 from browsermount.cli.terminal import raw, window_size
+from browsermount.errors import InvalidState
 from browsermount.interpreters import install, interpreter_for
 from browsermount.local.files import FileFetcher
 from browsermount.machines import MachineKind, choose_machine, machine_for, runnable
@@ -36,6 +39,7 @@ from browsermount.mount import Mount
 from browsermount.network.addresses import HOST, to_text
 from browsermount.oci.platform import Platform
 from browsermount.runtime.spec import ProcessOptions
+from browsermount.state import SavedState, process_document, read_state
 
 _MIN_MEMORY_MIB = 128
 _MAX_MEMORY_MIB = 2047
@@ -132,12 +136,25 @@ def _read_hosts(
     help="The virtual machine, by its bits; default: 64 for images of amd64, else 32. On 64, a 386 "
     "image calculates as exactly as on a real processor, but is slower.",
 )
+@click.option(
+    "--save",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Save the session to this file, with all that runs in it, when Ctrl-P Ctrl-Q is typed or "
+    "the terminal is closed (SIGHUP); at SIGUSR1, save it and go on.",
+)
+@click.option(
+    "--resume",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="Go on with a saved session, in the place of starting an image.",
+)
 @opening_options
-@image_argument
+@optional_image_argument
 @click.argument("arguments", metavar="[ARG]...", nargs=-1, type=click.UNPROCESSED)
 def command(
     opening: Opening,
-    image: str,
+    image: str | None,
     arguments: tuple[str, ...],
     interactive: bool,
     tty: bool,
@@ -151,6 +168,8 @@ def command(
     hosts: list[tuple[str, str]],
     memory: int | None,
     machine: str | None,
+    save: Path | None,
+    resume: Path | None,
 ) -> int:
     """Run a program in an image.
 
@@ -159,13 +178,42 @@ def command(
     standard output and error are separate, and standard input is passed on where it is a pipe or a
     file.
 
+    With --resume, IMAGE is needed only where the image that the session was made of is elsewhere
+    now; options that say how the process is started are not taken.
+
     The exit code is the process's, or 128 and the number of the signal that ended it; 125 where
     we have failed, 126 and 127 where the program cannot be run or is not there.
     """
-    streams = _streams(interactive, tty)
+    if resume is not None:
+        _refuse_with_resume()
+        saved = _read_saved(resume)
+        tty = saved.options.terminal
+        interactive = interactive or tty
+        if network == "public" and not saved.options.network:
+            network = "none"
+    elif image is None:
+        raise click.UsageError("Missing argument 'IMAGE'.")
+    else:
+        saved = None
+    name = image or (saved.reference if saved else "")
+    streams = _streams(interactive, tty, resumed=saved is not None)
     rules = None if network == "none" else Rules(network == "all", publications)
     if publications and rules is None:
         raise click.UsageError("a container without a network has no ports: leave out -p")
+    if saved is not None:
+        return run_async(
+            _run(
+                opening,
+                name,
+                [saved.platform],
+                saved.options,
+                streams,
+                saved.kind,
+                saved.memory_mib,
+                rules,
+                _Sessions(save, resume, saved),
+            )
+        )
     kind = choose_machine(machine)
     platforms = runnable(None if opening.platform is None else str(opening.platform), kind)
     options = ProcessOptions(
@@ -180,13 +228,61 @@ def command(
     )
     if hostname is not None:
         options = replace(options, hostname=hostname)
-    return run_async(_run(opening, image, platforms, options, streams, kind, memory, rules))
+    sessions = _Sessions(save)
+    return run_async(
+        _run(opening, name, platforms, options, streams, kind, memory, rules, sessions)
+    )
 
 
-def _streams(interactive: bool, tty: bool) -> _Streams:
+_WITHOUT_RESUME = (
+    "arguments",
+    "environment",
+    "user",
+    "workdir",
+    "entrypoint",
+    "hostname",
+    "hosts",
+    "memory",
+    "machine",
+)
+
+
+def _refuse_with_resume() -> None:
+    """Refuse what a process that runs already cannot be given any more."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        if parameter.name in _WITHOUT_RESUME and context.params[parameter.name]:
+            what = parameter.opts[0] if isinstance(parameter, click.Option) else "[ARG]..."
+            raise click.UsageError(
+                f"{what} is for a process that is started: it does not go with --resume"
+            )
+
+
+def _read_saved(path: Path) -> SavedState:
+    try:
+        with path.open("rb") as file:
+            return read_state(file)
+    except OSError as error:
+        raise click.UsageError(f"{path}: {error.strerror}") from None
+    except InvalidState as error:
+        raise _unusable(path, error.message, error.hint) from None
+
+
+def _unusable(path: Path | None, message: str, hint: str = "") -> InvalidState:
+    return InvalidState(
+        f"the session in {path} cannot go on: {message}",
+        hint=hint or "Start the image anew, or take the version of browsermount that saved it.",
+    )
+
+
+def _streams(interactive: bool, tty: bool, *, resumed: bool = False) -> _Streams:
     typed = sys.stdin is not None and sys.stdin.isatty()
     if interactive and tty and not typed:
-        raise click.UsageError("the input device is not a terminal: leave out -t, or -i")
+        raise click.UsageError(
+            "the input device is not a terminal, which the session needs"
+            if resumed
+            else "the input device is not a terminal: leave out -t, or -i"
+        )
     return _Streams(tty, interactive or not (tty or typed))
 
 
@@ -209,15 +305,19 @@ async def _run(
     wanted: MachineKind | None,
     memory: int | None,
     rules: Rules | None,
+    sessions: _Sessions,
 ) -> int:
     signals = _Signals()
+    saved = sessions.saved
     with signals.caught():
         # It gets ready while the image is opened, which mostly is one for what was asked for.
-        machine = await Machine.create(machine_for(platforms[0], wanted), memory)
+        machine = await Machine.create(
+            machine_for(platforms[0], wanted), memory, resume=sessions.resume
+        )
         try:
             async with mounted(image, opening, platforms=platforms, options=options) as mount:
                 kind = machine_for(mount.image.platform, wanted)
-                if machine.kind != kind:
+                if machine.kind != kind and saved is None:
                     await machine.close()
                     machine = await Machine.create(kind, memory)
                 await _add_interpreter(machine, mount, opening)
@@ -225,8 +325,19 @@ async def _run(
                     say = partial(say_refusal, quiet=opening.quiet)
                     await open_ports(partial(machine.connect, rules, say))
                 size = window_size() if streams.terminal else None
-                await machine.start(mount, takes_input=streams.input, size=size)
-                return await _follow(machine, signals, streams)
+                try:
+                    await machine.start(
+                        mount,
+                        takes_input=streams.input,
+                        size=size,
+                        saved=None if saved is None else saved.server,
+                        detaches=sessions.save is not None and streams.terminal,
+                    )
+                except InvalidState as error:
+                    raise _unusable(sessions.resume, error.message, error.hint) from None
+                sessions.begin(machine, mount, image, options)
+                signals.on_save = sessions.on_signal
+                return await _follow(machine, signals, streams, sessions)
         except asyncio.CancelledError:
             if signals.ended_by is None:
                 raise
@@ -252,7 +363,9 @@ async def _add_interpreter(machine: Machine, mount: Mount, opening: Opening) -> 
         await install(mount.tree, interpreter, FileFetcher(), base)
 
 
-async def _follow(machine: Machine, signals: _Signals, streams: _Streams) -> int:
+async def _follow(
+    machine: Machine, signals: _Signals, streams: _Streams, sessions: _Sessions
+) -> int:
     """Do what the machine's messages ask for, until the process has ended."""
     with raw() as set_raw:
         async for message in machine.messages():
@@ -262,7 +375,11 @@ async def _follow(machine: Machine, signals: _Signals, streams: _Streams) -> int
                 signals.forward_to(machine, terminal=streams.terminal)
             elif message["type"] == "exit":
                 return _exit_code(message)
+            elif sessions.receive(message):
+                return 0
             elif message["type"] == "error":
+                if message.get("reason") in _STATE_REASONS:
+                    raise _unusable(sessions.resume, str(message.get("message")))
                 raise MachineFailure(str(message.get("message")), _exit_code(message))
             elif message["type"] == "closed":
                 return 128 + signal.SIGPIPE
@@ -281,11 +398,86 @@ def _exit_code(message: dict[str, Any]) -> int:
     return code
 
 
+_STATE_REASONS = ("no-state", "damaged", "other-build")
+"""Why a saved machine cannot go on: StateError in web/vm/state-file.js."""
+
+
+@dataclass(slots=True)
+class _Sessions:
+    """The session that goes on, and where it is saved.
+
+    Attributes:
+        save: The file that it is saved to, if any.
+        resume: The file of the one that goes on.
+        saved: What is in there.
+    """
+
+    save: Path | None = None
+    resume: Path | None = None
+    saved: SavedState | None = None
+    _machine: Machine | None = None
+    _mount: Mount | None = None
+    _header: dict[str, Any] = field(default_factory=dict)
+    _ends: bool = False
+    _saving: bool = False
+
+    def begin(self, machine: Machine, mount: Mount, image: str, options: ProcessOptions) -> None:
+        """Know what is to be saved."""
+        self._machine, self._mount = machine, mount
+        digest = str(mount.image.digest)
+        self._header = {
+            "image": {
+                "reference": lasting_name(image, digest),
+                "digest": digest,
+                "platform": str(mount.image.platform),
+            },
+            "process": process_document(options),
+        }
+
+    def on_signal(self, number: int) -> bool:
+        """Save where a signal says so; False where it is for the process."""
+        if self.save is None or number not in (signal.SIGHUP, signal.SIGUSR1):
+            return False
+        self._begin(ends=number == signal.SIGHUP)
+        return True
+
+    def receive(self, message: dict[str, Any]) -> bool:
+        """Deal with a message of the machine's; True where the session has been saved and ends."""
+        if self._machine is None or self._mount is None:
+            return False
+        if message["type"] == "detach":
+            self._begin(ends=True)
+        elif message["type"] == "saving":
+            self._machine.give_server_state(self._mount)
+        elif message["type"] in ("saved", "unsaved"):
+            self._saving = False
+            if message["type"] == "saved" and self._ends:
+                self._say(f"the session is saved: browsermount run --resume {self.save}")
+                return True
+            if message["type"] == "unsaved":
+                self._ends = False
+                self._say(f"the session could not be saved: {message.get('message')}")
+        return False
+
+    def _begin(self, *, ends: bool) -> None:
+        # Who wants to leave while it is being saved leaves then.
+        self._ends = self._ends or ends
+        if self._machine is None or self.save is None or self._saving:
+            return
+        self._saving = True
+        self._machine.save(self.save, self._header, go=not ends)
+
+    def _say(self, text: str) -> None:
+        with suppress(OSError):  # the terminal may be what has gone
+            print(f"\r\nbrowsermount: {printable(text)}", file=sys.stderr, end="\r\n", flush=True)
+
+
 class _Signals:
     """Signals end us until the container's process is there; then they are for that."""
 
     def __init__(self) -> None:
         self.ended_by: int | None = None
+        self.on_save: Callable[[int], bool] = lambda number: False
         self._machine: Machine | None = None
         self._endings = 0
 
@@ -314,6 +506,8 @@ class _Signals:
             asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, self._resize)
 
     def _receive(self, number: int) -> None:
+        if self._machine is not None and self.on_save(number):
+            return
         self._endings += number in _ENDING
         if self._machine is not None and self._endings < _PATIENCE:
             self._machine.signal(number)

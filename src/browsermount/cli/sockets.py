@@ -118,6 +118,11 @@ class Network:
         self._timer: asyncio.TimerHandle | None = None
         self._writer: asyncio.StreamWriter | None = None
 
+    @property
+    def stack(self) -> Stack:
+        """Where the container's connections are."""
+        return self._stack
+
     async def open(self) -> None:
         """Listen at the published ports, and begin to answer the machine.
 

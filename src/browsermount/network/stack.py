@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from typing import Any
 
+from browsermount.errors import InvalidState
 from browsermount.limits import MAX_CONNECTIONS
 from browsermount.network import arp, dhcp, ethernet, icmp, ipv4, tcp, udp
 from browsermount.network.addresses import BROADCAST, GATEWAY, GUEST, LOOPBACK, Endpoint
@@ -87,6 +89,42 @@ class Stack:
     def connections(self) -> int:
         """How many there are."""
         return len(self._connections)
+
+    def save(self) -> dict[str, Any]:
+        """Return what :meth:`reset` needs, as JSON's types.
+
+        ``connections`` has lists of four numbers: address and port of our end and of the guest's.
+        """
+        mac = None if self._mac is None else self._mac.hex()
+        return {
+            "mac": mac,
+            "connections": [[*local, *remote] for local, remote in self._connections],
+        }
+
+    def reset(self, saved: Any) -> None:
+        """Tell a guest that was saved that its connections are gone.
+
+        Each is sent a segment that cannot be right. The guest answers with what it expects
+        (RFC 9293, section 3.10.7.4), and that gets a reset, as all of unknown connections does.
+
+        Args:
+            saved: What :meth:`save` has returned.
+
+        Raises:
+            InvalidState: It is nothing of that kind.
+        """
+        try:
+            if saved["mac"] is None:
+                return
+            mac = bytes.fromhex(saved["mac"])
+            ends = [_ends(*numbers) for numbers in saved["connections"][:MAX_CONNECTIONS]]
+            if len(mac) != len(ethernet.HOST_MAC):
+                raise ValueError
+        except (TypeError, ValueError, KeyError):
+            raise InvalidState("what it says of connections makes no sense") from None
+        self._mac = mac
+        for local, remote in ends:
+            self._send_segment(local, remote, Segment(self._random(), 0, ACK, 0))
 
     def connect(self, target: Endpoint, source: int = GATEWAY) -> Connection:
         """Open a connection to a server in the guest.
@@ -220,3 +258,10 @@ class Stack:
 
     def _send_to(self, mac: bytes, *packet: bytes) -> None:
         self._send_frame(b"".join((ethernet.header(mac, ethernet.IPV4), *packet)))
+
+
+def _ends(ours: int, port: int, theirs: int, their_port: int) -> tuple[Endpoint, Endpoint]:
+    for address, number in ((ours, port), (theirs, their_port)):
+        if not (0 <= address < 1 << 32 and 0 < number < 1 << 16):
+            raise ValueError
+    return Endpoint(ours, port), Endpoint(theirs, their_port)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, TypeAlias
 
+from browsermount.errors import InvalidState
 from browsermount.layers.entry import FileType
 from browsermount.ninep import wire
 from browsermount.ninep.errno import Errno, NinepError, errno_of
@@ -154,6 +155,68 @@ class Server:
             if session.waiting.get(tag) is waiting:
                 del session.waiting[tag]
         return None if waiting.flushed else reply
+
+    def save(self, tree: str) -> dict[str, Any]:
+        """Return what the client's kernel relies on, for :meth:`restore`.
+
+        Requests that wait for their reply are not in it: the client is to send them again, which
+        may be done with reads alone.
+
+        Args:
+            tree: What the served tree is known by; see :attr:`browsermount.mount.Mount.identity`.
+
+        Returns:
+            JSON's types: the fids as lists of the number, the inode number, whether it is open,
+            and for an extended attribute its name in hexadecimal digits.
+        """
+        session = self._session
+        return {
+            "tree": tree,
+            "msize": session.msize,
+            "ready": session.ready,
+            "fids": [
+                [number, fid.inode.ino, int(fid.open)]
+                + ([] if fid.xattr is None else [fid.xattr.hex()])
+                for number, fid in session.fids.items()
+            ],
+        }
+
+    def restore(self, saved: object, tree: str) -> None:
+        """Go on with a session that :meth:`save` has described.
+
+        Args:
+            saved: What it has returned.
+            tree: What the served tree is known by.
+
+        Raises:
+            InvalidState: It is not that, or of another tree.
+        """
+        try:
+            known, session = self._restored(saved)
+        except (TypeError, ValueError, KeyError, AttributeError):
+            raise InvalidState("what it says of the image's files makes no sense") from None
+        if known != tree:
+            raise InvalidState(
+                "it belongs to another image, or to files that were numbered otherwise",
+                hint="Take the image that it was made of, and the version that made it; or start "
+                "the image anew.",
+            )
+        self._reset()
+        self._session = session
+
+    def _restored(self, saved: Any) -> tuple[str, _Session]:
+        inodes = {inode.ino: inode for _, inode in self._root.walk()}
+        session = _Session(int(saved["msize"]), bool(saved["ready"]))
+        if not MIN_MSIZE <= session.msize <= self._max_msize or len(saved["fids"]) > MAX_FIDS:
+            raise ValueError
+        for number, ino, is_open, *xattr in saved["fids"]:
+            if type(number) is not int or not 0 <= number < wire.NOFID:
+                raise ValueError
+            # Another tree has other numbers: that is not this one's fault, and said by its name.
+            inode = inodes.get(ino, self._root)
+            name = bytes.fromhex(xattr[0]) if xattr else None
+            session.fids[number] = Fid(inode, bool(is_open), name)
+        return str(saved["tree"]), session
 
     def _reset(self) -> bytes:
         """Forget the session; its waiting requests are not answered any more."""

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "failure.h"
@@ -229,4 +230,24 @@ void cgroup_enter(void)
 {
 	if (!write_string(CONTAINER "/cgroup.procs", "0"))
 		fail_errno(CODE_ENGINE, "enter the cgroup");
+}
+
+void cgroup_freeze(bool frozen)
+{
+	const struct timespec interval = {.tv_nsec = 2 * 1000000};
+	enum { ATTEMPTS = 500 };
+
+	if (!write_string(CONTAINER "/cgroup.freeze", frozen ? "1" : "0"))
+		fail_errno(CODE_ENGINE, "stop the container");
+	/* Those that are in the kernel stop a moment later. */
+	for (int i = 0; frozen && i < ATTEMPTS; i++) {
+		size_t size;
+		char *events = read_whole_file(
+			AT_FDCWD, CONTAINER "/cgroup.events", &size);
+		bool done = events && strstr(events, "frozen 1");
+		free(events);
+		if (done)
+			return;
+		nanosleep(&interval, NULL);
+	}
 }

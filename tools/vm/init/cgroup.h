@@ -5,6 +5,8 @@
 #ifndef CGROUP_H
 #define CGROUP_H
 
+#include <stdbool.h>
+
 #include "spec.h"
 
 /* Makes the group, with the limits of a container whose spec has none. */
@@ -15,5 +17,8 @@ void cgroup_configure(const struct spec *spec);
 
 /* Moves the calling process into the group. */
 void cgroup_enter(void);
+
+/* Stops all processes of the group, or lets them go on. */
+void cgroup_freeze(bool frozen);
 
 #endif

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "changes.h"
 #include "container.h"
 #include "control.h"
 #include "failure.h"
@@ -139,6 +140,9 @@ int main(void)
 	container_start(&container, &spec);
 	send("started");
 
-	send_exit(relay_run(&container));
+	int status = relay_run(&container, &spec);
+	if (json_is_true(json_object_get(start, "archive")))
+		changes_send(&spec);
+	send_exit(status);
 	machine_halt();
 }

@@ -14,9 +14,11 @@
 #include <unistd.h>
 #include <fcntl.h>
 
+#include "changes.h"
 #include "control.h"
 #include "failure.h"
 #include "files.h"
+#include "machine.h"
 
 enum { DEFAULT_GRACE_SECONDS = 10 };
 
@@ -43,6 +45,7 @@ static struct {
 	struct stream streams[2];
 	bool paused; /* the host wants no output now */
 
+	const struct spec *spec;
 	pid_t container;
 	int terminal;
 	int64_t kill_at; /* in milliseconds; 0: not asked for */
@@ -181,6 +184,13 @@ static void terminate(const json_t *message)
 	relay.kill_at = now_ms() + seconds * 1000;
 }
 
+/* The machine was saved, and goes on now: elsewhere and later, perhaps twice. */
+static void wake(const json_t *message)
+{
+	machine_wake(message);
+	control_send(json_pack("{s:s}", "type", "awake"));
+}
+
 static void handle_message(const json_t *message)
 {
 	if (control_is(message, "resize"))
@@ -195,6 +205,10 @@ static void handle_message(const json_t *message)
 	else if (control_is(message, "flow"))
 		relay.paused =
 			json_is_true(json_object_get(message, "paused"));
+	else if (control_is(message, "wake"))
+		wake(message);
+	else if (control_is(message, "archive"))
+		changes_send(relay.spec);
 }
 
 static void read_control(void)
@@ -297,8 +311,9 @@ static void attach(const struct container *container)
 	set_nonblocking(relay.sink);
 }
 
-int relay_run(const struct container *container)
+int relay_run(const struct container *container, const struct spec *spec)
 {
+	relay.spec = spec;
 	attach(container);
 	while (!relay.ended)
 		wait_for_events();

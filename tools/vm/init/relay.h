@@ -14,6 +14,6 @@ void relay_prepare(void);
  * Returns when the container's process has ended and all of its output is with
  * the host; the result is its wait status.
  */
-int relay_run(const struct container *container);
+int relay_run(const struct container *container, const struct spec *spec);
 
 #endif

@@ -99,6 +99,16 @@ static void mount_overlay(const char *name, const char *target)
 	free(options);
 }
 
+bool storage_image_has(const char *path)
+{
+	struct stat status;
+	char *whole = format_string(TREE ROOTFS "/%s", path);
+	bool has = lstat(whole, &status) == 0;
+
+	free(whole);
+	return has;
+}
+
 void storage_make_bundle(void)
 {
 	mount_overlay(CONFIG, BUNDLE);

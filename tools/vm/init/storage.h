@@ -2,9 +2,14 @@
 #ifndef STORAGE_H
 #define STORAGE_H
 
+#include <stdbool.h>
+
 /* A directory as the OCI runtime spec has it: config.json and "rootfs". */
 #define BUNDLE "/run/bundle"
 #define BUNDLE_ROOTFS BUNDLE "/rootfs"
+
+/* What has changed of it: the overlay's upper directory. */
+#define ROOTFS_UPPER "/run/upper/rootfs"
 
 /* Makes a file system in memory and what is needed of it, before "ready". */
 void storage_prepare(void);
@@ -19,5 +24,8 @@ void storage_mount(void);
  * to them; what is not looked at is not fetched.
  */
 void storage_make_bundle(void);
+
+/* Whether the image itself has a file with this path, relative to its root. */
+bool storage_image_has(const char *path);
 
 #endif

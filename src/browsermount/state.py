@@ -1,0 +1,116 @@
+"""The file of a saved session, as far as Python has to do with it: docs/sessions.md has all of it.
+
+``web/vm/state-file.js`` writes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from dataclasses import asdict, dataclass, fields
+from typing import Any, BinaryIO, cast
+
+from browsermount.errors import InvalidState
+from browsermount.machines import MachineKind
+from browsermount.oci.platform import Platform, read_platform
+from browsermount.runtime.spec import ProcessOptions
+
+_MAGIC = b"bmstate\n"
+_FORMAT = 1
+_PREFIX = struct.Struct("<8sII32s")
+_MAX_HEADER = 1 << 20
+_MAX_SECTION = 1 << 26
+_KINDS = ("v86", "x64")
+
+
+@dataclass(frozen=True, slots=True)
+class SavedState:
+    """What has to be known before the machine goes on.
+
+    Attributes:
+        kind: Whose state it is.
+        memory_mib: The machine's memory.
+        reference: The image that was started, as a person would give it.
+        digest: Of its manifest.
+        platform: The image's.
+        options: How its process was started.
+        server: What the host's 9P server and network stack have saved.
+    """
+
+    kind: MachineKind
+    memory_mib: int
+    reference: str
+    digest: str
+    platform: Platform
+    options: ProcessOptions
+    server: dict[str, Any]
+
+
+def process_document(options: ProcessOptions) -> dict[str, Any]:
+    """Return a process's options as JSON's types; :func:`read_state` reads them."""
+    return asdict(options)
+
+
+def read_state(file: BinaryIO) -> SavedState:
+    """Read what is not the machine's in a file that can be sought in.
+
+    Raises:
+        InvalidState: It is no state, damaged, or of another version.
+        OSError: It cannot be read.
+    """
+    first = file.read(_PREFIX.size)
+    if len(first) < _PREFIX.size or not first.startswith(_MAGIC):
+        raise InvalidState("it is not the file of a saved session")
+    _, version, length, digest = _PREFIX.unpack(first)
+    if version != _FORMAT:
+        raise InvalidState("it was saved by another version")
+    text = file.read(length) if length <= _MAX_HEADER else b""
+    if hashlib.sha256(text).digest() != digest:
+        raise _damaged("its header")
+    try:
+        header = json.loads(text)
+        return _state(header, _section(file, header["sections"], "server"))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise _damaged("its header") from None
+
+
+def _damaged(what: str) -> InvalidState:
+    return InvalidState(f"{what} is damaged", hint="Take another copy, or start the image anew.")
+
+
+def _section(file: BinaryIO, sections: list[dict[str, Any]], name: str) -> Any:
+    for section in sections:
+        if section["name"] != name:
+            file.seek(section["size"], 1)
+            continue
+        data = file.read(min(section["size"], _MAX_SECTION))
+        if hashlib.sha256(data).hexdigest() != section["sha256"]:
+            raise _damaged(f"its part {name!r}")
+        return json.loads(data)
+    raise KeyError(name)
+
+
+def _state(header: dict[str, Any], server: Any) -> SavedState:
+    machine, image = header["machine"], header["image"]
+    if machine["kind"] not in _KINDS or not isinstance(server, dict):
+        raise ValueError
+    return SavedState(
+        kind=cast(MachineKind, machine["kind"]),
+        memory_mib=int(machine["memoryMiB"]),
+        reference=str(image["reference"]),
+        digest=str(image["digest"]),
+        platform=read_platform(str(image["platform"])),
+        options=_options(header["process"]),
+        server=server,
+    )
+
+
+def _options(document: dict[str, Any]) -> ProcessOptions:
+    """Return options; lists have become tuples again, and types are what they were."""
+    values = {field.name: document[field.name] for field in fields(ProcessOptions)}
+    for name in ("entrypoint", "args", "env"):
+        if values[name] is not None:
+            values[name] = tuple(map(str, values[name]))
+    values["hosts"] = tuple((str(name), str(address)) for name, address in values["hosts"])
+    return ProcessOptions(**values)

@@ -1,0 +1,241 @@
+"""``run --save`` and ``run --resume``: sessions that go on in another process."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import random
+import re
+import signal
+import struct
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+
+from tests.fixtures import fixture
+
+IMAGE = Path(__file__).resolve().parents[2] / "web" / "images" / "default"
+COMMAND = [sys.executable, "-m", "browsermount", "run"]
+TIMEOUT = 60
+PREFIX = struct.Struct("<8sII32s")
+GENERATIONS = int(os.environ.get("BROWSERMOUNT_GENERATIONS", "2"))
+"""How often a machine is saved under load."""
+
+LOAD = """
+export LC_ALL=C
+echo up
+for file in /usr/bin/[a-m]*; do [[ -f $file && ! -L $file ]] && files+=("$file"); done
+for ((i = 0; i < ${#files[@]}; i += 8)); do md5sum "${files[@]:i:8}"; done | tee /tmp/sums
+md5sum < /tmp/sums
+"""
+
+
+def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, **options)
+
+
+def run(*arguments: object, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, input=input, capture_output=True, timeout=TIMEOUT, check=False)
+
+
+def read_header(state: bytes) -> dict[str, Any]:
+    _, _, length, _ = PREFIX.unpack_from(state)
+    header: dict[str, Any] = json.loads(state[PREFIX.size : PREFIX.size + length])
+    return header
+
+
+def with_header(state: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
+    """Return a state whose header is another one, and is right."""
+    magic, version, length, _ = PREFIX.unpack_from(state)
+    header = read_header(state)
+    change(header)
+    text = json.dumps(header).encode()
+    first = PREFIX.pack(magic, version, len(text), hashlib.sha256(text).digest())
+    return first + text + state[PREFIX.size + length :]
+
+
+def sums_of(image: Path) -> list[bytes]:
+    """Return what md5sum says of the files that LOAD reads."""
+    command = [sys.executable, "-m", "browsermount", "export", str(image)]
+    archive = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=True).stdout
+    sums = {}
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        for member in tar:
+            path = f"/{member.name}"
+            # A hard link is a file with a name of its own.
+            if (member.isreg() or member.islnk()) and re.fullmatch(r"/usr/bin/[a-m][^/]*", path):
+                content = tar.extractfile(member)
+                assert content is not None
+                sums[path] = hashlib.md5(content.read()).hexdigest()
+    paths = sorted(sums, key=str.encode)
+    return [f"{sums[path]}  {path}\n".encode() for path in paths]
+
+
+def save_under_load(image: Path, state: Path, seed: int) -> bytes:
+    """Run LOAD, saved at some moments, to its end; return all of its output."""
+    moments = random.Random(seed)
+    output = b""
+    for generation in range(GENERATIONS + 1):
+        what: list[object] = [image, "bash", "-c", LOAD] if generation == 0 else []
+        how = ["--resume", state] if generation else []
+        with start("--save", state, *how, *what, stdin=subprocess.DEVNULL) as process:
+            assert process.stdout is not None
+            output += process.stdout.readline()  # it runs
+            if generation < GENERATIONS:
+                time.sleep(moments.uniform(0, 0.7))
+                process.send_signal(signal.SIGHUP)
+            output += process.stdout.read()
+            assert process.wait(TIMEOUT) == 0
+    return output
+
+
+@pytest.mark.parametrize("platform", ["386", "amd64"])
+def test_a_machine_saved_under_load_goes_on_as_if_nothing_was(
+    tmp_path: Path, platform: str
+) -> None:
+    image = fixture("foreign") / platform
+    expected = sums_of(image)
+    assert len(expected) > 40
+    output = save_under_load(image, tmp_path / "state", seed=GENERATIONS).splitlines(keepends=True)
+    assert output[0] == b"up\n"
+    assert output[1:-1] == expected
+    assert output[-1] == hashlib.md5(b"".join(expected)).hexdigest().encode() + b"  -\n"
+    assert os.listdir(tmp_path) == ["state"]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A session with a terminal, left by its keys."""
+    state = tmp_path_factory.mktemp("saved") / "state"
+    process = pexpect.spawn(
+        COMMAND[0],
+        [*COMMAND[1:], "-it", "--save", str(state), "-e", "A=as started", str(IMAGE)],
+        dimensions=(30, 100),
+        timeout=TIMEOUT,
+    )
+    process.expect_exact("# ")
+    process.sendline(
+        "X='as typed'; sleep 1000 & echo fir''st >/tmp/file; head -c4 /dev/urandom >/seed"
+    )
+    process.sendline("echo read''y $RANDOM")
+    process.expect_exact("ready ")
+    process.expect_exact("# ")
+    process.send("\x10")
+    process.send("\x11")
+    process.expect_exact(f"browsermount run --resume {state}")
+    process.expect(pexpect.EOF)
+    process.close()
+    assert process.exitstatus == 0
+    return state
+
+
+def test_a_shell_goes_on_with_what_it_knew(saved: Path) -> None:
+    numbers = []
+    for _ in range(2):
+        process = pexpect.spawn(
+            COMMAND[0], [*COMMAND[1:], "--resume", str(saved)], dimensions=(28, 90), timeout=TIMEOUT
+        )
+        process.expect_exact("ready ")  # what the terminal has shown
+        process.expect_exact("# ")
+        process.sendline('echo "<$X, $A, $(cat /tmp/file), $(jobs | grep -c sleep)>"; stty size')
+        process.expect_exact("<as typed, as started, first, 1>\r\n28 90\r\n")
+        process.sendline("od -An -tx4 -N8 /dev/urandom; date +=%s=")
+        process.expect(rb"( [0-9a-f]{8}){2}\r\n=(\d+)=")
+        assert abs(int(process.match.group(2)) - time.time()) < 10
+        numbers.append(process.match.group(0).split(b"\r")[0])
+        process.sendline("exit 6")
+        process.expect(pexpect.EOF)
+        process.close()
+        assert process.exitstatus == 6
+    assert numbers[0] != numbers[1]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A session without a terminal, saved by SIGUSR1 while it went on."""
+    state = tmp_path_factory.mktemp("plain") / "state"
+    script = "echo up; for i in 1 2 3 4 5 6; do sleep 0.4; echo $i; done; exit 4"
+    with start("--save", state, IMAGE, "sh", "-c", script, stdin=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        process.send_signal(signal.SIGUSR1)
+        assert process.stdout.read() == b"1\n2\n3\n4\n5\n6\n"
+        assert process.wait(TIMEOUT) == 4
+    return state
+
+
+def test_what_cannot_go_on_is_said(plain: Path, tmp_path: Path) -> None:
+    state = plain.read_bytes()
+    machine = len(state) - 5000
+    broken = {
+        "not the file": b"#!/bin/sh\n" * 100,
+        "header is damaged": state[:100] + b"?" + state[101:],
+        "part 'server' is damaged": state.replace(b'"fids"', b'"fibs"', 1),
+        'part "machine" is damaged': state[:machine] + b"?" * 10 + state[machine + 10 :],
+        "another version": state[:8] + b"\2" + state[9:],
+        "another wasm": with_header(state, lambda it: it["machine"].update(wasm="0" * 64)),
+        "another recipe": with_header(state, lambda it: it["machine"].update(recipe="0" * 64)),
+    }
+    path = tmp_path / "state"
+    for message, data in broken.items():
+        path.write_bytes(data)
+        done = run("--resume", path)
+        error = done.stderr.decode()
+        assert done.returncode == 125, error
+        assert message in error
+        assert f"the session in {path} cannot go on" in error
+        assert error.count("\n") == 1, error
+    done = run("--resume", plain, fixture("debian") / "layout")
+    assert b"another image" in done.stderr
+    assert done.returncode == 125
+
+
+def test_a_state_that_cannot_be_written_does_not_end_the_session(tmp_path: Path) -> None:
+    where = tmp_path / "gone"
+    where.mkdir()
+    script = "echo up; read line; echo $line"
+    with start(
+        "-i", "--save", where / "state", IMAGE, "sh", "-c", script,
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"up\n"
+        where.rmdir()
+        process.send_signal(signal.SIGHUP)
+        while b"could not be saved" not in process.stderr.readline():
+            pass
+        process.stdin.write(b"still here\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"still here\n"
+        assert process.wait(TIMEOUT) == 0
+
+
+def test_saved_and_going_on(plain: Path) -> None:
+    """What has come after the state was saved comes again from the file."""
+    done = run("--resume", plain)
+    assert done.stdout.endswith(b"4\n5\n6\n")
+    assert (done.stderr, done.returncode) == (b"", 4)
+
+
+def test_what_does_not_go_with_resuming(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from browsermount.cli import main
+
+    for arguments, message in (
+        (["--resume", saved, "-e", "A=1"], "does not go with --resume"),
+        (["--resume", saved, IMAGE, "sh"], "does not go with --resume"),
+        (["--resume", saved.with_name("none"), IMAGE], "does not exist"),
+    ):
+        assert main(["run", *map(str, arguments)]) == 125
+        assert message in capsys.readouterr().err

@@ -1,0 +1,37 @@
+/*
+ * A tar archive that is sent to the host over the control channel, piece by
+ * piece: {"type": "archive", "data": base64}.  POSIX.1-2017 pax, with extended
+ * attributes as star has them (SCHILY.xattr).
+ */
+#ifndef ARCHIVE_H
+#define ARCHIVE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+/* A member; its content follows by archive_write(), padded by archive_pad(). */
+struct member {
+	const char *path; /* without a slash at either end */
+	const struct stat *status;
+	const char *link;     /* what a symlink or a hard link points to */
+	int is_hard_link;     /* to link, a path of the archive */
+	const char *xattrs;   /* records of archive_add_xattr() */
+	size_t xattrs_length;
+};
+
+void archive_begin(void);
+
+/* Appends a pax record to text that is allocated; the result is its new place. */
+char *archive_add_record(char *text, size_t *length, const char *key,
+			 const void *value, size_t value_length);
+
+void archive_member(const struct member *member);
+void archive_write(const void *data, size_t size);
+
+/* Ends a content of so many bytes. */
+void archive_pad(uint64_t size);
+
+void archive_end(void);
+
+#endif
