@@ -26,7 +26,7 @@ async function booted() {
           run: () => queueMicrotask(() => events?.output(CONTROL, ready)),
           pause: async () => {},
           memory: () => new Uint8Array(0),
-          save: async () => new ArrayBuffer(0),
+          save: async () => ({ state: new ArrayBuffer(0) }),
           send: () => {},
           sendFrame: () => true,
           destroy: () => void (destroyed += 1),
