@@ -37,6 +37,7 @@ export async function guestFetch(input, init, send) {
   return new Promise((resolve, reject) => {
     /** @type {ReadableStreamDefaultController<Uint8Array> | undefined} */
     let controller;
+    let cancelled = false;
     /** Tells the stream that the piece it has asked for is there. */
     let pulled = () => {};
     const abort = () => {
@@ -61,7 +62,10 @@ export async function guestFetch(input, init, send) {
               pulled = () => done(undefined);
               reply.postMessage("next");
             }),
-          cancel: () => reply.postMessage("cancel"),
+          cancel: () => {
+            cancelled = true;
+            reply.postMessage("cancel");
+          },
         },
         // What nobody has asked for stays in the container.
         { highWaterMark: 0 },
@@ -74,8 +78,18 @@ export async function guestFetch(input, init, send) {
       } else if (data.part === undefined) {
         const { status, headers } = data;
         const empty = BODILESS.includes(status) || request.method === "HEAD";
-        if (empty) reply.postMessage("cancel");
-        resolve(new Response(empty ? null : body(), { status, headers }));
+        try {
+          resolve(new Response(empty ? null : body(), { status, headers }));
+          if (empty) reply.postMessage("cancel");
+        } catch (error) {
+          // A status or a header that there is none of.
+          reply.postMessage("cancel");
+          reject(
+            new TypeError(`the server at port ${port || 80} gave no answer`, { cause: error }),
+          );
+        }
+      } else if (signal.aborted || cancelled) {
+        // It was on its way.
       } else if (data.part.length > 0) {
         controller?.enqueue(data.part);
       } else {

@@ -6,11 +6,19 @@ A target's seeds are well-formed, so that what is changed in them gets far.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
+import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any, cast
 
+import pytest
+
+from browsermount import limits
+from browsermount.cli.machine import parse_message
+from browsermount.cli.run import exit_code
 from browsermount.errors import BrowsermountError
 from browsermount.layers.deflate import inflate_from, inflate_members
 from browsermount.layers.index import LayerIndex, UnusableIndex
@@ -18,6 +26,11 @@ from browsermount.layers.indexer import LayerIndexer
 from browsermount.layers.span import Codec
 from browsermount.layers.tar import TarParser
 from browsermount.layers.toc import place, read_toc
+from browsermount.network import dns
+from browsermount.network.connection import Connection
+from browsermount.network.framing import FrameSplitter as NetworkFrames
+from browsermount.network.framing import InvalidFrame, framed
+from browsermount.network.http1 import InvalidMessage, RequestReader, ResponseReader
 from browsermount.ninep import wire
 from browsermount.ninep.framing import FrameSplitter, FramingError
 from browsermount.ninep.server import MSIZE, Server
@@ -30,6 +43,17 @@ from browsermount.rootfs.merge import Merger
 from browsermount.rootfs.tree import Tree
 from browsermount.runtime.user import resolve_user
 from tests.attacks.layers import header, pax
+from tests.core.guest_network import (
+    ACK,
+    FIN,
+    GUEST_MAC,
+    SYN,
+    Guest,
+    Peer,
+    checksum,
+    ethernet,
+    ip,
+)
 
 _DIGEST = str(Digest.of(b""))
 
@@ -115,12 +139,94 @@ def _session(data: bytes) -> None:
         pass
 
 
+def _control(data: bytes) -> None:
+    """What the machine's process says to the command line, some of it in the guest's words."""
+    for line in data.split(b"\n"):
+        message = parse_message(line)
+        if message is not None and message["type"] in ("exit", "error"):
+            assert 0 <= exit_code(message) <= 255
+
+
+def _network(data: bytes) -> None:
+    """Frames of a guest, each with its length in front, and answers to its connections."""
+    guest, opened = Guest(), list[Connection]()
+
+    def connect(connection: Connection) -> None:
+        connection.accept()
+        opened.append(connection)
+
+    guest.stack.on_connect = connect
+    for frame in NetworkFrames().feed(data):
+        guest.give(frame)
+        for connection in opened:
+            connection.write(connection.read())
+        guest.wait(0.3)
+    assert guest.stack.connections <= limits.MAX_CONNECTIONS
+    assert all(len(frame) <= 14 + guest.mtu for frame in guest.sent)
+
+
+class _Given:
+    """A connection whose other end has sent all that it will."""
+
+    def __init__(self, data: bytes) -> None:
+        self._pieces = [data[i : i + 100] for i in range(0, len(data), 100)]
+
+    async def read(self) -> bytes:
+        return self._pieces.pop(0) if self._pieces else b""
+
+
+def _at_once(work: Coroutine[Any, Any, None]) -> None:
+    """Run what waits for nothing."""
+    with pytest.raises(StopIteration):
+        work.send(None)
+
+
+def _answer(data: bytes) -> None:
+    """What a web server in the container answers to the page."""
+
+    async def work() -> None:
+        reader = ResponseReader(cast(Any, _Given(data)), "GET")
+        response = await reader.head()
+        assert 200 <= response.status <= 999
+        size = 0
+        async for part in reader.parts(response):
+            size += len(part)
+        assert size <= len(data)
+
+    _at_once(work())
+
+
+def _request(data: bytes) -> None:
+    """What a program in the container asks of the web."""
+
+    async def work() -> None:
+        reader = RequestReader(cast(Any, _Given(data)))
+        while (request := await reader.request()) is not None:
+            assert len(await reader.body(request)) <= len(data)
+
+    _at_once(work())
+
+
+def _name(data: bytes) -> None:
+    query = dns.parse(data)
+    if query is not None:
+        dns.answer(query, (1,))
+
+
 def _text(function: Callable[[str], object]) -> Callable[[bytes], object]:
     return lambda data: function(data.decode("utf-8", "surrogateescape"))
 
 
 def _index(data: bytes) -> None:
-    LayerIndex.from_bytes(data)
+    """With the right checksum, which everybody can make, so that what is in it is looked at."""
+    data = data[:-16]
+    LayerIndex.from_bytes(data + hashlib.blake2b(data, digest_size=16).digest())
+
+
+def _read_index() -> bytes:
+    indexer = LayerIndexer(lambda span, plain: None)
+    indexer.feed(gzip.compress(_archive(), mtime=0))
+    return indexer.close().to_bytes()
 
 
 def _archive() -> bytes:
@@ -192,7 +298,39 @@ def _requests() -> bytes:
     return b"".join(request.encode(tag) for tag, request in enumerate(requests, 1))
 
 
+def _connecting() -> bytes:
+    """The frames of a guest that asks for its address, pings, opens a connection and ends it."""
+    dhcp = b"\1\1\6\0" + bytes(24) + GUEST_MAC + bytes(202) + bytes.fromhex("63825363350101ff")
+    udp = struct.pack("!HHHH", 68, 67, 8 + len(dhcp), 0) + dhcp
+    peer = Peer(Guest())
+    frames = [
+        ethernet(ip(17, udp, source=bytes(4), target=b"\xff" * 4)),
+        ethernet(
+            ip(1, b"\x08\0" + checksum(b"\x08\0\0\0\0\1\0\1").to_bytes(2, "big") + b"\0\1" * 2)
+        ),
+        peer.segment(SYN, seq=7, options=b"\x02\x04\x05\xb4\x01\x03\x03\x07"),
+        peer.segment(ACK, b"GET", seq=8, ack=0xFFFFFF01),
+        peer.segment(FIN | ACK, seq=11, ack=0xFFFFFF01),
+    ]
+    return b"".join(map(framed, frames))
+
+
+_ANSWER = (
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n"
+)
+_REQUEST = (
+    b"POST /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+    b"PUT http://a/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+)
+_QUERY = b"\0\1\1\0\0\1\0\0\0\0\0\0\7example\3com\0\0\1\0\1"
 _PASSWD = b"root:x:0:0:root:/root:/bin/sh\nme:x:1000:1000::/home/me:\n"
+
+_CONTROL = b"""{"type": "stage", "stage": "started"}
+{"type": "exit", "code": 7}
+{"type": "error", "message": "no such file", "code": 127}
+{"type": "closed"}
+"""
 
 TARGETS = {
     "tar": Target(_tar, (_archive(),)),
@@ -201,7 +339,7 @@ TARGETS = {
     "zstd-chunked": Target(_table(Codec.ZSTD), (_toc(),)),
     "gzip": Target(_members, (gzip.compress(_archive(), mtime=0),)),
     "checkpoint": Target(_checkpoint, (b"\0" + zlib.compress(_archive(), wbits=-15) + bytes(8),)),
-    "index": Target(_index, (LayerIndex(kind=1).to_bytes(),), (UnusableIndex,)),  # type: ignore[arg-type]
+    "index": Target(_index, (_read_index(),), (UnusableIndex,)),
     "manifest": Target(lambda data: parse_manifest(data, "it"), (_manifest(), _image_index())),
     "config": Target(lambda data: parse_config(data, "it"), (_config(),)),
     "passwd": Target(lambda data: resolve_user("me:root", data, data), (_PASSWD,)),
@@ -215,4 +353,9 @@ TARGETS = {
     ),
     "frames": Target(_frames, (_requests(),), (FramingError, wire.WireError)),
     "session": Target(_session, (_requests(),)),
+    "control": Target(_control, (_CONTROL,)),
+    "network": Target(_network, (_connecting(),), (InvalidFrame,)),
+    "answer": Target(_answer, (_ANSWER,), (InvalidMessage,)),
+    "request": Target(_request, (_REQUEST,), (InvalidMessage,)),
+    "name": Target(_name, (_QUERY,)),
 }

@@ -1,24 +1,25 @@
 """Fuzzing of all that reads bytes of others.
 
-In the ordinary run each target gets some seconds; ``BROWSERMOUNT_FUZZ_SECONDS`` gives each as many
+In the ordinary run all targets share some seconds; ``BROWSERMOUNT_FUZZ_SECONDS`` gives each as many
 as wanted. What fails is written to ``corpus/TARGET-DIGEST``, from where it is tried each time.
+:mod:`tests.fuzz.guided` goes where changes at random do not get.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
-from pathlib import Path
 from random import Random
 
 import pytest
 
+from .corpus import keep, kept
 from .mutation import mended, mutated
 from .targets import TARGETS, Target
 
-CORPUS = Path(__file__).parent / "corpus"
-SECONDS = float(os.environ.get("BROWSERMOUNT_FUZZ_SECONDS", "3"))
+ORDINARY_SECONDS = 40.0
+"""For all targets together."""
+SECONDS = float(os.environ.get("BROWSERMOUNT_FUZZ_SECONDS") or ORDINARY_SECONDS / len(TARGETS))
 SLOW = 1.0
 """CPU seconds that no input of 64 KiB may take."""
 
@@ -34,10 +35,6 @@ def attempt(target: Target, data: bytes) -> bool:
     finally:
         spent = time.process_time() - start
         assert spent < SLOW, f"{spent} seconds for {len(data)} bytes"
-
-
-def kept(name: str) -> list[Path]:
-    return sorted(path for path in CORPUS.iterdir() if path.name.rpartition("-")[0] == name)
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -63,7 +60,6 @@ def test_changed_bytes(name: str) -> None:
             if attempt(target, data) and len(pool) < 1000:
                 pool.append(data)
         except Exception as error:
-            digest = hashlib.sha256(data).hexdigest()[:16]
-            (CORPUS / f"{name}-{digest}").write_bytes(data)
-            error.add_note(f"the input is kept as corpus/{name}-{digest}; the seed was {seed}")
+            path = keep(name, data)
+            error.add_note(f"the input is kept as corpus/{path.name}; the seed was {seed}")
             raise

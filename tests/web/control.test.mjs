@@ -1,6 +1,8 @@
 /** A guest that is hostile to its host: what it says, and how much of it. */
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import test from "node:test";
 import { InputWindow, KernelLog, LineReader } from "../../web/vm/console.js";
 import { MAX_LINE, parseGuestMessage } from "../../web/vm/control.js";
@@ -176,32 +178,62 @@ test("garbage on the control channel ends nothing", async () => {
   assert.ok(destroyed());
 });
 
+// -- Fuzzing: what fails is kept beside the inputs of tests/fuzz, and tried each time ---------------
+
+const CORPUS = new URL("../fuzz/corpus/", import.meta.url);
+const SECONDS = Number(process.env.BROWSERMOUNT_FUZZ_SECONDS ?? 2);
+const GOOD = [
+  '{"type": "ready"}\n',
+  '{"type": "consumed", "bytes": 12}\n',
+  '{"type": "mounted"}\n{"type": "started"}\n',
+  '{"type": "error", "stage": "start", "message": "no", "code": 127}\n',
+  '{"type": "exit", "code": 1, "signal": 9}\n',
+].map(bytes);
+
+/** @param {Uint8Array} data all that comes, in pieces of 50 bytes @param {boolean} started */
+async function listen(data, started) {
+  const { machine, output, seen } = await hostile();
+  if (started) machine.start();
+  for (let at = 0; at < data.length; at += 50) output(1, data.slice(at, at + 50));
+  const ends = seen.filter((event) => typeof event === "object");
+  assert.ok(ends.length <= 1);
+  if (ends.length > 0) assert.equal(seen.at(-1), ends[0]);
+  for (const event of seen)
+    if (typeof event === "object" && "code" in event)
+      assert.ok(Number.isInteger(event.code) && event.code >= 0 && event.code <= 255);
+  machine.stop();
+}
+
+test("what once failed on the control channel", async () => {
+  for (const name of await readdir(CORPUS))
+    if (name.startsWith("control-"))
+      for (const started of [true, false])
+        await listen(await readFile(new URL(name, CORPUS)), started);
+});
+
 test("whatever comes on the control channel, nothing is thrown", async () => {
-  let seed = 7;
+  const first = Number(process.env.BROWSERMOUNT_FUZZ_SEED ?? Date.now() & 0x7fffffff);
+  let seed = first;
   const random = (/** @type {number} */ below) => {
     seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
     return (seed >> 8) % below;
   };
-  const good = [
-    '{"type": "ready"}\n',
-    '{"type": "consumed", "bytes": 12}\n',
-    '{"type": "mounted"}\n{"type": "started"}\n',
-    '{"type": "error", "stage": "start", "message": "no", "code": 127}\n',
-    '{"type": "exit", "code": 1, "signal": 9}\n',
-  ].map(bytes);
-  for (let round = 0; round < 3000; round += 1) {
-    const { machine, output, seen } = await hostile();
-    if (random(2)) machine.start();
+  for (const end = Date.now() + 1000 * SECONDS; Date.now() < end;) {
+    /** @type {number[]} */
+    const data = [];
     for (let i = 0; i < 5; i += 1) {
-      const line = good[random(good.length)].slice(0, random(8) ? undefined : random(40));
+      const line = GOOD[random(GOOD.length)].slice(0, random(8) ? undefined : random(40));
       for (let change = random(3); change > 0; change -= 1)
         line[random(line.length)] = random(3) ? 0x20 + random(0x5f) : random(256);
-      output(1, line);
+      data.push(...line);
     }
-    const ends = seen.filter((event) => typeof event === "object");
-    assert.ok(ends.length <= 1);
-    if (ends.length > 0) assert.equal(seen.at(-1), ends[0]);
-    machine.stop();
+    try {
+      await listen(Uint8Array.from(data), random(2) > 0);
+    } catch (error) {
+      const digest = createHash("sha256").update(Uint8Array.from(data)).digest("hex").slice(0, 16);
+      await writeFile(new URL(`control-${digest}`, CORPUS), Uint8Array.from(data));
+      throw new Error(`kept as control-${digest}; the seed was ${first}`, { cause: error });
+    }
   }
 });
 

@@ -635,7 +635,8 @@ export class Machine {
   /** @param {string} line */
   #receive(line) {
     const message = parseGuestMessage(line);
-    if (!message) return;
+    // What stands behind the last message may have come with it.
+    if (!message || this.#finished) return;
     const awaited = this.#awaited.get(message.type);
     if (awaited) {
       this.#awaited.delete(message.type);

@@ -192,7 +192,7 @@ class Machine:
                 continue
             if not line:
                 return
-            if (message := _message(line)) is not None:
+            if (message := parse_message(line)) is not None:
                 yield message
 
     async def close(self) -> None:
@@ -216,7 +216,8 @@ class Machine:
             self._writer.write(json.dumps(message).encode() + b"\n")
 
 
-def _message(line: bytes) -> dict[str, Any] | None:
+def parse_message(line: bytes) -> dict[str, Any] | None:
+    """Return a message of the machine's process; None for a line that is none."""
     try:
         message = json.loads(line)
     except (ValueError, RecursionError):

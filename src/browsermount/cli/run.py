@@ -374,19 +374,19 @@ async def _follow(
                     set_raw()
                 signals.forward_to(machine, terminal=streams.terminal)
             elif message["type"] == "exit":
-                return _exit_code(message)
+                return exit_code(message)
             elif sessions.receive(message):
                 return 0
             elif message["type"] == "error":
                 if message.get("reason") in _STATE_REASONS:
                     raise _unusable(sessions.resume, str(message.get("message")))
-                raise MachineFailure(str(message.get("message")), _exit_code(message))
+                raise MachineFailure(str(message.get("message")), exit_code(message))
             elif message["type"] == "closed":
                 return 128 + signal.SIGPIPE
     raise MachineFailure("the virtual machine has gone away", 125)
 
 
-def _exit_code(message: dict[str, Any]) -> int:
+def exit_code(message: dict[str, Any]) -> int:
     """Return the exit code in a message.
 
     Raises:

@@ -12,6 +12,7 @@ from enum import IntEnum
 from itertools import accumulate, pairwise
 from typing import Literal
 
+from browsermount import limits
 from browsermount.layers.entry import Entry, FileType, Segment
 from browsermount.layers.garbage import uncollected
 from browsermount.layers.span import OWN_ALGORITHM, Codec, Over, Span
@@ -21,6 +22,9 @@ Stored = Literal["blob", "plain"]
 
 VERSION = 1
 """Version of the form that :meth:`LayerIndex.to_bytes` gives."""
+
+MAX_PLAIN_SIZE = 2 * limits.MAX_METADATA
+"""Bytes that the columns of an index may have together: more than any index that we write."""
 
 _MAGIC = b"bmindex"
 _CHECKSUM_SIZE = 16
@@ -94,10 +98,14 @@ class LayerIndex:
         if hashlib.blake2b(body, digest_size=_CHECKSUM_SIZE).digest() != checksum:
             raise UnusableIndex("the index is damaged")
         reader = _Reader(body, start)
-        kind, stored, from_toc, prefetch = reader.numbers()
-        with uncollected():
-            entries, spans = _read_entries(reader), _read_spans(reader)
-        return cls(LayerKind(kind), entries, spans, _STORED[stored], bool(from_toc), prefetch)
+        try:
+            kind, stored, from_toc, prefetch = reader.numbers()
+            with uncollected():
+                entries, spans = _read_entries(reader), _read_spans(reader)
+            return cls(LayerKind(kind), entries, spans, _STORED[stored], bool(from_toc), prefetch)
+        except (LookupError, ValueError, OverflowError, zlib.error) as error:
+            # The checksum is no secret: whoever can write to the cache can make one that is right.
+            raise UnusableIndex("the index is malformed") from error
 
 
 def _write_entries(writer: _Writer, entries: Sequence[Entry]) -> None:
@@ -224,11 +232,16 @@ class _Writer:
 
 
 class _Reader:
-    """Reads what :class:`_Writer` wrote; the checksum has been found right."""
+    """Reads what :class:`_Writer` wrote; the checksum has been found right.
+
+    Raises:
+        LookupError, ValueError, OverflowError, zlib.error: It was somebody else who wrote it.
+    """
 
     def __init__(self, data: bytes, position: int) -> None:
         self._data = memoryview(data)
         self._position = position
+        self._left = MAX_PLAIN_SIZE
 
     def numbers(self) -> array[int]:
         values = array("q")
@@ -249,7 +262,14 @@ class _Reader:
         packed = self._data[start:end]
         compressed = self._data[self._position]
         self._position = end
-        return zlib.decompress(packed) if compressed else packed
+        plain: bytes | memoryview = packed
+        if compressed:
+            decompressor = zlib.decompressobj()
+            plain = decompressor.decompress(packed, self._left + 1)
+        self._left -= len(plain)
+        if self._left < 0 or (compressed and not decompressor.eof):
+            raise ValueError("a column is too long, or too short")
+        return plain
 
 
 def _little(values: array[int]) -> array[int]:

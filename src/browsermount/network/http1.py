@@ -16,6 +16,8 @@ _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _NUMBER = re.compile(r"[0-9]{1,15}")
 _STATUS_LINE = re.compile(r"HTTP/1\.[01] (?P<status>[1-9][0-9]{2})( .*)?")
 _MAX_CHUNK_LINE = 1024
+_MAX_INTERIM = 100
+"""Answers that only announce another one (RFC 9110, section 15.2)."""
 
 # They are about the connection, and not about what is sent in it (RFC 9110, section 7.6.1), or
 # about bytes that the browser has decoded already.
@@ -244,7 +246,7 @@ class ResponseReader(_Reader):
         Raises:
             InvalidMessage: It is none.
         """
-        while True:
+        for _ in range(_MAX_INTERIM):
             head = await self._until(b"\r\n\r\n", MAX_HTTP_HEAD)
             first, *lines = head[:-4].decode("latin-1").split("\r\n")
             found = _STATUS_LINE.fullmatch(first)
@@ -255,6 +257,7 @@ class ResponseReader(_Reader):
                 return Response(status, tuple(map(_header, lines)))
             if status == 101:
                 raise InvalidMessage(502, "the server wants to speak another protocol")
+        raise InvalidMessage(502, "the server says without end that an answer will come")
 
     async def parts(self, response: Response) -> AsyncIterator[bytes]:
         """Iterate over the body as it comes (section 6.3).
