@@ -42,7 +42,11 @@ _VENDOR = {
     "addon-fit.mjs": "@xterm/addon-fit/lib/addon-fit.mjs",
     "xterm-pty.mjs": "xterm-pty/index.mjs",
 }
-_NETWORK = ("browsermount/network/", "browsermount/pyodide/network.py")
+_NETWORK = (
+    "browsermount/network/",
+    "browsermount/pyodide/network.py",
+    "browsermount/pyodide/tls.py",
+)
 _NOTICES = ("v86", "@xterm/xterm", "@xterm/addon-fit", "xterm-pty", "pyodide")
 
 
@@ -73,6 +77,7 @@ def build(out: Path, cache: Path | None = None) -> None:
         new.mkdir()
         _copy_page(new)
         _add_machine(new, cache)
+        _add_tls(new)
         _add_python(new, cache)
         _write_notices(new)
         (new / STAMP).write_text(json.dumps({"key": key}))
@@ -123,6 +128,11 @@ def _add_machine(site: Path, cache: Path) -> None:
             shutil.copyfile(path, site / folder / path.name)
     code = site / "vm" / "x64" / "machine.wasm"
     _compress(code.read_bytes(), code.with_name(f"{code.name}.gz"))
+
+
+def _add_tls(site: Path) -> None:
+    (site / "tls").mkdir()
+    _compress((WEB / "tls" / "tls.wasm").read_bytes(), site / "tls" / "tls.wasm.gz")
 
 
 def emulator(kind: str) -> Path:

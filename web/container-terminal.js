@@ -14,6 +14,10 @@
  *   container is idle.
  * - `network`: what the container can reach, by the browser's requests: `none`, `all`, which has
  *   hosts of private networks and of the visitor's machine, too; else the internet: docs/network.md.
+ * - `network-proxy`: through whom the container reaches hosts that do not let pages read from them:
+ *   docs/network.md.
+ * - `network-proxy-without-credentials`: sends nothing there that may be secret, as somebody else has
+ *   chosen it, and says so while the container runs.
  * - `autofocus`: the terminal takes the keyboard when it is there.
  *
  * Events, all of which bubble: `started`, `exit` (detail: `{code, signal}`) and
@@ -186,6 +190,9 @@ export class ContainerTerminal extends HTMLElement {
     const mirror = this.getAttribute("mirror") ?? "";
     const foreign = this.hasAttribute("mirror-without-credentials");
     if (mirror && foreign) status.foreignMirror(mirror);
+    const proxy = this.getAttribute("network-proxy") ?? "";
+    const foreignProxy = this.hasAttribute("network-proxy-without-credentials");
+    if (proxy && foreignProxy) status.foreignProxy(proxy);
     const session = new Session(
       {
         image,
@@ -194,6 +201,7 @@ export class ContainerTerminal extends HTMLElement {
         allowUnverified: this.getAttribute("toc") === "unverified",
         fill: this.getAttribute("fetch") !== "read",
         network: networkOf(this.getAttribute("network")),
+        proxies: { rules: proxy, foreign: foreignProxy },
       },
       {
         credentials: async (request) => {

@@ -14,6 +14,8 @@ export interface ImageRequest {
   fill: boolean;
   /** What the container can reach: nothing, the internet, or also hosts nearby. */
   network: "none" | "public" | "all";
+  /** Through whom the container reaches hosts: docs/network.md. Foreign where a link says so. */
+  proxies: { rules: string; foreign: boolean };
 }
 
 /** Page to worker: mount the image and answer the 9P requests that come from `port`. */

@@ -19,7 +19,7 @@ const MAX_WAITING_FRAMES = 1024;
  * Fetches the modules of the network, once, where the memory snapshot is without them.
  * @param {any} python
  */
-async function addModules(python) {
+export async function addModules(python) {
   const parts = python.pyimport("browsermount.pyodide.parts");
   if (!parts.has(MODULE)) {
     const response = await fetch(new URL("./pyodide/network.zip", import.meta.url));
@@ -38,6 +38,7 @@ export class NetworkPort {
   #port;
   #frames;
   #network;
+  #worker;
   #emit;
   /** @type {any} */
   #stack;
@@ -54,13 +55,15 @@ export class NetworkPort {
    * @param {PyodideAPI} python
    * @param {MessagePort} port
    * @param {"none" | "public" | "all"} network
+   * @param {any} worker The Python object browsermount.pyodide.worker.Worker.
    * @param {(event: string) => void} emit takes events as JSON
    */
-  constructor(python, port, network, emit) {
+  constructor(python, port, network, worker, emit) {
     this.#python = /** @type {any} */ (python);
     this.#port = port;
     this.#frames = new FrameBatch(port);
     this.#network = network;
+    this.#worker = worker;
     this.#emit = emit;
     port.onmessage = ({ data }) => this.#receive(data);
   }
@@ -157,6 +160,7 @@ export class NetworkPort {
       (/** @type {Uint8Array<ArrayBuffer>} */ frame) => this.#frames.add(frame),
       BUFFER_SIZE,
       this.#network === "all",
+      this.#worker,
       this.#emit,
     );
     glue.destroy();

@@ -9,12 +9,14 @@ const image = imageOf(location) ?? DEFAULT_IMAGE;
 const terminal = document.createElement("container-terminal");
 terminal.setAttribute("image", image);
 terminal.setAttribute("autofocus", "");
-for (const name of ["mirror", "platform", "toc", "fetch"]) {
+for (const name of ["mirror", "platform", "toc", "fetch", "network-proxy"]) {
   const configured = document.querySelector(`meta[name=browsermount-${name}]`);
   const given = parameterOf(location, name);
   const value = given || configured?.getAttribute("content");
   // Whoever made the link would read what a person signs in with.
-  if (name === "mirror" && given) terminal.setAttribute("mirror-without-credentials", "");
+  if (given && /^(mirror|network-proxy)$/.test(name)) {
+    terminal.setAttribute(`${name}-without-credentials`, "");
+  }
   if (value) terminal.setAttribute(name, value);
 }
 // A link may take the network away; what can be reached, the page's owner decides.

@@ -39,6 +39,8 @@ export class StatusView {
     this.choice.addEventListener("change", () => onPlatform(this.choice.value));
     this.mirror = document.createElement("span");
     this.mirror.className = "bm-trouble";
+    this.proxy = document.createElement("span");
+    this.proxy.className = "bm-trouble";
     this.image = document.createElement("span");
     this.trouble = document.createElement("span");
     this.trouble.className = "bm-trouble";
@@ -57,7 +59,8 @@ export class StatusView {
     const power = document.createElement("span");
     power.className = "bm-power";
     power.append(this.stop, makeButton("Restart", "Run the image in a fresh container", onRestart));
-    element.replaceChildren(this.platform, this.mirror, this.image, this.trouble, kept, power);
+    const foreign = [this.mirror, this.proxy];
+    element.replaceChildren(this.platform, ...foreign, this.image, this.trouble, kept, power);
   }
 
   /** @param {MountEvent} event */
@@ -90,6 +93,14 @@ export class StatusView {
    */
   foreignMirror(mirror) {
     this.mirror.textContent = `The link to this page has the image read from: ${mirror}`;
+  }
+
+  /**
+   * Say that somebody else has chosen through whom the container reaches hosts.
+   * @param {string} proxy
+   */
+  foreignProxy(proxy) {
+    this.proxy.textContent = `The link to this page has the container's requests go through: ${proxy}`;
   }
 
   /**

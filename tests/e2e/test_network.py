@@ -33,7 +33,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def do_GET(self) -> None:
-        self.answer(DATA if self.path == "/data" else b"hello\n", cors=self.path != "/closed")
+        data = DATA if self.path.endswith("data") else b"hello\n"
+        self.answer(data, cors=self.path != "/closed")
 
     do_HEAD = do_GET
 
@@ -123,11 +124,36 @@ def test_nothing_nearby_can_be_reached_whatever_a_link_asks_for(
 
 
 def test_other_protocols_are_refused_with_the_reason(page: Page, site: str) -> None:
-    text = run(page, "printf '\\026\\003\\001' | busybox nc -w 5 secure.example 443")
-    assert "END" in text
-    assert "HTTPS" in page.visible
+    hello = "printf '\\026this is not TLS, though'"
+    assert "7" in run(page, f"{hello} | busybox nc -w 5 secure.example 443 | wc -c")  # an alert
+    assert "cannot reach secure.example by HTTPS: what it has sent is not TLS" in page.visible
     run(page, "printf 'EHLO me\\r\\n\\r\\n' | busybox nc -w 5 mail.example 25")
     assert "400 Bad Request" in page.text
+
+
+def test_https_and_a_proxy(page: Page, site: str, images: str, port: int) -> None:
+    """Debian's apt checks the certificate, by GnuTLS; the image has no authorities of its own."""
+    page.open(f"{site}?image=./nothing/")
+    page.script(
+        "const element = document.querySelector('container-terminal');"
+        "element.setAttribute('network-proxy', arguments[0]);"
+        "element.setAttribute('image', arguments[1]);",
+        f"*.example=http://127.0.0.1:{port}/via?{{url}}",
+        f"{images}debian/layout/",
+    )
+    page.wait_state("running")
+    page.wait_text("root@browsermount:/#")
+    Handler.seen.clear()
+    get = "/usr/lib/apt/apt-helper download-file https://files.example"
+    text = run(page, f"{get}/data /tmp/data; sha256sum /tmp/data", 60)
+    assert hashlib.sha256(DATA).hexdigest() in text
+    ((method, path, headers),) = Handler.seen
+    assert (method, path) == ("GET", "/via?https%3A%2F%2Ffiles.example%2Fdata")
+    assert not {"Cookie", "Referer"} & set(headers)
+    # With other authorities, it is not believed.
+    text = run(page, f"{get}/data /tmp/other -o Acquire::https::CAInfo=/etc/passwd", 60)
+    assert "Fetched" not in text.split("https://files.example")[-1]
+    assert len(Handler.seen) == 1
 
 
 def test_without_a_network(page: Page, site: str) -> None:

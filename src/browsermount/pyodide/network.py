@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import js
 from pyodide.ffi import JsException, to_js
@@ -21,7 +21,20 @@ from browsermount.events import NetworkRefusal
 from browsermount.network.client import GuestAnswer, request
 from browsermount.network.framing import FrameSplitter
 from browsermount.network.stack import Stack
+from browsermount.network.tls import Engine
 from browsermount.network.web import WebGateway
+from browsermount.proxies import Proxy
+
+
+class Shared(Protocol):
+    """What all machines of a page have in common: :class:`browsermount.pyodide.worker.Worker`."""
+
+    proxies: tuple[Proxy, ...]
+
+    async def tls(self) -> Engine:
+        """Return the engine for encrypted connections."""
+        ...
+
 
 _LOOPBACK = "127.0.0.1"
 
@@ -33,11 +46,17 @@ class PageNetwork:
         send: Takes frames for the guest, each a ``Uint8Array``.
         size: How many bytes the buffer has.
         private: Whether hosts that are not of the internet may be asked, too.
+        shared: What outlives the machine.
         emit: Takes events as JSON.
     """
 
     def __init__(
-        self, send: Callable[[Any], None], size: int, private: bool, emit: Callable[[str], None]
+        self,
+        send: Callable[[Any], None],
+        size: int,
+        private: bool,
+        shared: Shared,
+        emit: Callable[[str], None],
     ) -> None:
         self.buffer = bytearray(size)
         self._view = memoryview(self.buffer)
@@ -47,7 +66,9 @@ class PageNetwork:
         self._gateway = WebGateway(
             self._stack,
             fetch,
+            shared.tls,
             private=private,
+            proxies=shared.proxies,
             tell=lambda *text: emit(json.dumps(NetworkRefusal(*text).to_dict())),
         )
 
@@ -198,5 +219,6 @@ def _failure(url: str, reason: str) -> NetworkError:
     return NetworkError(
         f"{url} cannot be read: {reason}",
         hint="Either it is not there, or its server does not allow pages of other sites to read "
-        f"from it: it would have to send Access-Control-Allow-Origin: {js.location.origin}",
+        f"from it: it would have to send Access-Control-Allow-Origin: {js.location.origin}. "
+        "The owner of the page can name a proxy (network-proxy).",
     )
