@@ -280,6 +280,8 @@ def _write_notices(site: Path) -> None:
         parts.append(f"\n== {name} {package['version']}, {package.get('license', '')}\n")
         for licence in sorted(folder.glob("LICEN[CS]E*")):
             parts.append(licence.read_text())
+    parts.append("\nIn tls/tls.wasm.gz:\n\n")
+    parts.append((WEB / "tls" / "LICENSES.txt").read_text("utf-8"))
     parts.append("\n== micropip, MPL-2.0: https://github.com/pyodide/micropip\n")
     parts.append("== CPython, in Pyodide, PSF-2.0: https://docs.python.org/3/license.html\n")
     (site / "THIRD-PARTY-NOTICES.txt").write_text("".join(parts))

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -38,7 +39,7 @@ def build(target: Path, output: Path = recipe.OUTPUT) -> None:
 
     Args:
         target: Where the compiler keeps what it makes on the way.
-        output: Gets tls.wasm and tls.json.
+        output: Gets tls.wasm, the licences of what is in it, and tls.json.
     """
     # No path of this machine is in the code, so that the same code comes out elsewhere.
     home = os.environ.get("CARGO_HOME", str(Path.home() / ".cargo"))
@@ -54,6 +55,7 @@ def build(target: Path, output: Path = recipe.OUTPUT) -> None:
     subprocess.run(COMMAND, cwd=recipe.SOURCES, env=environment, check=True)
     output.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(target / TARGET / "release" / recipe.CODE, output / recipe.CODE)
+    (output / recipe.LICENSES).write_text(_licenses(), "utf-8")
     query = ["dpkg-query", "--show", "--showformat=${Package} ${Version}\n", *PACKAGES]
     versions = subprocess.run(query, capture_output=True, text=True, check=True).stdout
     manifest = {
@@ -63,6 +65,32 @@ def build(target: Path, output: Path = recipe.OUTPUT) -> None:
     }
     text = json.dumps(manifest, indent=2) + "\n"
     (output / recipe.MANIFEST).write_text(text, "utf-8")
+
+
+def _licenses() -> str:
+    """Return what the crates want to be said where they are passed on."""
+    tree = [CARGO, "tree", "--locked", "--target", TARGET, "--edges", "normal,no-proc-macro"]
+    tree += ["--prefix", "none", "--no-dedupe", "--format", "{p}"]
+    metadata = [CARGO, "metadata", "--locked", "--format-version", "1"]
+    options: dict[str, Any] = {"cwd": recipe.SOURCES, "capture_output": True, "text": True}
+    linked = {
+        tuple(line.split()[:2])
+        for line in subprocess.run(tree, check=True, **options).stdout.splitlines()
+    }
+    packages = json.loads(subprocess.run(metadata, check=True, **options).stdout)["packages"]
+    texts: dict[str, list[str]] = {}
+    for package in packages:
+        name, version = package["name"], package["version"]
+        if name == "tls" or (name, f"v{version}") not in linked:
+            continue
+        folder = Path(package["manifest_path"]).parent
+        # Where there is a choice, it is the one that asks for the name of who has it.
+        found = sorted(folder.glob("LICEN[CS]E-MIT*")) or sorted(folder.glob("LICEN[CS]E*"))
+        for path in found:
+            texts.setdefault(path.read_text("utf-8").strip(), []).append(f"{name} {version}")
+        if not found:
+            texts.setdefault(f"License: {package['license']}", []).append(f"{name} {version}")
+    return "".join(f"== {', '.join(names)}\n\n{text}\n\n" for text, names in texts.items())
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "tls"
 OUTPUT = ROOT / "web" / "tls"
 CODE = "tls.wasm"
+LICENSES = "LICENSES.txt"
 MANIFEST = "tls.json"
 
 
@@ -36,9 +37,13 @@ def digest() -> str:
 
 
 def describe(directory: Path) -> dict[str, Any]:
-    """Size and checksum of the built file."""
+    """Size and checksum of the built file, and the checksum of the licences beside it."""
     code = directory / CODE
-    return {"size": code.stat().st_size, "sha256": sha256(code)}
+    return {
+        "size": code.stat().st_size,
+        "sha256": sha256(code),
+        "licenses": sha256(directory / LICENSES),
+    }
 
 
 def problems(directory: Path = OUTPUT) -> list[str]:
