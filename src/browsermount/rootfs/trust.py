@@ -51,9 +51,15 @@ _HASHES = b"/etc/ssl/certs"
 # X509_NAME_hash() of tls/src/authority.rs's name; a test compares.
 SUBJECT_HASH = b"6289d807"
 
-_ALONE = "NODE_EXTRA_CA_CERTS"  # beside the authorities that Node has built in
-_ALL = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
-_ALL_WITHOUT_BUNDLE = ("CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
+# Who names a file by these gets the one certificate, since there is no connection for which another
+# one is needed: an emulated processor takes seconds to read a distribution's 140 authorities.
+_VARIABLES = (
+    "SSL_CERT_FILE",  # OpenSSL, Go, Python
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "REQUESTS_CA_BUNDLE",  # pip and other programs with Python's certifi
+    "NODE_EXTRA_CA_CERTS",
+)
 
 
 class TrustContent:
@@ -132,17 +138,13 @@ def add_authority(
             _put(tree, root, b"/".join((directory, name, NAME + b".crt")), own)
     bundles = [bundle for bundle in _BUNDLES if _is_file(root, bundle)]
     named = dict(variable.partition("=")[::2] for variable in environment)
-    variables = [_ALONE, *_ALL]
     if not bundles:
-        bundles = [_BUNDLES[0]]
-        _put(tree, root, bundles[0], _new_file(tree, certificate))
-        variables += _ALL_WITHOUT_BUNDLE
-    paths = {name: bundles[0].decode() for name in variables} | {_ALONE: OWN.decode()}
-    asked = [named[name].encode(errors="surrogateescape") for name in paths if name in named]
+        _put(tree, root, _BUNDLES[0], own)
+    asked = [named[name].encode(errors="surrogateescape") for name in _VARIABLES if name in named]
     _append(root, (*bundles, *asked), certificate)
     _put(tree, root, _HASHES + b"/" + NAME + b".pem", _new_link(tree, OWN))
     _put(tree, root, _HASHES + b"/" + SUBJECT_HASH + b".0", _new_link(tree, NAME + b".pem"))
-    return tuple(f"{name}={path}" for name, path in paths.items())
+    return tuple(f"{name}={OWN.decode()}" for name in _VARIABLES)
 
 
 def _append(root: Inode, paths: Iterable[bytes], certificate: Certificate) -> None:
