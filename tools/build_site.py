@@ -42,7 +42,11 @@ _VENDOR = {
     "addon-fit.mjs": "@xterm/addon-fit/lib/addon-fit.mjs",
     "xterm-pty.mjs": "xterm-pty/index.mjs",
 }
-_NETWORK = ("browsermount/network/", "browsermount/pyodide/network")
+_NETWORK = (
+    "browsermount/network/",
+    "browsermount/pyodide/network",
+    "browsermount/pyodide/tls.py",
+)
 _NOTICES = ("v86", "@xterm/xterm", "@xterm/addon-fit", "xterm-pty", "pyodide")
 
 
@@ -73,6 +77,7 @@ def build(out: Path, cache: Path | None = None) -> None:
         new.mkdir()
         _copy_page(new)
         _add_machine(new, cache)
+        _add_tls(new)
         _add_python(new, cache)
         _write_notices(new)
         (new / STAMP).write_text(json.dumps({"key": key}))
@@ -123,6 +128,11 @@ def _add_machine(site: Path, cache: Path) -> None:
             shutil.copyfile(path, site / folder / path.name)
     code = site / "vm" / "x64" / "machine.wasm"
     _compress(code.read_bytes(), code.with_name(f"{code.name}.gz"))
+
+
+def _add_tls(site: Path) -> None:
+    (site / "tls").mkdir()
+    _compress((WEB / "tls" / "tls.wasm").read_bytes(), site / "tls" / "tls.wasm.gz")
 
 
 def emulator(kind: str) -> Path:
@@ -270,6 +280,8 @@ def _write_notices(site: Path) -> None:
         parts.append(f"\n== {name} {package['version']}, {package.get('license', '')}\n")
         for licence in sorted(folder.glob("LICEN[CS]E*")):
             parts.append(licence.read_text())
+    parts.append("\nIn tls/tls.wasm.gz:\n\n")
+    parts.append((WEB / "tls" / "LICENSES.txt").read_text("utf-8"))
     parts.append("\n== micropip, MPL-2.0: https://github.com/pyodide/micropip\n")
     parts.append("== CPython, in Pyodide, PSF-2.0: https://docs.python.org/3/license.html\n")
     (site / "THIRD-PARTY-NOTICES.txt").write_text("".join(parts))

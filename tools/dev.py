@@ -47,6 +47,8 @@ PACKAGES = {
     "xz": "xz-utils",
     "docker-registry": "docker-registry",
     "nginx": "nginx-light",
+    "curl": "curl",
+    "openssl": "openssl",
     "go": "golang-go",
     "/usr/share/gocode/src/github.com/containerd/stargz-snapshotter/estargz": (
         "golang-github-containerd-stargz-snapshotter-dev"

@@ -20,6 +20,10 @@
  * - `relay`: the address of a relay (Wisp protocol) by which it is reached, such as
  *   `wss://relay.example/`.
  * - `relay-by-link`: says while the container runs that somebody else has chosen the relay.
+ * - `network-proxy`: through whom the container reaches hosts that do not let pages read from them:
+ *   docs/network.md.
+ * - `network-proxy-without-credentials`: sends nothing there that may be secret, as somebody else has
+ *   chosen it, and says so while the container runs.
  * - `autofocus`: the terminal takes the keyboard when it is there.
  *
  * Events, all of which bubble: `started`, `exit` (detail: `{code, signal}`) and
@@ -208,6 +212,9 @@ export class ContainerTerminal extends HTMLElement {
     const lent = this.hasAttribute("mirror-without-credentials");
     if (mirror && lent) status.foreignMirror(mirror);
     if (relay && foreign) status.foreignRelay(relay);
+    const proxy = this.getAttribute("network-proxy") ?? "";
+    const foreignProxy = this.hasAttribute("network-proxy-without-credentials");
+    if (proxy && foreignProxy) status.foreignProxy(proxy);
     const session = new Session(
       {
         image,
@@ -218,6 +225,7 @@ export class ContainerTerminal extends HTMLElement {
         fill: this.getAttribute("fetch") !== "read",
         network: networkOf(this.getAttribute("network")),
         relay,
+        proxies: { rules: proxy, foreign: foreignProxy },
       },
       {
         credentials: async (request) => {

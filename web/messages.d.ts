@@ -18,6 +18,8 @@ export interface ImageRequest {
   network: "none" | "public" | "all";
   /** The address of the relay that connects it; without one, the browser sends its requests. */
   relay: string;
+  /** Through whom the container reaches hosts: docs/network.md. Foreign where a link says so. */
+  proxies: { rules: string; foreign: boolean };
 }
 
 /** Page to worker: mount the image and answer the 9P requests that come from `port`. */

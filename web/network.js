@@ -19,7 +19,7 @@ const MAX_WAITING_FRAMES = 1024;
  * Fetches the modules of the network, once, where the memory snapshot is without them.
  * @param {any} python
  */
-async function addModules(python) {
+export async function addModules(python) {
   const parts = python.pyimport("browsermount.pyodide.parts");
   if (!parts.has(MODULE)) {
     const response = await fetch(new URL("./pyodide/network.zip", import.meta.url));
@@ -38,7 +38,7 @@ export class NetworkPort {
   #port;
   #frames;
   #network;
-  #relay;
+  #worker;
   #emit;
   /** @type {any} */
   #stack;
@@ -55,15 +55,15 @@ export class NetworkPort {
    * @param {PyodideAPI} python
    * @param {MessagePort} port
    * @param {"none" | "public" | "all"} network
-   * @param {string} relay the address of the relay that connects the container; may be empty
+   * @param {any} worker The Python object browsermount.pyodide.worker.Worker.
    * @param {(event: string) => void} emit takes events as JSON
    */
-  constructor(python, port, network, relay, emit) {
+  constructor(python, port, network, worker, emit) {
     this.#python = /** @type {any} */ (python);
     this.#port = port;
     this.#frames = new FrameBatch(port);
     this.#network = network;
-    this.#relay = relay;
+    this.#worker = worker;
     this.#emit = emit;
     port.onmessage = ({ data }) => this.#receive(data);
   }
@@ -160,8 +160,8 @@ export class NetworkPort {
       (/** @type {Uint8Array<ArrayBuffer>} */ frame) => this.#frames.add(frame),
       BUFFER_SIZE,
       this.#network === "all",
+      this.#worker,
       this.#emit,
-      this.#relay,
     );
     glue.destroy();
     const { buffer } = this.#stack;

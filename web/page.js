@@ -7,12 +7,14 @@ const image = imageOf(location) ?? DEFAULT_IMAGE;
 const terminal = document.createElement("container-terminal");
 terminal.setAttribute("image", image);
 terminal.setAttribute("autofocus", "");
-for (const name of ["mirror", "platform", "machine", "toc", "fetch", "relay"]) {
+for (const name of ["mirror", "platform", "machine", "toc", "fetch", "relay", "network-proxy"]) {
   const configured = document.querySelector(`meta[name=browsermount-${name}]`);
   const given = parameterOf(location, name);
   const value = given || configured?.getAttribute("content");
   // Whoever made the link would read what a person signs in with.
-  if (name === "mirror" && given) terminal.setAttribute("mirror-without-credentials", "");
+  if (given && /^(mirror|network-proxy)$/.test(name)) {
+    terminal.setAttribute(`${name}-without-credentials`, "");
+  }
   // What the container sends without encryption, its relay reads.
   if (name === "relay" && given) terminal.setAttribute("relay-by-link", "");
   if (value) terminal.setAttribute(name, value);

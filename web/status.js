@@ -47,6 +47,8 @@ export class StatusView {
     this.mirror.className = "bm-trouble";
     this.relay = document.createElement("span");
     this.relay.className = "bm-trouble";
+    this.proxy = document.createElement("span");
+    this.proxy.className = "bm-trouble";
     this.image = document.createElement("span");
     this.trouble = document.createElement("span");
     this.trouble.className = "bm-trouble";
@@ -65,15 +67,8 @@ export class StatusView {
     const power = document.createElement("span");
     power.className = "bm-power";
     power.append(this.stop, makeButton("Restart", "Run the image in a fresh container", onRestart));
-    element.replaceChildren(
-      this.platform,
-      this.mirror,
-      this.relay,
-      this.image,
-      this.trouble,
-      kept,
-      power,
-    );
+    const foreign = [this.mirror, this.relay, this.proxy];
+    element.replaceChildren(this.platform, ...foreign, this.image, this.trouble, kept, power);
   }
 
   /** @param {MountEvent} event */
@@ -115,6 +110,14 @@ export class StatusView {
    */
   foreignRelay(relay) {
     this.relay.textContent = `The link to this page connects the container by: ${relay}`;
+  }
+
+  /**
+   * Say that somebody else has chosen through whom the container reaches hosts.
+   * @param {string} proxy
+   */
+  foreignProxy(proxy) {
+    this.proxy.textContent = `The link to this page has the container's requests go through: ${proxy}`;
   }
 
   /**

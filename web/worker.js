@@ -3,9 +3,11 @@
  * image and answers the machine's 9P requests.
  */
 
-import { NetworkPort } from "./network.js";
+import { Fetcher } from "./assets.js";
+import { addModules, NetworkPort } from "./network.js";
 import { startRuntime } from "./runtime.js";
 import { openStorage } from "./storage.js";
+import { instantiate } from "./tls.js";
 
 /** @import { PyodideAPI } from "pyodide" */
 /** @import { PageMessage, WorkerMessage } from "./messages.js" */
@@ -80,7 +82,6 @@ let card;
 /** What the container can reach. @type {"none" | "public" | "all"} */
 let network = "none";
 /** What connects it. */
-let relay = "";
 
 /** @param {WorkerMessage} message */
 function post(message) {
@@ -99,11 +100,23 @@ async function startPython() {
     FRAME_SIZE,
     storage,
     pause,
+    () => startTls(python),
   );
   glue.destroy();
   const milliseconds = Math.round(performance.now() - started);
   post({ type: "stage", stage: "runtime-ready", start, milliseconds });
   return { python, worker };
+}
+
+/**
+ * Fetches the TLS engine, and makes what Python uses of it.
+ * @param {any} python
+ */
+async function startTls(python) {
+  const url = new URL("./tls/tls.wasm.gz", import.meta.url);
+  const [code] = await Promise.all([new Fetcher(() => {}).bytes(url), addModules(python)]);
+  const module = await instantiate(code);
+  return python.pyimport("browsermount.pyodide.tls").new_engine(module);
 }
 
 const storage = openStorage();
@@ -165,8 +178,8 @@ async function handleMessage(message) {
   session = undefined;
   card?.close();
   const emit = (/** @type {string} */ event) => post({ type: "event", event: JSON.parse(event) });
-  if (message.type === "mount") ({ network, relay } = message.request);
-  card = new NetworkPort(python, message.card, network, relay, emit);
+  if (message.type === "mount") ({ network } = message.request);
+  card = new NetworkPort(python, message.card, network, worker, emit);
   if (message.type === "connect") {
     session = new NinePort(python, worker, message.port);
     return;

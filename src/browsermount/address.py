@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -62,6 +62,18 @@ def parse_address(url: str) -> Address:
         _host(host, bracketed="[" in parts.netloc),
         port or _DEFAULT_PORTS[parts.scheme],
     )
+
+
+def through_proxy(proxy: str, url: str) -> str:
+    """Return the address at which a proxy is asked for a URL.
+
+    Args:
+        proxy: The proxy's address, with ``{url}`` in it. The URL stands there as it is, or as a
+            parameter has it where that is behind a question mark.
+        url: What is wanted.
+    """
+    before = proxy.partition("{url}")[0]
+    return proxy.replace("{url}", quote(url, safe="") if "?" in before else url)
 
 
 def _host(host: str, *, bracketed: bool) -> str:

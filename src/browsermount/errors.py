@@ -41,6 +41,12 @@ class InvalidMirror(BrowsermountError):
     code = "invalid-mirror"
 
 
+class InvalidProxy(BrowsermountError):
+    """What was configured as a proxy for the container's requests cannot be read."""
+
+    code = "invalid-proxy"
+
+
 class FetchError(BrowsermountError):
     """A request got no usable answer."""
 

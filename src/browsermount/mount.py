@@ -39,6 +39,7 @@ from browsermount.reference import parse_reference
 from browsermount.rootfs.inode import Inode
 from browsermount.rootfs.merge import Merger
 from browsermount.rootfs.tree import Tree, content_size, fingerprint, lookup
+from browsermount.rootfs.trust import Certificate, add_authority
 from browsermount.runtime.spec import ProcessOptions, etc_files, runtime_spec
 from browsermount.runtime.user import resolve_user
 from browsermount.streams.opener import LayerOpener
@@ -143,6 +144,7 @@ async def mount(
     platforms: Sequence[Platform] = RUNNABLE,
     options: ProcessOptions | None = None,
     allow_unverified: bool = False,
+    authority: Certificate | None = None,
     tree: Tree | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     on_event: EventSink = ignore,
@@ -163,6 +165,7 @@ async def mount(
         options: What to start otherwise than the image's config says.
         allow_unverified: Whether to read a layer lazily by a table of contents of its own that
             the manifest has no digest of.
+        authority: Gives the certificate of an authority that the container is to trust.
         tree: What the image is added to; by default a new one. A client that has a session on
             it already must not look for the image's directories before the mount is there.
         sleep: Waits for some seconds; with 0, until others have had their turn.
@@ -238,7 +241,12 @@ async def mount(
         tasks=prefetches,
     )
     try:
-        await _add_config(tree, rootfs, resolved.config, options or ProcessOptions())
+        options = options or ProcessOptions()
+        variables: Sequence[str] = ()
+        if authority is not None:
+            given = (*resolved.config.env, *options.env)
+            variables = add_authority(tree, rootfs, given, authority)
+        await _add_config(tree, rootfs, resolved.config, options, variables)
     except BaseException:
         await mounted.close()
         raise
@@ -325,14 +333,18 @@ async def _open_layers(
 
 
 async def _add_config(
-    tree: Tree, rootfs: Inode, config: ImageConfig, options: ProcessOptions
+    tree: Tree,
+    rootfs: Inode,
+    config: ImageConfig,
+    options: ProcessOptions,
+    variables: Sequence[str],
 ) -> None:
     """Add ``/config``, which says how the container is started."""
     passwd, group = await asyncio.gather(
         read_file(rootfs, b"etc/passwd"), read_file(rootfs, b"etc/group")
     )
     user = resolve_user(config.user if options.user is None else options.user, passwd, group)
-    spec = runtime_spec(config, options, user)
+    spec = runtime_spec(config, options, user, variables)
     directory = tree.new_directory()
     tree.root.link(b"config", directory)
     files = {

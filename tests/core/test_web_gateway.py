@@ -14,6 +14,7 @@ from browsermount.errors import NetworkError
 from browsermount.limits import MAX_HTTP_HEAD, MAX_NAMES
 from browsermount.network.addresses import parse
 from browsermount.network.names import Names
+from browsermount.network.tls import Engine
 from browsermount.network.web import WebGateway, is_public_host
 
 from .guest_network import ACK, FIN, GATEWAY, RST, SYN, Guest, Peer
@@ -24,6 +25,7 @@ HOST = bytes((192, 168, 127, 254))
 NEARBY = """
 localhost a.localhost LOCALHOST printer router.local box.lan vault.internal nas.home.arpa
 127.0.0.1 10.0.0.1 192.168.0.1 169.254.169.254 198.18.0.1
+[::1] [2606:2800:220:1::1] [::ffff:1.2.3.4]
 127.1 2130706433 0x7f000001 0x7f.1 0177.0.0.1 a.0x1 1.2.3.4.5 0
 """
 
@@ -65,9 +67,13 @@ class World:
             self.asked.append((method, url, dict(headers), body))
             return self.answer(url)
 
+        async def tls() -> Engine:
+            raise NetworkError("there is no engine here")
+
         self.gateway = WebGateway(
             self.guest.stack,
             fetch,
+            tls,
             private=self.private,
             tell=lambda message, hint: self.told.append(message),
         )

@@ -97,11 +97,36 @@ def test_nothing_nearby_can_be_reached_whatever_a_link_asks_for(
 
 
 def test_other_protocols_are_refused_with_the_reason(page: Page, site: str) -> None:
-    text = run(page, "printf '\\026\\003\\001' | busybox nc -w 5 secure.example 443")
-    assert "END" in text
-    assert "HTTPS" in page.visible
+    hello = "printf '\\026this is not TLS, though'"
+    assert "7" in run(page, f"{hello} | busybox nc -w 5 secure.example 443 | wc -c")  # an alert
+    assert "cannot reach secure.example by HTTPS: what it has sent is not TLS" in page.visible
     run(page, "printf 'EHLO me\\r\\n\\r\\n' | busybox nc -w 5 mail.example 25")
     assert "400 Bad Request" in page.text
+
+
+def test_https_and_a_proxy(page: Page, site: str, images: str, web: Recorded) -> None:
+    """Debian's apt checks the certificate, by GnuTLS; the image has no authorities of its own."""
+    page.open(f"{site}?image=./nothing/")
+    page.script(
+        "const element = document.querySelector('container-terminal');"
+        "element.setAttribute('network-proxy', arguments[0]);"
+        "element.setAttribute('image', arguments[1]);",
+        f"*.example=http://127.0.0.1:{web.port}/via?{{url}}",
+        f"{images}debian/layout/",
+    )
+    page.wait_state("running")
+    page.wait_text("root@browsermount:/#")
+    web.requests.clear()
+    get = "/usr/lib/apt/apt-helper download-file https://files.example"
+    text = run(page, f"{get}/data /tmp/data; sha256sum /tmp/data", 60)
+    assert DIGEST in text
+    (request,) = web.requests
+    assert (request.method, request.path) == ("GET", "/via?https%3A%2F%2Ffiles.example%2Fdata")
+    assert not {"cookie", "referer"} & set(request.headers)
+    # With other authorities, it is not believed.
+    text = run(page, f"{get}/data /tmp/other -o Acquire::https::CAInfo=/etc/passwd", 60)
+    assert "Fetched" not in text.split("https://files.example")[-1]
+    assert len(web.requests) == 1
 
 
 def test_without_a_network(page: Page, site: str) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
+from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.servers import served
 
@@ -70,6 +74,69 @@ def test_buffers(pyodide: Any) -> None:
     assert result is True
 
 
+_TLS = """
+from base64 import b64decode, b64encode
+from browsermount.pyodide.tls import new_engine
+
+engine = new_engine(module)
+session = engine.open("server.example")
+
+def talk(encrypted, plain=""):
+    heard = b""
+    if encrypted:
+        heard = session.receive(b64decode(encrypted))
+    if plain:
+        session.send(b64decode(plain))
+    out = b""
+    while data := session.encrypted():
+        out += data
+    return [b64encode(out).decode(), b64encode(heard).decode()]
+"""
+
+
+def test_tls(pyodide: Any) -> None:
+    web = Path(__file__).resolve().parents[2] / "web"
+    source = b64encode((web / "tls.js").read_bytes()).decode()
+    code = b64encode((web / "tls" / "tls.wasm").read_bytes()).decode()
+    pyodide.run_js(
+        f"""
+        const {{ instantiate }} = await import("data:text/javascript;base64,{source}");
+        pyodide.globals.set("instantiate", instantiate);
+        """
+    )
+    pyodide.run_async(
+        f"""
+        from base64 import b64decode
+        from pyodide.ffi import to_js
+        module = await instantiate(to_js(b64decode({code!r})))
+        """
+    )
+    pyodide.run(_TLS)
+    authority = b64decode(pyodide.run("b64encode(engine.certificate).decode()"))
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context(cadata=authority)
+    client = context.wrap_bio(incoming, outgoing, server_hostname="server.example")
+
+    def talk(plain: bytes = b"") -> bytes:
+        parts = [b64encode(part).decode() for part in (outgoing.read(), plain)]
+        answer, heard = pyodide.run(f"talk(*{parts!r})")
+        incoming.write(b64decode(answer))
+        return b64decode(heard)
+
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    talk()
+    client.do_handshake()
+    assert client.cipher() == ("TLS_CHACHA20_POLY1305_SHA256", "TLSv1.3", 256)
+    upload = bytes(range(256)) * 200
+    client.write(upload)
+    assert talk(upload[::-1]) == upload
+    got = b""
+    while len(got) < len(upload):
+        got += client.read(1 << 16)
+    assert got == upload[::-1]
+
+
 def test_an_image_through_the_worker_glue(pyodide: Any) -> None:
     default = Path(__file__).resolve().parents[2] / "web" / "images" / "default"
     with served(default) as url:
@@ -89,6 +156,7 @@ def test_an_image_through_the_worker_glue(pyodide: Any) -> None:
                 "allowUnverified": False,
                 "interpreters": "http://localhost/nowhere/",
                 "network": "none",
+                "proxies": {{"rules": "", "foreign": False}},
             }}
             mounted = json.loads(await worker.mount(json.dumps(request), events.append, None))
 

@@ -32,7 +32,7 @@ native = (
     "browsermount.__main__",
 )
 # These are in an archive of their own (network.zip), for containers that use their network.
-later = ("browsermount.network.", "browsermount.pyodide.network")
+later = ("browsermount.network.", "browsermount.pyodide.network", "browsermount.pyodide.tls")
 for module in pkgutil.walk_packages(browsermount.__path__, "browsermount."):
     if not module.name.startswith((*native, *later)):
         importlib.import_module(module.name)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
 from browsermount.limits import MAX_HTTP_BODY, MAX_HTTP_HEAD
-from browsermount.network.stream import Stream
+from browsermount.network.stream import ByteStream
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(r"[!-~]+")
@@ -96,7 +96,7 @@ class _Reader:
         begun: What was read of it already.
     """
 
-    def __init__(self, stream: Stream, begun: bytes = b"") -> None:
+    def __init__(self, stream: ByteStream, begun: bytes = b"") -> None:
         self._stream = stream
         self._buffer = bytearray(begun)
 
@@ -236,7 +236,7 @@ class ResponseReader(_Reader):
         method: The request's.
     """
 
-    def __init__(self, stream: Stream, method: str) -> None:
+    def __init__(self, stream: ByteStream, method: str) -> None:
         super().__init__(stream)
         self._method = method
 
@@ -299,7 +299,7 @@ class ResponseWriter:
         request: What is answered.
     """
 
-    def __init__(self, stream: Stream, request: Request) -> None:
+    def __init__(self, stream: ByteStream, request: Request) -> None:
         self._stream = stream
         self._request = request
         self._chunked = request.version == "HTTP/1.1"

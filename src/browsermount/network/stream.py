@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 from browsermount.limits import RECEIVE_BUFFER
 from browsermount.network.connection import Connection, State
+
+
+class ByteStream(Protocol):
+    """What is spoken over: a connection, or TLS on one."""
+
+    async def read(self) -> bytes:
+        """Return what has come; nothing at the end.
+
+        Raises:
+            ConnectionResetError: The guest has broken the connection off.
+        """
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Write all of some bytes.
+
+        Raises:
+            ConnectionResetError: The connection is gone.
+        """
+        ...
 
 
 class Stream:

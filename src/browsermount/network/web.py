@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from browsermount.errors import BrowsermountError
+from browsermount.errors import BrowsermountError, NetworkError
 from browsermount.network import dns
 from browsermount.network.addresses import GATEWAY, HOST, HOST_NAMES, NETMASK, to_text
 from browsermount.network.connection import Connection
 from browsermount.network.http1 import InvalidMessage, Request, RequestReader, ResponseWriter
 from browsermount.network.names import Names
 from browsermount.network.stack import Stack
-from browsermount.network.stream import Stream
+from browsermount.network.stream import ByteStream, Stream
+from browsermount.network.tls import HANDSHAKE, Engine, TlsError, TlsStream
 from browsermount.network.udp import Datagram
+from browsermount.proxies import Proxy
 
 _PATIENCE_SECONDS = 10.0
 """How long a client may take for its first byte: in some protocols it is the server that begins."""
-_TLS_HANDSHAKE = 0x16
 _MAX_TOLD = 256
 
 # Any other header makes a browser ask the server first, and most servers do not allow it.
 _PASSED_ON = frozenset(
     ("accept", "accept-language", "authorization", "content-language", "content-type", "range")
+)
+# They ask for something and change nothing (RFC 9110, section 9.2.1).
+_READING = frozenset(("GET", "HEAD"))
+_NOT_SECRET = frozenset(("accept", "accept-language", "range"))
+_PORTS = {"http": 80, "https": 443}
+_DISTRUST_HINT = (
+    "Programs with a list of authorities of their own have to be told about the one of this page: "
+    "it is in /usr/local/share/ca-certificates/browsermount.crt."
 )
 _HOST = re.compile(r"(?P<host>[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*)\.?(:(?P<port>[0-9]{1,5}))?")
 # What URLs take for an IPv4 address (URL Standard, "ends in a number").
@@ -81,6 +91,8 @@ def is_public_host(host: str) -> bool:
     What a public name's address is, only the browser knows: it is the server that has to allow it
     then, by CORS.
     """
+    if host.startswith("["):
+        return False  # there is no IPv6 here
     labels = host.lower().split(".")
     if _NUMBER.fullmatch(labels[-1]):
         try:
@@ -91,21 +103,47 @@ def is_public_host(host: str) -> bool:
     return len(labels) > 1 and not any(name == it or name.endswith("." + it) for it in _NEARBY)
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whom a client has connected to, and how.
+
+    Attributes:
+        scheme: ``http`` or ``https``.
+        host: A name, or an address as text.
+        port: The TCP port.
+    """
+
+    scheme: str
+    host: str
+    port: int
+
+
 class WebGateway:
     """What is at the other end of the guest's network card where only HTTP can go out.
 
     Args:
         stack: The other end.
         fetch: Sends requests.
+        tls: Gives the engine for encrypted connections, when the first one comes.
         private: Whether hosts that are not of the internet may be asked, too.
+        proxies: Through whom hosts are reached; the first one that fits counts.
         tell: Tells a person, in one sentence and a hint, what does not work.
     """
 
     def __init__(
-        self, stack: Stack, fetch: Fetch, *, private: bool, tell: Callable[[str, str], None]
+        self,
+        stack: Stack,
+        fetch: Fetch,
+        tls: Callable[[], Awaitable[Engine]],
+        *,
+        private: bool,
+        proxies: Sequence[Proxy] = (),
+        tell: Callable[[str, str], None],
     ) -> None:
         self._stack = stack
         self._fetch = fetch
+        self._tls = tls
+        self._proxies = proxies
         self._private = private
         self._tell = tell
         self._told: set[str] = set()
@@ -168,17 +206,11 @@ class WebGateway:
     async def _serve(self, stream: Stream, host: str, port: int) -> None:
         try:
             begun = await asyncio.wait_for(stream.read(), _PATIENCE_SECONDS)
-            if begun[:1] == bytes((_TLS_HANDSHAKE,)):
-                self._tell_once(
-                    f"the container cannot reach {host} by HTTPS: a page can send requests, but "
-                    "no encrypted connections",
-                    "Use http:// in the container; a page that came by HTTPS itself asks the "
-                    "server by HTTPS.",
-                )
-                stream.abort()
-                return
-            await self._answer_all(stream, RequestReader(stream, begun), host, port)
-            await stream.drained()
+            if begun[:1] == HANDSHAKE:
+                await self._serve_encrypted(stream, begun, host, port)
+            else:
+                await self._answer_all(stream, begun, Origin("http", host, port))
+                await stream.drained()
             stream.close()
         except TimeoutError:
             self._tell_once(
@@ -193,17 +225,41 @@ class WebGateway:
             stream.abort()
             raise
 
-    async def _answer_all(
-        self, stream: Stream, reader: RequestReader, host: str, port: int
-    ) -> None:
+    async def _serve_encrypted(self, stream: Stream, begun: bytes, host: str, port: int) -> None:
+        """Speak TLS as the server would, and answer what is asked for in it."""
+        try:
+            session = (await self._tls()).open(host)
+        except (BrowsermountError, TlsError) as error:
+            hint = error.hint if isinstance(error, BrowsermountError) else ""
+            self._tell_once(f"the container cannot reach {host} by HTTPS: {error}", hint)
+            stream.abort()
+            return
+        try:
+            tls = TlsStream(stream, session, begun)
+            await tls.handshake()
+            request = await asyncio.wait_for(tls.read(), _PATIENCE_SECONDS)
+            await self._answer_all(tls, request, Origin("https", host, port))
+            await tls.finish()
+        except TlsError as error:
+            self._tell_once(
+                f"a program in the container cannot reach {host} by HTTPS: {error}",
+                _DISTRUST_HINT if error.distrusted else "",
+            )
+            # It is to get the alert that says why.
+            await stream.drained()
+        finally:
+            session.close()
+
+    async def _answer_all(self, stream: ByteStream, begun: bytes, origin: Origin) -> None:
         """Answer requests until the client, or an answer, ends the connection."""
+        reader = RequestReader(stream, begun)
         while True:
             request: Request | None = Request("GET", "/", "HTTP/1.0", ())
             try:
                 request = await reader.request()
                 if request is None:
                     return
-                url = self._url(request, host, port)
+                url = self._url(request, origin)
                 if request.header("expect").lower() == "100-continue":
                     await stream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 body = await reader.body(request)
@@ -225,7 +281,7 @@ class WebGateway:
             if name in _PASSED_ON or name.startswith("x-")
         ]
         try:
-            answer = await self._fetch(request.method, url, headers, body)
+            answer = await self._ask(request.method, url, headers, body)
         except BrowsermountError as error:
             self._tell_once(f"the container got no answer: {error.message}", error.hint)
             await _answer_text(writer, 502, f"{error.message}\n{error.hint}")
@@ -242,7 +298,30 @@ class WebGateway:
         finally:
             await answer.aclose()
 
-    def _url(self, request: Request, host: str, port: int) -> str:
+    async def _ask(
+        self, method: str, url: str, headers: list[tuple[str, str]], body: bytes
+    ) -> Answer:
+        host = urlsplit(url).hostname or ""
+        proxy = next((proxy for proxy in self._proxies if proxy.fits(host)), None)
+        if proxy is None:
+            return await self._fetch(method, url, headers, body)
+        if proxy.foreign:
+            if method not in _READING:
+                raise NetworkError(
+                    f"nothing is sent to {host} through {proxy.server}, which the link to this "
+                    "page has chosen",
+                    hint="Open the page without network-proxy in its address.",
+                )
+            if not self._allows(proxy.server):
+                raise NetworkError(
+                    f"{proxy.server}, through which the link to this page has {host} reached, is "
+                    "not a host of the internet's",
+                    hint="Open the page without network-proxy in its address.",
+                )
+            headers = [(name, value) for name, value in headers if name in _NOT_SECRET]
+        return await self._fetch(method, proxy.through(url), headers, body)
+
+    def _url(self, request: Request, origin: Origin) -> str:
         """Return where a request goes.
 
         Raises:
@@ -251,23 +330,30 @@ class WebGateway:
         if request.method == "CONNECT":
             raise InvalidMessage(501, "a page can make no tunnels")
         if request.header("upgrade"):
+            self._tell_once(
+                f"the container cannot open a WebSocket to {origin.host}: a page can send HTTP "
+                "requests alone",
+                "On the command line, browsermount run has a network for everything.",
+            )
             raise InvalidMessage(501, "a page can make no WebSockets for a container")
         authority, path = request.header("host"), request.target
         if "://" in path:
             split = urlsplit(path)
-            if split.scheme != "http":
+            if split.scheme != origin.scheme:
                 raise InvalidMessage(501, f"{split.scheme} requests cannot be sent from here")
-            authority, path = split.netloc, path[len("http://") + len(split.netloc) :] or "/"
-        found = _HOST.fullmatch(authority or host)
+            before = len(f"{split.scheme}://{split.netloc}")
+            authority, path = split.netloc, path[before:] or "/"
+        found = _HOST.fullmatch(authority or origin.host)
         if not found or not path.startswith(("/", "?")):
             raise InvalidMessage(400, "the request has no valid host")
         name = found["host"].lower()
         if not self._allows(name):
             raise InvalidMessage(403, f"{name} is not a host of the internet's")
-        number = int(found["port"] or port)
+        number = int(found["port"] or origin.port)
         if name in HOST_NAMES:
             name = "127.0.0.1"
-        return f"http://{name}{path}" if number == 80 else f"http://{name}:{number}{path}"
+        server = name if number == _PORTS[origin.scheme] else f"{name}:{number}"
+        return f"{origin.scheme}://{server}{path}"
 
     def _tell_once(self, message: str, hint: str) -> None:
         if message not in self._told and len(self._told) < _MAX_TOLD:

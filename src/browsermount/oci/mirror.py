@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-from browsermount.address import parse_address
+from browsermount.address import parse_address, through_proxy
 from browsermount.errors import InvalidMirror
 from browsermount.reference import RegistryReference
 
@@ -42,10 +42,7 @@ class Route:
 
     def through(self, url: str) -> str:
         """Return the address at which ``url`` is to be asked for."""
-        if not self.proxy:
-            return url
-        before = self.proxy.partition("{url}")[0]
-        return self.proxy.replace("{url}", quote(url, safe="") if "?" in before else url)
+        return through_proxy(self.proxy, url) if self.proxy else url
 
 
 def find_route(reference: RegistryReference, mirror: str | None) -> Route:

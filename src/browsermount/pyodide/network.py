@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import js
 from pyodide.ffi import JsException, to_js
@@ -23,8 +23,22 @@ from browsermount.network.client import GuestAnswer, request
 from browsermount.network.framing import FrameSplitter
 from browsermount.network.relay import RelayGateway
 from browsermount.network.stack import Stack
+from browsermount.network.tls import Engine
 from browsermount.network.web import WebGateway
+from browsermount.proxies import Proxy
 from browsermount.pyodide.network_relay import dial
+
+
+class Shared(Protocol):
+    """What all machines of a page have in common: :class:`browsermount.pyodide.worker.Worker`."""
+
+    proxies: tuple[Proxy, ...]
+    relay: str
+
+    async def tls(self) -> Engine:
+        """Return the engine for encrypted connections."""
+        ...
+
 
 _LOOPBACK = "127.0.0.1"
 
@@ -36,9 +50,8 @@ class PageNetwork:
         send: Takes frames for the guest, each a ``Uint8Array``.
         size: How many bytes the buffer has.
         private: Whether hosts that are not of the internet may be asked, too.
+        shared: What outlives the machine.
         emit: Takes events as JSON.
-        relay: The address of the relay that connects the container; without one, the browser
-            sends requests.
     """
 
     def __init__(
@@ -46,8 +59,8 @@ class PageNetwork:
         send: Callable[[Any], None],
         size: int,
         private: bool,
+        shared: Shared,
         emit: Callable[[str], None],
-        relay: str = "",
     ) -> None:
         self.buffer = bytearray(size)
         self._view = memoryview(self.buffer)
@@ -59,16 +72,23 @@ class PageNetwork:
             emit(json.dumps(NetworkRefusal(message, hint).to_dict()))
 
         self._gateway: WebGateway | RelayGateway
-        if relay:
+        if shared.relay:
             self._gateway = RelayGateway(
                 self._stack,
-                partial(dial, relay),
+                partial(dial, shared.relay),
                 private=private,
                 tell=tell,
                 recovered=lambda: emit(json.dumps(Recovered().to_dict())),
             )
         else:
-            self._gateway = WebGateway(self._stack, fetch, private=private, tell=tell)
+            self._gateway = WebGateway(
+                self._stack,
+                fetch,
+                shared.tls,
+                private=private,
+                proxies=shared.proxies,
+                tell=tell,
+            )
 
     def handle(self, length: int) -> None:
         """Take the frames in the first ``length`` bytes of the buffer."""
@@ -217,5 +237,6 @@ def _failure(url: str, reason: str) -> NetworkError:
     return NetworkError(
         f"{url} cannot be read: {reason}",
         hint="Either it is not there, or its server does not allow pages of other sites to read "
-        f"from it: it would have to send Access-Control-Allow-Origin: {js.location.origin}",
+        f"from it: it would have to send Access-Control-Allow-Origin: {js.location.origin}. "
+        "The owner of the page can name a proxy (network-proxy).",
     )

@@ -14,14 +14,14 @@ import random
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pyodide.ffi import to_js
+from pyodide.ffi import JsException, to_js
 
 from browsermount.blobs.buffers import BufferCache
 from browsermount.blobs.files import MemoryFiles
 from browsermount.blobs.store import DEFAULT_LIMIT, Store
-from browsermount.errors import BrowsermountError
+from browsermount.errors import BrowsermountError, NetworkError
 from browsermount.events import Event, InterpreterReady, Resolved
 from browsermount.interpreters import install, interpreter_for
 from browsermount.machines import choose_machine, runnable
@@ -29,11 +29,15 @@ from browsermount.mount import CACHE_SIZE, Mount, mount
 from browsermount.ninep import Server
 from browsermount.oci.credentials import CredentialRequest, Credentials
 from browsermount.oci.platform import Platform
+from browsermount.proxies import Proxy, parse_proxies
 from browsermount.pyodide.buffers import JsBuffer
 from browsermount.pyodide.fetch import BrowserFetcher
 from browsermount.pyodide.opfs import OpfsFiles
 from browsermount.rootfs.tree import Tree
 from browsermount.runtime.spec import ProcessOptions
+
+if TYPE_CHECKING:
+    from browsermount.network.tls import Engine
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +60,13 @@ class Worker:
         pause: Returns a promise that is kept when the browser's other tasks have had their turn.
             Waiting for 0 seconds does not do that in Chromium: Pyodide posts a message to
             itself for it, and Chromium delivers all messages of a port in one task.
+        open_tls: Returns a promise of the engine for encrypted connections, which is not in the
+            memory snapshot.
+
+    Attributes:
+        proxies: Through whom the container reaches hosts.
+        relay: The address of the relay that connects the container; empty where the browser sends
+            its requests.
     """
 
     def __init__(
@@ -64,6 +75,7 @@ class Worker:
         size: int,
         storage: Awaitable[Any] | None = None,
         pause: Callable[[], Awaitable[Any]] | None = None,
+        open_tls: Callable[[], Awaitable[Engine]] | None = None,
     ) -> None:
         self.buffer = bytearray(size)
         self._view = memoryview(self.buffer)
@@ -73,6 +85,10 @@ class Worker:
         self._pending: set[asyncio.Task[None]] = set()
         self._storage = storage
         self._pause = pause
+        self._open_tls = open_tls
+        self._opening_tls: asyncio.Task[Engine] | None = None
+        self.proxies: tuple[Proxy, ...] = ()
+        self.relay = ""
         self._store: Store | None = None
         self._persistent = False
         # The snapshot's generator would give every visitor the same numbers.
@@ -101,6 +117,9 @@ class Worker:
                 - ``allowUnverified``: whether tables of contents are believed that the manifest
                   has no digest of;
                 - ``network``: ``none``, ``public`` for the internet alone, or ``all``;
+                - ``proxies``: ``{"rules", "foreign"}``, through whom the container reaches hosts;
+                  see :func:`browsermount.proxies.parse_proxies`;
+                - ``relay``: the address of the relay that connects the container; may be empty;
                 - ``interpreters``: the URL of the site's directory of interpreters.
 
             emit: Takes progress events as JSON.
@@ -112,6 +131,13 @@ class Worker:
 
         wanted = json.loads(request)
         image = wanted["image"]
+        self.relay = wanted["relay"]
+        try:
+            self.proxies = parse_proxies(
+                wanted["proxies"]["rules"], foreign=wanted["proxies"]["foreign"]
+            )
+        except BrowsermountError as error:
+            return json.dumps({"error": {**error.to_dict(), "details": ""}})
         store = await self._open_store()
         tree = Tree()
         translations: list[asyncio.Task[None]] = []
@@ -149,6 +175,9 @@ class Worker:
                 cache=BufferCache(CACHE_SIZE, JsBuffer),
                 platforms=runnable(wanted["platform"], machine),
                 allow_unverified=wanted["allowUnverified"],
+                authority=self._certificate
+                if wanted["network"] != "none" and not self.relay
+                else None,
                 tree=tree,
                 options=ProcessOptions(network=wanted["network"] != "none"),
                 sleep=self._sleep,
@@ -180,6 +209,34 @@ class Worker:
             return False
         self._session = self._mount.session()
         return True
+
+    async def tls(self) -> Engine:
+        """Return the engine for encrypted connections; there is one as long as the page is open.
+
+        Raises:
+            NetworkError: It cannot be fetched.
+        """
+        if self._opening_tls is None:
+            self._opening_tls = asyncio.ensure_future(self._start_tls())
+        try:
+            # Others wait for it, too.
+            return await asyncio.shield(self._opening_tls)
+        except NetworkError:
+            self._opening_tls = None
+            raise
+
+    async def _start_tls(self) -> Engine:
+        assert self._open_tls is not None
+        try:
+            return await self._open_tls()
+        except JsException as error:
+            raise NetworkError(
+                f"the page's own TLS engine cannot be had: {error.message}",
+                hint="Check the network connection and try again.",
+            ) from error
+
+    async def _certificate(self) -> bytes:
+        return (await self.tls()).certificate
 
     def fill(self) -> None:
         """Begin to fetch what has not been read yet, whenever the guest is idle."""

@@ -5,6 +5,7 @@ OCI image specification, conversion.md, says what of the image's config goes whe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -96,13 +97,22 @@ def process_args(config: ImageConfig, options: ProcessOptions) -> tuple[str, ...
     return args
 
 
-def environment(config: ImageConfig, options: ProcessOptions, home: str) -> list[str]:
-    """Return the process's environment: the image's, the person's, and what shells rely on."""
+def environment(
+    config: ImageConfig, options: ProcessOptions, home: str, defaults: Sequence[str] = ()
+) -> list[str]:
+    """Return the process's environment: the image's, the person's, and what shells rely on.
+
+    Args:
+        config: The image's.
+        options: The person's.
+        home: The user's directory.
+        defaults: Further variables, as ``NAME=value``, for where neither has them.
+    """
     values = [DEFAULT_PATH, f"HOSTNAME={options.hostname}"]
     if options.terminal:
         values.append(DEFAULT_TERM)
     merged: dict[str, str] = {}
-    for value in (*values, *config.env, *options.env):
+    for value in (*values, *defaults, *config.env, *options.env):
         name, equals, _ = value.partition("=")
         if equals:
             merged[name] = value
@@ -110,15 +120,17 @@ def environment(config: ImageConfig, options: ProcessOptions, home: str) -> list
     return list(merged.values())
 
 
-def runtime_spec(config: ImageConfig, options: ProcessOptions, user: User) -> dict[str, Any]:
-    """Return the config.json of a container.
+def runtime_spec(
+    config: ImageConfig, options: ProcessOptions, user: User, defaults: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the config.json of a container; see :func:`environment` for ``defaults``.
 
     Raises:
         InvalidProcess: The image does not say what to run.
     """
     if options.host is Host.CONTAINER2WASM:
         return _for_container2wasm(config, options, user)
-    return _for_ours(config, process_args(config, options), options, user)
+    return _for_ours(config, process_args(config, options), options, user, defaults)
 
 
 def _for_container2wasm(config: ImageConfig, options: ProcessOptions, user: User) -> dict[str, Any]:
@@ -136,7 +148,11 @@ def _for_container2wasm(config: ImageConfig, options: ProcessOptions, user: User
 
 
 def _for_ours(
-    config: ImageConfig, args: tuple[str, ...], options: ProcessOptions, user: User
+    config: ImageConfig,
+    args: tuple[str, ...],
+    options: ProcessOptions,
+    user: User,
+    defaults: Sequence[str] = (),
 ) -> dict[str, Any]:
     return {
         "ociVersion": "1.0.2",
@@ -150,7 +166,7 @@ def _for_ours(
                 "additionalGids": list(dict.fromkeys((user.gid, *user.additional_gids))),
             },
             "args": list(args),
-            "env": environment(config, options, user.home),
+            "env": environment(config, options, user.home, defaults),
             "cwd": _absolute(options.working_dir or config.working_dir),
             "capabilities": _capabilities(user),
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1048576, "soft": 1024}],

@@ -1,0 +1,39 @@
+"""The TLS engine in the page: an instance that JavaScript makes (``web/tls.js``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from browsermount.network.tls import Engine
+
+
+class _PageModule:
+    """A :class:`browsermount.network.tls.Module` on a ``TlsModule``."""
+
+    def __init__(self, module: Any) -> None:
+        # Looked up once: each lookup of a method makes a proxy.
+        self._call = module.call
+        self._view = module.view
+
+    def call(self, name: str, *arguments: float) -> int:
+        """Call an export."""
+        return int(self._call(name, *arguments))
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return bytes of its memory."""
+        data: bytes = self._view(address, size).to_bytes()
+        return data
+
+    def write(self, address: int, data: bytes | memoryview) -> None:
+        """Write into its memory."""
+        if data:
+            self._view(address, len(data)).assign(data)
+
+
+def new_engine(module: Any) -> Engine:
+    """Return an engine with a new authority.
+
+    Args:
+        module: A ``TlsModule``.
+    """
+    return Engine(_PageModule(module))

@@ -1,0 +1,1 @@
+"""Builds the page's TLS server."""
