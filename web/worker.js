@@ -81,7 +81,6 @@ let session;
 let card;
 /** What the container can reach. @type {"none" | "public" | "all"} */
 let network = "none";
-/** What connects it. */
 
 /** @param {WorkerMessage} message */
 function post(message) {

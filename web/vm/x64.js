@@ -97,6 +97,15 @@ class Turns {
   }
 }
 
+/** A module with a function that calls itself in its own place: whether the engine has tail calls. */
+// prettier-ignore
+const TAIL_CALL = new Uint8Array([
+  0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0,
+  1, 4, 1, 0x60, 0, 0, // a type without parameters and results
+  3, 2, 1, 0, // a function of it
+  10, 6, 1, 4, 0, 0x12, 0, 0x0b, // return_call 0
+]);
+
 /** By how many places the table of functions grows at least. */
 const TABLE_STEP = 1024;
 
@@ -203,7 +212,7 @@ class Machine64 {
     this.#exports = instance.exports;
     this.#memory = this.#exports.memory;
     this.#compiled = new CompiledCode(this.#exports);
-    if (!this.#exports.create(memoryMiB))
+    if (!this.#exports.create(memoryMiB, WebAssembly.validate(TAIL_CALL)))
       throw new Error(`a machine with ${memoryMiB} MiB of memory cannot be made`);
   }
 

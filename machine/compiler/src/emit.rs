@@ -8,6 +8,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use cpu::chain;
 use cpu::compiled::Addresses;
 use cpu::state::{offset, Exit};
 use cpu::tlb;
@@ -27,6 +28,9 @@ pub const IMPORTS: [(&str, &[Type], Type); 7] = [
     ("compiled_flags", &[Type::I32], Type::I64),
     ("compiled_multiply_high", &[Type::I64, Type::I64], Type::I64),
 ];
+
+/// The type of compiled functions comes behind those of the imports.
+pub const FUNCTION_TYPE: u32 = IMPORTS.len() as u32;
 
 mod import {
     pub const READ: u32 = 0;
@@ -218,6 +222,9 @@ impl Emitter {
         }
         self.store_state(offset::RIP, RIP);
         self.store_state(offset::BUDGET, BUDGET);
+        if let Some(links) = self.addresses.links {
+            self.go_on(links);
+        }
         self.code.get(STATUS);
         self.code.op(op::END);
 
@@ -266,6 +273,47 @@ impl Emitter {
         let shift = bytes.len() as u32;
         bytes.extend_from_slice(&body.bytes);
         (bytes, body.hints.into_iter().map(|(at, hint)| (at + shift, hint)).collect())
+    }
+
+    /// Calls what is linked for `RIP` in this function's place, if it may go on.
+    fn go_on(&mut self, links: u32) {
+        use local::*;
+        let code = &mut self.code;
+        code.get(STATUS);
+        code.op(op::I32_EQZ);
+        code.get(BUDGET);
+        code.i64(0);
+        code.op(op::I64_GT_S);
+        code.op(op::I32_AND);
+        code.if_(None, None);
+        code.get(RIP);
+        code.get(RIP);
+        code.i64(i64::from(chain::SPREAD));
+        code.op(op::I64_SHR_U);
+        code.op(op::I64_XOR);
+        code.op(op::I32_WRAP_I64);
+        code.i32(chain::LINKS as i32 - 1);
+        code.op(op::I32_AND);
+        code.i32(chain::offset::SIZE.trailing_zeros() as i32);
+        code.op(op::I32_SHL);
+        code.tee(HOST);
+        code.memory(op::I64_LOAD, links + chain::offset::ADDRESS as u32);
+        code.get(RIP);
+        code.op(op::I64_EQ);
+        code.get(HOST);
+        code.memory(op::I64_LOAD, links + chain::offset::TAG as u32);
+        code.i32(0);
+        code.memory(op::I64_LOAD, self.addresses.cpu + offset::CHAIN_TAG as u32);
+        code.op(op::I64_EQ);
+        code.op(op::I32_AND);
+        code.if_(None, None);
+        code.get(HOST);
+        code.memory(op::I32_LOAD, links + chain::offset::ENTRY as u32);
+        code.get(HOST);
+        code.memory(op::I32_LOAD, links + chain::offset::PLACE as u32);
+        code.return_call_indirect(FUNCTION_TYPE);
+        code.end();
+        code.end();
     }
 
     // -- State ---------------------------------------------------------------------

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use cpu::compiled::Addresses;
 
-use crate::emit::IMPORTS;
+use crate::emit::{FUNCTION_TYPE, IMPORTS};
 use crate::region;
 use crate::wasm::{self, name, section, unsigned, Hint, Type};
 
@@ -65,10 +65,8 @@ impl Module {
     pub fn finish(self) -> Vec<u8> {
         let mut module = b"\0asm\x01\0\0\0".to_vec();
 
-        // The functions' own type comes behind those of the imports.
-        let own_type = IMPORTS.len() as u32;
         let mut types = Vec::new();
-        unsigned(&mut types, own_type + 1);
+        unsigned(&mut types, FUNCTION_TYPE + 1);
         for (parameters, result) in
             IMPORTS.iter().map(|&(_, parameters, result)| (parameters, result)).chain([(&[Type::I32][..], Type::I32)])
         {
@@ -99,7 +97,7 @@ impl Module {
         let mut functions = Vec::new();
         unsigned(&mut functions, count);
         for _ in 0..count {
-            unsigned(&mut functions, own_type);
+            unsigned(&mut functions, FUNCTION_TYPE);
         }
         section(&mut module, id::FUNCTIONS, &functions);
 

@@ -18,9 +18,9 @@ use cpu::Cpu;
 use crate::{Module, PAGE};
 
 /// Pages that are worth a module.
-const BATCH: usize = 16;
+const BATCH: usize = 12;
 /// How many times `order` is called before fewer make one.
-const PATIENCE: u32 = 8;
+const PATIENCE: u32 = 2;
 /// Places in a page that are compiled together: the newest.
 const MAX_STARTS: usize = 64;
 /// How often a page's regions are compiled together.
@@ -66,12 +66,15 @@ pub struct Tiers {
     next: u32,
     functions: usize,
     clear: bool,
+    /// Whether the engine has tail calls.
+    tail_calls: bool,
 }
 
 impl Tiers {
-    pub fn new(cpu: &mut Cpu) -> Tiers {
+    /// `tail_calls`: whether the engine has them.
+    pub fn new(cpu: &mut Cpu, tail_calls: bool) -> Tiers {
         cpu.set_counting(true);
-        Tiers { clear: true, ..Tiers::default() }
+        Tiers { clear: true, tail_calls, ..Tiers::default() }
     }
 
     /// A module that should be instantiated now. None while another one is not installed.
@@ -97,7 +100,9 @@ impl Tiers {
         if self.functions > MAX_FUNCTIONS {
             self.clear(cpu);
         }
-        let mut module = Module::new(cpu.addresses());
+        let mut addresses = cpu.addresses();
+        addresses.links = addresses.links.filter(|_| self.tail_calls);
+        let mut module = Module::new(addresses);
         let mut planned = Vec::new();
         let mut lines = Vec::new();
         for ((page, mode), new) in pages {
@@ -146,15 +151,17 @@ impl Tiers {
         Some(Order { number, bytes: module.finish(), functions, first: core::mem::take(&mut self.clear) })
     }
 
-    /// An order's functions are in the table: each one's address is given for its number.
-    pub fn install(&mut self, cpu: &mut Cpu, number: u32, address: impl Fn(u32) -> usize) {
+    /// An order's functions are in the table from `base` on: each one's address is given for its place.
+    pub fn install(&mut self, cpu: &mut Cpu, number: u32, base: u32, address: impl Fn(u32) -> usize) {
         let Some((_, planned)) = self.ordered.take_if(|(ordered, _)| *ordered == number) else {
             return;
         };
         for (function, planned) in planned.into_iter().enumerate() {
+            let place = base + function as u32;
             for (entry, &offset) in planned.entries.iter().enumerate() {
                 let hot = Hot { address: planned.page + u64::from(offset), mode: planned.mode };
-                let entry = Entry { function: address(function as u32), entry: entry as u32, version: planned.version };
+                let (function, entry) = (address(place), entry as u32);
+                let entry = Entry { function, place, entry, version: planned.version };
                 if !cpu.add_compiled(hot, entry) {
                     break;
                 }

@@ -19,6 +19,7 @@ pub mod op {
     pub const BR_TABLE: u8 = 0x0e;
     pub const RETURN: u8 = 0x0f;
     pub const CALL: u8 = 0x10;
+    pub const RETURN_CALL_INDIRECT: u8 = 0x13;
     pub const SELECT: u8 = 0x1b;
     pub const LOCAL_GET: u8 = 0x20;
     pub const LOCAL_SET: u8 = 0x21;
@@ -306,6 +307,13 @@ impl Code {
     pub fn call(&mut self, function: u32) {
         self.bytes.push(op::CALL);
         unsigned(&mut self.bytes, function);
+    }
+
+    /// Pops the function's place in table 0, and its parameters.
+    pub fn return_call_indirect(&mut self, kind: u32) {
+        self.bytes.push(op::RETURN_CALL_INDIRECT);
+        unsigned(&mut self.bytes, kind);
+        self.bytes.push(0);
     }
 
     fn open(&mut self, opcode: u8, result: Option<Type>) -> Label {

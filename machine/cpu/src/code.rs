@@ -18,9 +18,9 @@ use crate::state::Mode;
 use crate::tlb;
 use crate::{Cpu, Outcome, Stop};
 
-const BLOCKS: usize = 1 << 15;
+const BLOCKS: usize = 1 << 17;
 /// Decoded instructions are dropped all at once when there are so many.
-const MAX_OPS: usize = 1 << 18;
+const MAX_OPS: usize = 1 << 19;
 const MAX_BLOCK: usize = 64;
 const LINE_SHIFT: u64 = 6;
 
@@ -33,6 +33,8 @@ struct Block {
     count: u32,
     /// The compiled function's address, 0 where it is not compiled.
     function: usize,
+    /// Its place in the table of functions.
+    place: u32,
     /// Its entry, or how often it was interpreted.
     entry: u32,
 }
@@ -51,7 +53,7 @@ struct Crossing {
 const CROSSINGS: usize = 1 << 10;
 
 const NO_KEY: u64 = u64::MAX;
-const NO_BLOCK: Block = Block { key: NO_KEY, version: 0, first: 0, count: 0, function: 0, entry: 0 };
+const NO_BLOCK: Block = Block { key: NO_KEY, version: 0, first: 0, count: 0, function: 0, place: 0, entry: 0 };
 
 pub struct CodeCache {
     blocks: Box<[Block]>,
@@ -60,6 +62,8 @@ pub struct CodeCache {
     /// By page: the lines that hold code.
     lines: Vec<u64>,
     pub(crate) versions: Vec<u32>,
+    /// Counts changes of what is compiled, and of code.
+    pub(crate) epoch: u64,
     pub(crate) compiled: Compiled,
 }
 
@@ -71,6 +75,7 @@ impl CodeCache {
             crossings: vec![None; CROSSINGS].into_boxed_slice(),
             lines: vec![0; pages],
             versions: vec![0; pages],
+            epoch: 0,
             compiled: Compiled::default(),
         }
     }
@@ -117,6 +122,7 @@ impl CodeCache {
             if *lines & mask != 0 {
                 *lines = 0;
                 self.versions[page as usize] = self.versions[page as usize].wrapping_add(1);
+                self.epoch += 1;
                 hit = true;
             }
             at = last + 1;
@@ -131,6 +137,7 @@ impl CodeCache {
     }
 
     pub(crate) fn forget_all(&mut self) {
+        self.epoch += 1;
         self.blocks.fill(NO_BLOCK);
         self.crossings.fill(None);
     }
@@ -196,7 +203,8 @@ impl Cpu {
         }
         let block = &mut self.code.blocks[slot(key)];
         if block.function != 0 {
-            let (function, entry) = (block.function, block.entry);
+            let (function, place, entry) = (block.function, block.place, block.entry);
+            self.link(place, entry);
             return self.call_compiled(function, entry);
         }
         if block.count == 0 {
@@ -268,7 +276,7 @@ impl Cpu {
         let version = self.code.version(pa);
         if let Some(entry) = self.code.compiled.entry(key, version) {
             self.code.blocks[slot(key)] =
-                Block { key, version, first: 0, count: 0, function: entry.function, entry: entry.entry };
+                Block { function: entry.function, place: entry.place, entry: entry.entry, key, version, ..NO_BLOCK };
             return true;
         }
         self.decode_block(pa, key)
@@ -338,8 +346,7 @@ impl Cpu {
             version: self.code.versions[page],
             first: first as u32,
             count: count as u32,
-            function: 0,
-            entry: 0,
+            ..NO_BLOCK
         };
         true
     }

@@ -13,13 +13,14 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::mem::offset_of;
 
+use crate::chain::Link;
 use crate::memory::PAGE;
 use crate::paging::Access;
 use crate::state::Exit;
 use crate::{Cpu, Outcome, Stop};
 
 /// How often a block is interpreted before it is said to be hot.
-const HOT: u32 = 1000;
+const HOT: u32 = 500;
 /// How many hot blocks are remembered until somebody asks.
 const MAX_HOT: usize = 512;
 
@@ -28,6 +29,8 @@ const MAX_HOT: usize = 512;
 pub struct Entry {
     /// The function's address. Not 0.
     pub function: usize,
+    /// Its place in the table of functions. In WebAssembly that is its address.
+    pub place: u32,
     pub entry: u32,
     /// Of the page.
     pub version: u32,
@@ -100,6 +103,8 @@ pub struct Addresses {
     pub table: u32,
     pub cr0: u32,
     pub cr4: u32,
+    /// `chain::Link`s. None where the engine has no tail calls.
+    pub links: Option<u32>,
 }
 
 impl Cpu {
@@ -110,6 +115,7 @@ impl Cpu {
             table: cpu + offset_of!(Cpu, table) as u32,
             cr0: cpu + (offset_of!(Cpu, control) + offset_of!(crate::control::Control, cr0)) as u32,
             cr4: cpu + (offset_of!(Cpu, control) + offset_of!(crate::control::Control, cr4)) as u32,
+            links: Some(self.chain.links() as usize as u32),
         }
     }
 
@@ -158,6 +164,7 @@ impl Cpu {
         }
         let key = hot.key();
         self.code.compiled.entries.insert(key, entry);
+        self.code.epoch += 1;
         self.code.forget(key);
         true
     }
@@ -166,6 +173,16 @@ impl Cpu {
     pub fn clear_compiled(&mut self) {
         self.code.compiled.entries.clear();
         self.code.forget_all();
+    }
+
+    /// Lets compiled code that leaves for the present instruction go on there, from now on.
+    #[inline(always)]
+    pub(crate) fn link(&mut self, place: u32, entry: u32) {
+        let tag = (self.code.epoch + self.tlb.epoch) << 16
+            | self.state.tlb_generation << 3
+            | u64::from(self.state.mode);
+        self.state.chain_tag = tag;
+        self.chain.set(Link::new(self.state.rip, tag, place, entry));
     }
 
     /// Runs compiled code until it leaves.
@@ -309,12 +326,14 @@ pub unsafe extern "C" fn compiled_interpret(cpu: *mut Cpu, count: u32) -> u32 {
             }
             // Of those that compiled code does not leave before, none halts.
             Err(Stop::Leave | Stop::Halt) => {
+                cpu.state.chain_tag = 0;
                 cpu.state.budget -= i64::from(done + 1);
                 return 1 + Exit::Next as u32;
             }
         }
         if cpu.state.event != 0 {
             cpu.state.event = 0;
+            cpu.state.chain_tag = 0;
             cpu.state.budget -= i64::from(done);
             return 1 + Exit::Next as u32;
         }

@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+pub mod chain;
 pub mod code;
 pub mod compiled;
 pub mod control;
@@ -136,6 +137,7 @@ pub struct Cpu {
     fault: Option<Fault>,
     pub fpu: x87::Fpu,
     pub code: CodeCache,
+    chain: chain::Chain,
     bus: Box<dyn Bus>,
     /// Instructions granted since the machine was made.
     granted: u64,
@@ -171,6 +173,7 @@ impl Cpu {
             fault: None,
             fpu: x87::Fpu::new(),
             code: CodeCache::new(pages),
+            chain: chain::Chain::new(),
             bus,
             granted: 0,
             saved: 0,
@@ -218,6 +221,7 @@ impl Cpu {
     pub fn written(&mut self, address: u64, length: u64) {
         if self.code.written(address, length) {
             self.state.event = 1;
+            self.state.chain_tag = 0;
         }
     }
 
@@ -252,8 +256,14 @@ impl Cpu {
                     return outcome;
                 }
             }
-            let single = self.stepping || self.shadow || self.state.system_flags & TF != 0;
-            let executed = if single { self.step() } else { self.block() };
+            let executed = if self.stepping || self.state.system_flags & TF != 0 {
+                self.step()
+            } else if self.shadow {
+                self.shadow = false;
+                self.some(1)
+            } else {
+                self.block()
+            };
             if let Err(outcome) = executed {
                 return outcome;
             }

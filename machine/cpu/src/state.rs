@@ -38,6 +38,8 @@ pub struct State {
     pub budget: i64,
     /// In the low 12 bits of a TLB tag; changes with each flush and address space (see `tlb`).
     pub tlb_generation: u64,
+    /// Which links hold (see `chain`); 0 when none does.
+    pub chain_tag: u64,
     pub mxcsr: u32,
     /// What code means depends on it: see [`Mode`].
     pub mode: u32,
@@ -90,6 +92,7 @@ pub mod offset {
     pub const GS_BASE: usize = offset_of!(State, gs_base);
     pub const BUDGET: usize = offset_of!(State, budget);
     pub const TLB_GENERATION: usize = offset_of!(State, tlb_generation);
+    pub const CHAIN_TAG: usize = offset_of!(State, chain_tag);
     pub const MXCSR: usize = offset_of!(State, mxcsr);
     pub const MODE: usize = offset_of!(State, mode);
     pub const EVENT: usize = offset_of!(State, event);

@@ -50,6 +50,8 @@ pub mod offset {
 pub struct Tlb {
     /// First for supervisor mode, then for user mode: the index is `mode & Mode::USER`.
     pub tables: [[Entry; ENTRIES]; 2],
+    /// Counts what is forgotten otherwise than by a new generation.
+    pub epoch: u64,
 }
 
 #[inline(always)]
@@ -71,6 +73,7 @@ impl Tlb {
     }
 
     pub fn clear(&mut self) {
+        self.epoch += 1;
         for table in &mut self.tables {
             table.fill(Entry::EMPTY);
         }
@@ -78,6 +81,7 @@ impl Tlb {
 
     /// Forget one page, in all address spaces.
     pub fn forget(&mut self, va: u64) {
+        self.epoch += 1;
         for table in &mut self.tables {
             table[index(va)] = Entry::EMPTY;
         }

@@ -53,9 +53,9 @@ pub extern "C" fn order_is_first() -> bool {
 
 /// The order is instantiated, with its functions in the table from `base` on.
 #[no_mangle]
-pub extern "C" fn install(number: u32, base: usize) {
+pub extern "C" fn install(number: u32, base: u32) {
     let machine = machine();
-    machine.tiers.install(&mut machine.cpu, number, |function| base + function as usize);
+    machine.tiers.install(&mut machine.cpu, number, base, |place| place as usize);
 }
 
 /// The host has no room for it.

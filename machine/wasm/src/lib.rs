@@ -120,9 +120,10 @@ pub extern "C" fn allocate(length: usize) -> *mut u8 {
     }
 }
 
-/// Makes the machine, with so much memory, all zero. False when there is not so much.
+/// Makes the machine, with so much memory, all zero. False when there is not so much. `tail_calls`: whether
+/// modules may have them.
 #[no_mangle]
-pub extern "C" fn create(mib: u32) -> bool {
+pub extern "C" fn create(mib: u32, tail_calls: bool) -> bool {
     let size = u64::from(mib) * MIB;
     if size < 32 * MIB || size > cpu::memory::DEVICES {
         return false;
@@ -135,7 +136,7 @@ pub extern "C" fn create(mib: u32) -> bool {
     }
     let ram = unsafe { cpu::memory::Ram::new((before * 65536) as *mut u8, size) };
     let mut cpu = Cpu::new(ram, Box::new(Board::new(size)));
-    let tiers = Tiers::new(&mut cpu);
+    let tiers = Tiers::new(&mut cpu, tail_calls);
     unsafe { MACHINE = Some(Machine { cpu, tiers, taken: Vec::new() }) };
     true
 }

@@ -64,7 +64,7 @@ fn prepare(cpu: &mut Cpu, program: &[u8]) {
     cpu.state.gpr[4] = DATA + 0x7_0000;
 }
 
-fn compare(options: &[&str]) {
+fn compare(options: &[&str], tail_calls: bool) {
     let program = build(options);
     let (memory, _guard) = arena::begin();
     WASM.set(Some(Wasm::new(memory)));
@@ -78,7 +78,7 @@ fn compare(options: &[&str]) {
         slices += 1;
         assert!(slices < 10_000, "the program does not end");
     }
-    let mut tiers = Tiers::new(&mut cpu);
+    let mut tiers = Tiers::new(&mut cpu, tail_calls);
     let mut next = 0;
     let mut orders = 0;
     for slice in 0.. {
@@ -94,9 +94,8 @@ fn compare(options: &[&str]) {
             let base = next;
             next += order.functions;
             WASM.with_borrow_mut(|wasm| wasm.as_mut().unwrap().instantiate(&order.bytes, base));
-            tiers.install(&mut cpu, order.number, |function| {
-                let place = (base + function) as usize;
-                FUNCTIONS[place / 8][place % 8] as usize
+            tiers.install(&mut cpu, order.number, base, |place| {
+                FUNCTIONS[place as usize / 8][place as usize % 8] as usize
             });
         }
     }
@@ -119,15 +118,20 @@ fn calls() -> u64 {
 
 #[test]
 fn unoptimised() {
-    compare(&["-O0"]);
+    compare(&["-O0"], true);
 }
 
 #[test]
 fn optimised() {
-    compare(&["-O2"]);
+    compare(&["-O2"], true);
 }
 
 #[test]
 fn vectorised() {
-    compare(&["-O3"]);
+    compare(&["-O3"], true);
+}
+
+#[test]
+fn without_tail_calls() {
+    compare(&["-O1"], false);
 }
