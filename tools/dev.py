@@ -41,6 +41,7 @@ PACKAGES = {
     "/usr/bin/cargo": "cargo-web",
     "/usr/bin/rustc": "rustc-web",
     "cc": "gcc",
+    "g++": "g++",
     "/usr/include/stdio.h": "libc6-dev",
     "setfattr": "attr",
     "setcap": "libcap2-bin",
