@@ -42,6 +42,7 @@ PACKAGES = {
     "/usr/bin/rustc": "rustc-web",
     "cc": "gcc",
     "g++": "g++",
+    "musl-gcc": "musl-tools",
     "/usr/include/stdio.h": "libc6-dev",
     "setfattr": "attr",
     "setcap": "libcap2-bin",
