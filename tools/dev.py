@@ -41,6 +41,8 @@ PACKAGES = {
     "/usr/bin/cargo": "cargo-web",
     "/usr/bin/rustc": "rustc-web",
     "cc": "gcc",
+    "g++": "g++",
+    "musl-gcc": "musl-tools",
     "/usr/include/stdio.h": "libc6-dev",
     "setfattr": "attr",
     "setcap": "libcap2-bin",

@@ -81,6 +81,23 @@ def test_a_terminal_of_a_new_c_library() -> None:
     assert "isig icanon" in done.stdout
 
 
+def test_without_glibc() -> None:
+    """As Alpine's images are: busybox, and another C library."""
+    script = "busybox uname -m; busybox seq 3 | busybox sort -r; /opt/library"
+    done = run(fixture("musl") / "image", "/bin/busybox", "sh", "-c", script)
+    assert (done.stdout, done.stderr, done.returncode) == (
+        "x86_64\n3\n2\n1\n"
+        "threads 10000 10000 0\n"
+        "signal 11\n"
+        "numbers 0.10000000000000001 0x1.5555555555555p-2 0.333333333333333333342368351437"
+        " 4.94066e-324\n"
+        "functions 0.841470984807897 1.4142135623731 2.71828182845905 1.4142135623731\n"
+        "memory 39347868 0\n",
+        "",
+        0,
+    )
+
+
 def test_a_missing_program() -> None:
     done = run(fixture("foreign") / "amd64", "/bin/nothing")
     assert done.returncode == 127

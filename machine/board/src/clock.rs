@@ -56,6 +56,14 @@ impl Clock {
         self.last
     }
 
+    /// As `at`, but later than all that was said before: the time stamp counter never stands still
+    /// between two instructions that read it.
+    pub fn tick(&mut self, executed: u64) -> u64 {
+        let before = self.last;
+        self.last = self.at(executed).max(before + 1);
+        self.last
+    }
+
     /// How many instructions are likely to take so many nanoseconds.
     pub fn instructions(&self, time: u64) -> u64 {
         (u128::from(time) * 1_024 / u128::from(self.rate)) as u64
@@ -104,6 +112,15 @@ mod tests {
         // A host's clock that was set back.
         clock.look(1, 1 << 60, true);
         assert_eq!(clock.at(1 << 60), 1_000 + MAX_AHEAD);
+    }
+
+    #[test]
+    fn ticks_are_different() {
+        let mut clock = Clock::new();
+        clock.look(0, 0, false);
+        assert_eq!([0, 0, 0].map(|executed| clock.tick(executed)), [1, 2, 3]);
+        assert_eq!(clock.at(0), 3);
+        assert_eq!([1_000, 1_000].map(|executed| clock.tick(executed)), [16_000, 16_001]);
     }
 
     #[test]

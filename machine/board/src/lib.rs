@@ -258,7 +258,7 @@ impl Bus for Board {
     }
 
     fn tsc(&mut self, executed: u64) -> u64 {
-        self.now = self.clock.at(executed);
+        self.now = self.clock.tick(executed);
         self.now
     }
 

@@ -18,9 +18,10 @@ use crate::state::Mode;
 use crate::tlb;
 use crate::{Cpu, Outcome, Stop};
 
+/// How many can be found. (4 MiB. Node executes 100,000 to print a number.)
 const BLOCKS: usize = 1 << 17;
-/// Decoded instructions are dropped all at once when there are so many.
-const MAX_OPS: usize = 1 << 19;
+/// Decoded instructions are dropped all at once when there are so many. (32 MiB. Node has two million.)
+const MAX_OPS: usize = 1 << 20;
 const MAX_BLOCK: usize = 64;
 const LINE_SHIFT: u64 = 6;
 

@@ -12,6 +12,8 @@ pub const CR0_ET: u64 = 1 << 4;
 pub const CR0_NE: u64 = 1 << 5;
 pub const CR0_WP: u64 = 1 << 16;
 pub const CR0_AM: u64 = 1 << 18;
+pub const CR0_NW: u64 = 1 << 29;
+pub const CR0_CD: u64 = 1 << 30;
 pub const CR0_PG: u64 = 1 << 31;
 
 pub const CR4_TSD: u64 = 1 << 2;
@@ -119,7 +121,8 @@ impl Cpu {
             0 => {
                 // The machine begins in long mode and stays there.
                 let needed = CR0_PE | CR0_PG;
-                if value >> 32 != 0 || value & needed != needed {
+                let caches = value & (CR0_NW | CR0_CD) != CR0_NW;
+                if value >> 32 != 0 || value & needed != needed || !caches {
                     return self.raise(GENERAL_PROTECTION, 0);
                 }
                 if (value ^ self.control.cr0) & CR0_WP != 0 {
@@ -128,9 +131,19 @@ impl Cpu {
                 self.control.cr0 = value | CR0_ET;
             }
             2 => self.control.cr2 = value,
-            3 => self.set_cr3(value),
+            3 => {
+                let flags = if self.control.cr4 & CR4_PCIDE != 0 { crate::paging::NO_FLUSH } else { 0 };
+                if (value & !flags) >> crate::cpuid::PHYSICAL_BITS != 0 {
+                    return self.raise(GENERAL_PROTECTION, 0);
+                }
+                self.set_cr3(value);
+            }
             4 => {
-                if value & !CR4_KNOWN != 0 || value & CR4_PAE == 0 {
+                let begins_pcids = value & !self.control.cr4 & CR4_PCIDE != 0;
+                if value & !CR4_KNOWN != 0
+                    || value & CR4_PAE == 0
+                    || (begins_pcids && self.control.cr3 & 0xfff != 0)
+                {
                     return self.raise(GENERAL_PROTECTION, 0);
                 }
                 let changed = value ^ self.control.cr4;
@@ -140,7 +153,10 @@ impl Cpu {
                 }
             }
             8 => {
-                self.bus.set_task_priority(value & 15);
+                if value > 15 {
+                    return self.raise(GENERAL_PROTECTION, 0);
+                }
+                self.bus.set_task_priority(value);
                 self.interrupt_slice();
             }
             _ => return self.raise(crate::exception::INVALID_OPCODE, 0),
@@ -202,6 +218,10 @@ impl Cpu {
             msr::SYSENTER_ESP => c.sysenter_esp = value,
             msr::SYSENTER_EIP => c.sysenter_eip = value,
             msr::MISC_ENABLE => c.misc_enable = value,
+            // Each byte is a type of memory: UC, WC, WT, WP, WB or UC-.
+            msr::PAT if !value.to_le_bytes().iter().all(|kind| matches!(kind, 0 | 1 | 4..=7)) => {
+                return self.raise(GENERAL_PROTECTION, 0);
+            }
             msr::PAT => c.pat = value,
             msr::TSC_DEADLINE => {
                 // 0 disarms it, whatever the counter is.

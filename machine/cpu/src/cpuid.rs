@@ -1,8 +1,13 @@
 //! What CPUID says: exactly what is there.
 //!
 //! The vendor is Intel's, since Linux takes the rate of the time stamp counter from leaf 15H only of
-//! its processors. Model and family are of one that no kernel has special treatment for.
+//! its processors. Family and model are those of Westmere, which has what is here and no more: programs
+//! that choose code by the name of a processor (`target_clones("arch=...")` of GCC) do not ask for the
+//! features that come with it.
 
+/// Of addresses.
+pub const PHYSICAL_BITS: u32 = 40;
+const LINEAR_BITS: u32 = 48;
 /// Ticks of the time stamp counter per second. (One tick is a nanosecond.)
 pub const TSC_HZ: u64 = 1_000_000_000;
 /// The crystal that leaf 15H is about.
@@ -10,8 +15,8 @@ const CRYSTAL_HZ: u32 = 25_000_000;
 
 const MAX_BASIC: u32 = 0x16;
 const MAX_EXTENDED: u32 = 0x8000_0008;
-/// Family 6, model 85, stepping 1.
-const SIGNATURE: u32 = 0x0005_0651;
+/// Family 6, model 44, stepping 2.
+const SIGNATURE: u32 = 0x0002_06c2;
 const BRAND: &[u8; 48] = b"browsermount virtual CPU\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 /// Bits of leaf 1, ECX.
@@ -98,8 +103,7 @@ pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
         0x8000_0006 => [0, 0, 1024 << 16 | 8 << 12 | 64, 0],
         // An invariant time stamp counter.
         0x8000_0007 => [0, 0, 0, 1 << 8],
-        // 40 bits of physical addresses, 48 of linear ones.
-        0x8000_0008 => [48 << 8 | 40, 0, 0, 0],
+        0x8000_0008 => [LINEAR_BITS << 8 | PHYSICAL_BITS, 0, 0, 0],
         _ => [0; 4],
     }
 }

@@ -58,7 +58,7 @@ pub trait Bus: core::any::Any {
     fn write(&mut self, address: u64, size: u8, value: u64, memory: &mut Memory);
     fn port_read(&mut self, port: u16, size: u8) -> u32;
     fn port_write(&mut self, port: u16, size: u8, value: u32);
-    /// The time stamp counter after so many instructions in all. It never goes back.
+    /// The time stamp counter after so many instructions in all, which is more each time.
     fn tsc(&mut self, executed: u64) -> u64;
     fn tsc_deadline(&mut self) -> u64;
     fn set_tsc_deadline(&mut self, value: u64);
@@ -306,6 +306,8 @@ impl Cpu {
         match stop {
             Stop::Fault => {
                 self.state.rip = self.state.rip.wrapping_sub(length);
+                // It takes time, or a handler that faults itself would keep us here for ever.
+                self.state.budget -= 1;
                 self.deliver_fault().map_err(|()| Outcome::Shutdown)
             }
             Stop::Leave => Ok(()),

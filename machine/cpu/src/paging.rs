@@ -18,7 +18,7 @@ const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// CR3: do not flush, with PCIDs.
-const NO_FLUSH: u64 = 1 << 63;
+pub const NO_FLUSH: u64 = 1 << 63;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {

@@ -7,6 +7,7 @@
 mod availability;
 mod native;
 mod ours;
+mod registers;
 mod stack;
 
 use std::collections::BTreeMap;

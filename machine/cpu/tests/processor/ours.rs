@@ -11,7 +11,7 @@ use crate::Random;
 
 const RAM: usize = 0x40_0000;
 /// Physical addresses.
-const TABLES: u64 = 0x10_0000;
+pub const TABLES: u64 = 0x10_0000;
 const CODE_AT: u64 = 0x20_0000;
 const DATA_AT: u64 = 0x30_0000;
 
@@ -95,6 +95,36 @@ impl Ours {
         let result = cpu.try_step();
         (cpu.control.cr0, cpu.control.cr4) = usual;
         result.err().map(|fault| fault.vector)
+    }
+
+    /// The exception that MOV to a control register raises.
+    pub fn control_exception(&mut self, number: u8, value: u64) -> Option<u8> {
+        let code = self.cpu.segments[cpu::segment::CS];
+        self.cpu.set_code_segment(cpu::segment::Segment::flat_code(8));
+        // MOV CRn, RAX.
+        let result = self.privileged(&[0x44, 0x0f, 0x22, 0xc0 | (number & 7) << 3][usize::from(number < 8)..], value, 0);
+        self.cpu.set_code_segment(code);
+        result
+    }
+
+    /// The exception that WRMSR raises.
+    pub fn msr_exception(&mut self, number: u32, value: u64) -> Option<u8> {
+        let code = self.cpu.segments[cpu::segment::CS];
+        self.cpu.set_code_segment(cpu::segment::Segment::flat_code(8));
+        let result = self.privileged(&[0x0f, 0x30], value, u64::from(number));
+        self.cpu.set_code_segment(code);
+        result
+    }
+
+    fn privileged(&mut self, instruction: &[u8], value: u64, rcx: u64) -> Option<u8> {
+        let cpu = &mut self.cpu;
+        cpu.ram.bytes_mut(CODE_AT, 0x2000).unwrap()[..instruction.len()].copy_from_slice(instruction);
+        cpu.written(CODE_AT, 16);
+        cpu.state.gpr[0] = value;
+        cpu.state.gpr[1] = rcx;
+        cpu.state.gpr[2] = value >> 32;
+        cpu.state.rip = CODE;
+        cpu.try_step().err().map(|fault| fault.vector)
     }
 
     pub fn execute(&mut self, instruction: &[u8], before: &Registers, contents: &[u8]) -> (Registers, Vec<u8>) {
