@@ -450,13 +450,15 @@ export class Machine {
   /**
    * Lets a machine of resumeMachine() go on, with the clock of today and its own random numbers.
    * The 9P server has the session that belongs to its state.
+   * @param {{ archive?: boolean }} [how] as for start()
    */
-  async wake() {
+  async wake(how = {}) {
     const awake = this.#exchange(
       {
         type: "wake",
         clock_ms: Date.now(),
         seed: toHex(crypto.getRandomValues(new Uint8Array(64))),
+        ...how,
       },
       "awake",
       WAKE_TIMEOUT_MS,

@@ -15,13 +15,16 @@ from typing import Any
 
 import click
 
+from browsermount.cli.commit import Commit
 from browsermount.cli.images import (
     Opening,
     lasting_name,
     mounted,
+    opened,
     opening_options,
     optional_image_argument,
     run_async,
+    split_name,
 )
 from browsermount.cli.machine import Machine, MachineFailure
 from browsermount.cli.printable import printable
@@ -124,6 +127,15 @@ def _read_hosts(
     return hosts
 
 
+def _read_commit(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[Path, str] | None:
+    if value is None:
+        return None
+    directory, name = split_name(value)
+    return directory, name or "latest"
+
+
 @click.command("run", context_settings={"allow_interspersed_args": False})
 @click.option("-i", "--interactive", is_flag=True, help="Pass on what is typed.")
 @click.option("-t", "--tty", is_flag=True, help="Give the process a terminal.")
@@ -185,6 +197,14 @@ def _read_hosts(
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
     help="Go on with a saved session, in the place of starting an image.",
 )
+@click.option(
+    "--commit",
+    "commit",
+    metavar="DIR[:NAME]",
+    callback=_read_commit,
+    help="When the process has ended, write the image with what was changed as a new layer to this "
+    "OCI image layout; by default it is called latest.",
+)
 @opening_options
 @optional_image_argument
 @click.argument("arguments", metavar="[ARG]...", nargs=-1, type=click.UNPROCESSED)
@@ -205,6 +225,7 @@ def command(
     memory: int | None,
     save: Path | None,
     resume: Path | None,
+    commit: tuple[Path, str] | None,
 ) -> int:
     """Run a program in an image.
 
@@ -246,6 +267,7 @@ def command(
                 saved.memory_mib,
                 rules,
                 _Sessions(save, resume, saved),
+                commit,
             )
         )
     platforms = choose_platforms(None if opening.platform is None else str(opening.platform))
@@ -261,7 +283,9 @@ def command(
         **({} if hostname is None else {"hostname": hostname}),
     )
     sessions = _Sessions(save)
-    return run_async(_run(opening, name, platforms, options, streams, memory, rules, sessions))
+    return run_async(
+        _run(opening, name, platforms, options, streams, memory, rules, sessions, commit)
+    )
 
 
 _WITHOUT_RESUME = (
@@ -327,14 +351,17 @@ def _environment(given: tuple[str, ...]) -> Iterator[str]:
 
 async def _run(
     opening: Opening,
-    image: str,
+    name: str,
     platforms: Sequence[Platform],
     options: ProcessOptions,
     streams: _Streams,
     memory: int | None,
     rules: Rules | None,
     sessions: _Sessions,
+    committed: tuple[Path, str] | None,
 ) -> int:
+    # What cannot be written to is said before anything was done.
+    commit = None if committed is None else Commit(*committed)
     signals = _Signals()
     saved = sessions.saved
     with signals.caught():
@@ -343,7 +370,7 @@ async def _run(
             saved.kind if saved else machine_for(platforms[0]), memory, resume=sessions.resume
         )
         try:
-            async with mounted(image, opening, platforms=platforms, options=options) as mount:
+            async with mounted(name, opening, platforms=platforms, options=options) as mount:
                 kind = machine_for(mount.image.platform)
                 if machine.kind != kind and saved is None:
                     await machine.close()
@@ -360,17 +387,24 @@ async def _run(
                         size=size,
                         saved=None if saved is None else saved.server,
                         detaches=sessions.save is not None and streams.terminal,
+                        archives=commit is not None,
                     )
                 except InvalidState as error:
                     raise _unusable(sessions.resume, error.message, error.hint) from None
-                sessions.begin(machine, mount, image, options)
+                sessions.begin(machine, mount, name, options)
                 signals.on_save = sessions.on_signal
-                return await _follow(machine, signals, streams, sessions)
+                code = await _follow(machine, signals, streams, sessions, commit)
+                if commit is not None and not sessions.is_saved:
+                    async with opened(name) as (source, _):
+                        await commit.finish(source, mount.image)
+                return code
         except asyncio.CancelledError:
             if signals.ended_by is None:
                 raise
             return 128 + signals.ended_by
         finally:
+            if commit is not None:
+                commit.close()
             await machine.close()
 
 
@@ -409,7 +443,11 @@ async def _add_interpreter(machine: Machine, mount: Mount) -> None:
 
 
 async def _follow(
-    machine: Machine, signals: _Signals, streams: _Streams, sessions: _Sessions
+    machine: Machine,
+    signals: _Signals,
+    streams: _Streams,
+    sessions: _Sessions,
+    commit: Commit | None,
 ) -> int:
     """Do what the machine's messages ask for, until the process has ended."""
     with raw() as set_raw:
@@ -422,6 +460,10 @@ async def _follow(
                 return _exit_code(message)
             elif sessions.receive(message):
                 return 0
+            elif commit is not None and (left_out := commit.receive(message)):
+                _say(
+                    f"{left_out} files have names that no layer can have, and are not in the image"
+                )
             elif message["type"] == "error":
                 if message.get("reason") in _STATE_REASONS:
                     raise _unusable(sessions.resume, str(message.get("message")))
@@ -443,6 +485,12 @@ def _exit_code(message: dict[str, Any]) -> int:
     return code
 
 
+def _say(text: str) -> None:
+    """Tell a person something while the container has the terminal, or had it until now."""
+    with suppress(OSError):  # the terminal may be what has gone
+        print(f"\r\nbrowsermount: {printable(text)}", file=sys.stderr, end="\r\n", flush=True)
+
+
 _STATE_REASONS = ("no-state", "damaged", "other-build")
 """Why a saved machine cannot go on: StateError in web/vm/state-file.js."""
 
@@ -455,11 +503,13 @@ class _Sessions:
         save: The file that it is saved to, if any.
         resume: The file of the one that goes on.
         saved: What is in there.
+        is_saved: Whether this session was saved, and ends for that.
     """
 
     save: Path | None = None
     resume: Path | None = None
     saved: SavedState | None = None
+    is_saved: bool = False
     _machine: Machine | None = None
     _mount: Mount | None = None
     _header: dict[str, Any] = field(default_factory=dict)
@@ -497,11 +547,12 @@ class _Sessions:
         elif message["type"] in ("saved", "unsaved"):
             self._saving = False
             if message["type"] == "saved" and self._ends:
-                self._say(f"the session is saved: browsermount run --resume {self.save}")
+                self.is_saved = True
+                _say(f"the session is saved: browsermount run --resume {self.save}")
                 return True
             if message["type"] == "unsaved":
                 self._ends = False
-                self._say(f"the session could not be saved: {message.get('message')}")
+                _say(f"the session could not be saved: {message.get('message')}")
         return False
 
     def _begin(self, *, ends: bool) -> None:
@@ -511,10 +562,6 @@ class _Sessions:
             return
         self._saving = True
         self._machine.save(self.save, self._header, go=not ends)
-
-    def _say(self, text: str) -> None:
-        with suppress(OSError):  # the terminal may be what has gone
-            print(f"\r\nbrowsermount: {printable(text)}", file=sys.stderr, end="\r\n", flush=True)
 
 
 class _Signals:
