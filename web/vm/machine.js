@@ -296,6 +296,8 @@ export class Machine {
   #finishing = false;
   #finished = false;
   #started = false;
+  /** Whether what the container has changed was asked for. */
+  #archives = false;
   /** The stages that the guest has told of since then. @type {Set<string>} */
   #reached = new Set();
   /** 9P requests without an answer, by tag: what kind, and which tag one of Tflush is about.
@@ -341,6 +343,7 @@ export class Machine {
    */
   start(how = {}) {
     this.#started = true;
+    this.#archives = how.archive ?? false;
     this.#sendControl({
       type: "start",
       clock_ms: Date.now(),
@@ -403,6 +406,7 @@ export class Machine {
 
   /** Asks for what the container has changed: the events "archive" and "archived" follow. */
   archive() {
+    this.#archives = true;
     this.#sendControl({ type: "archive" });
   }
 
@@ -453,6 +457,7 @@ export class Machine {
    * @param {{ archive?: boolean }} [how] as for start()
    */
   async wake(how = {}) {
+    this.#archives = how.archive ?? false;
     const awake = this.#exchange(
       {
         type: "wake",
@@ -652,10 +657,10 @@ export class Machine {
         this.#options.on?.stage?.({ stage: message.type });
         break;
       case "archive":
-        this.#options.on?.archive?.(message.data);
+        if (this.#archives) this.#options.on?.archive?.(message.data);
         break;
       case "archived":
-        this.#options.on?.archived?.({ leftOut: message.leftOut });
+        if (this.#archives) this.#options.on?.archived?.({ leftOut: message.leftOut });
         break;
       case "exit":
         if (!this.#started) break;
@@ -668,7 +673,7 @@ export class Machine {
         break;
       case "error":
         if (message.stage === "archive") {
-          this.#options.on?.archived?.({ failure: message.message });
+          if (this.#archives) this.#options.on?.archived?.({ failure: message.message });
           break;
         }
         this.#fail(new MachineError(message.stage, message.message, message.code));

@@ -49,12 +49,10 @@ class LayerFile:
 
     Attributes:
         size: How many of them there are.
-        members: How many files the archive has.
     """
 
     target: BinaryIO
     size: int = 0
-    members: int = 0
     _parser: TarParser = field(default_factory=TarParser)
     _compressor: Any = field(default_factory=lambda: zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP))
     _plain: Any = field(default_factory=hashlib.sha256)
@@ -72,7 +70,7 @@ class LayerFile:
             self._plain_size += len(data)
             if self._plain_size > limits.MAX_CHANGES:
                 raise InvalidLayer(f"it has more than {limits.MAX_CHANGES >> 30} GiB")
-            self.members += len(self._parser.feed(data))
+            self._parser.feed(data)
         except (binascii.Error, InvalidLayer) as error:
             raise InvalidArchive(f"what the container has changed is no layer: {error}") from None
         self._plain.update(data)
