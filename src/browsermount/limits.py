@@ -65,6 +65,9 @@ FREE_EXPANSION = 4 << 30
 MIN_FREE_DISK = 256 << 20
 """Bytes that are left free on the disk into which an archive is unpacked."""
 
+MAX_CHANGES = 8 << 30
+"""Bytes of the archive in which a guest says what its container has changed."""
+
 MAX_HOLES = 4 << 30
 """Bytes of holes that a file may have where they have to be written out as zeros."""
 

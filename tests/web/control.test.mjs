@@ -19,6 +19,9 @@ test("messages of the guest", () => {
     { type: "started" },
     { type: "consumed", bytes: 0 },
     { type: "consumed", bytes: 4096 },
+    { type: "awake" },
+    { type: "archive", data: "" },
+    { type: "archive", data: "QUJDRA==" },
     { type: "exit", code: 0 },
     { type: "exit", code: 137, signal: 9 },
     { type: "error", stage: "start", message: "no such file", code: 127 },
@@ -42,6 +45,11 @@ test("what is not exactly a message is none", () => {
     '{"type": "consumed", "bytes": -1}',
     '{"type": "consumed", "bytes": 1e999}',
     '{"type": "consumed", "bytes": "1"}',
+    '{"type": "archive"}',
+    '{"type": "archive", "data": "a"}',
+    '{"type": "archive", "data": "QUJ\\u0000"}',
+    '{"type": "archived"}',
+    '{"type": "archived", "left_out": -1}',
     '{"type": "exit"}',
     '{"type": "exit", "code": 256}',
     '{"type": "exit", "code": 1.5}',
@@ -148,6 +156,8 @@ async function hostile() {
     on: {
       stage: (stage) => seen.push(stage.stage),
       output: (data) => seen.push(data.length),
+      archive: (data) => seen.push(data),
+      archived: (result) => seen.push(result),
       exit: (exit) => seen.push(exit),
       error: (error) => seen.push(error),
     },
@@ -164,6 +174,21 @@ async function hostile() {
     destroyed: () => destroyed,
   };
 }
+
+test("what a container has changed is passed on only where it was asked for", async () => {
+  const { machine, seen, say } = await hostile();
+  const words = [
+    { type: "archive", data: "QUJD" },
+    { type: "archived", left_out: 2 },
+    { type: "error", stage: "archive", message: "no", code: 125 },
+  ].map((message) => `${JSON.stringify(message)}\n`);
+  machine.start();
+  words.forEach(say);
+  assert.deepEqual(seen, []);
+  machine.archive();
+  words.forEach(say);
+  assert.deepEqual(seen, ["QUJD", { leftOut: 2 }, { failure: "no" }]);
+});
 
 test("garbage on the control channel ends nothing", async () => {
   const { machine, seen, say, destroyed } = await hostile();

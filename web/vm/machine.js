@@ -298,6 +298,8 @@ export class Machine {
   /** From here on, who has the machine is told of its failures by an event. */
   #ready = false;
   #started = false;
+  /** Whether what the container has changed was asked for. */
+  #archives = false;
   /** The stages that the guest has told of since then. @type {Set<string>} */
   #reached = new Set();
   /** 9P requests without an answer, by tag: what kind, and which tag one of Tflush is about.
@@ -343,6 +345,7 @@ export class Machine {
    */
   start(how = {}) {
     this.#started = true;
+    this.#archives = how.archive ?? false;
     this.#sendControl({
       type: "start",
       clock_ms: Date.now(),
@@ -405,6 +408,7 @@ export class Machine {
 
   /** Asks for what the container has changed: the events "archive" and "archived" follow. */
   archive() {
+    this.#archives = true;
     this.#sendControl({ type: "archive" });
   }
 
@@ -452,13 +456,16 @@ export class Machine {
   /**
    * Lets a machine of resumeMachine() go on, with the clock of today and its own random numbers.
    * The 9P server has the session that belongs to its state.
+   * @param {{ archive?: boolean }} [how] as for start()
    */
-  async wake() {
+  async wake(how = {}) {
+    this.#archives = how.archive ?? false;
     const awake = this.#exchange(
       {
         type: "wake",
         clock_ms: Date.now(),
         seed: toHex(crypto.getRandomValues(new Uint8Array(64))),
+        ...how,
       },
       "awake",
       WAKE_TIMEOUT_MS,
@@ -655,10 +662,10 @@ export class Machine {
         this.#options.on?.stage?.({ stage: message.type });
         break;
       case "archive":
-        this.#options.on?.archive?.(message.data);
+        if (this.#archives) this.#options.on?.archive?.(message.data);
         break;
       case "archived":
-        this.#options.on?.archived?.({ leftOut: message.leftOut });
+        if (this.#archives) this.#options.on?.archived?.({ leftOut: message.leftOut });
         break;
       case "exit":
         if (!this.#started) break;
@@ -671,7 +678,7 @@ export class Machine {
         break;
       case "error":
         if (message.stage === "archive") {
-          this.#options.on?.archived?.({ failure: message.message });
+          if (this.#archives) this.#options.on?.archived?.({ failure: message.message });
           break;
         }
         this.#fail(new MachineError(message.stage, message.message, message.code));

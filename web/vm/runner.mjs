@@ -221,7 +221,7 @@ async function start({ input, network, detach, archive, cols, rows }) {
       // A program that fills the terminal draws it anew when that has another size, and only then.
       ready.resize(cols, rows - 1);
     }
-    await ready.wake();
+    await ready.wake({ archive });
     if (cols && rows) ready.resize(cols, rows);
   } catch (error) {
     fail(error);

@@ -158,6 +158,11 @@ def lasting_name(image: str, digest: str) -> str:
     return image
 
 
+def split_name(text: str) -> tuple[Path, str | None]:
+    """Split a layout's directory, which need not be there yet, from a name behind it."""
+    return _split(text, "#:")
+
+
 def image_name(image: str) -> str:
     """Return what an image is called among others: its name in a layout, or its tag."""
     path = local_path(image)

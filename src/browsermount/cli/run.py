@@ -16,13 +16,16 @@ from typing import Any
 
 import click
 
+from browsermount.cli.commit import Commit
 from browsermount.cli.images import (
     Opening,
     lasting_name,
     mounted,
+    opened,
     opening_options,
     optional_image_argument,
     run_async,
+    split_name,
 )
 from browsermount.cli.machine import Machine, MachineFailure
 from browsermount.cli.networks import network_option, open_ports, publish_option, say_refusal
@@ -98,6 +101,15 @@ def _read_hosts(
     return hosts
 
 
+def _read_commit(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[Path, str] | None:
+    if value is None:
+        return None
+    directory, name = split_name(value)
+    return directory, name or "latest"
+
+
 @click.command("run", context_settings={"allow_interspersed_args": False})
 @click.option("-i", "--interactive", is_flag=True, help="Pass on what is typed.")
 @click.option("-t", "--tty", is_flag=True, help="Give the process a terminal.")
@@ -149,6 +161,14 @@ def _read_hosts(
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
     help="Go on with a saved session, in the place of starting an image.",
 )
+@click.option(
+    "--commit",
+    "commit",
+    metavar="DIR[:NAME]",
+    callback=_read_commit,
+    help="When the process has ended, write the image with what was changed as a new layer to this "
+    "OCI image layout; by default it is called latest.",
+)
 @opening_options
 @optional_image_argument
 @click.argument("arguments", metavar="[ARG]...", nargs=-1, type=click.UNPROCESSED)
@@ -170,6 +190,7 @@ def command(
     machine: str | None,
     save: Path | None,
     resume: Path | None,
+    commit: tuple[Path, str] | None,
 ) -> int:
     """Run a program in an image.
 
@@ -212,6 +233,7 @@ def command(
                 saved.memory_mib,
                 rules,
                 _Sessions(save, resume, saved),
+                commit,
             )
         )
     kind = choose_machine(machine)
@@ -230,7 +252,7 @@ def command(
         options = replace(options, hostname=hostname)
     sessions = _Sessions(save)
     return run_async(
-        _run(opening, name, platforms, options, streams, kind, memory, rules, sessions)
+        _run(opening, name, platforms, options, streams, kind, memory, rules, sessions, commit)
     )
 
 
@@ -298,7 +320,7 @@ def _environment(given: tuple[str, ...]) -> Iterator[str]:
 
 async def _run(
     opening: Opening,
-    image: str,
+    name: str,
     platforms: Sequence[Platform],
     options: ProcessOptions,
     streams: _Streams,
@@ -306,7 +328,10 @@ async def _run(
     memory: int | None,
     rules: Rules | None,
     sessions: _Sessions,
+    committed: tuple[Path, str] | None,
 ) -> int:
+    # What cannot be written to is said before anything was done.
+    commit = None if committed is None else Commit(*committed)
     signals = _Signals()
     saved = sessions.saved
     with signals.caught():
@@ -315,7 +340,7 @@ async def _run(
             machine_for(platforms[0], wanted), memory, resume=sessions.resume
         )
         try:
-            async with mounted(image, opening, platforms=platforms, options=options) as mount:
+            async with mounted(name, opening, platforms=platforms, options=options) as mount:
                 kind = machine_for(mount.image.platform, wanted)
                 if machine.kind != kind and saved is None:
                     await machine.close()
@@ -332,17 +357,24 @@ async def _run(
                         size=size,
                         saved=None if saved is None else saved.server,
                         detaches=sessions.save is not None and streams.terminal,
+                        archives=commit is not None,
                     )
                 except InvalidState as error:
                     raise _unusable(sessions.resume, error.message, error.hint) from None
-                sessions.begin(machine, mount, image, options)
+                sessions.begin(machine, mount, name, options)
                 signals.on_save = sessions.on_signal
-                return await _follow(machine, signals, streams, sessions)
+                code = await _follow(machine, signals, streams, sessions, commit)
+                if commit is not None and not sessions.is_saved:
+                    async with opened(name) as (source, _):
+                        await commit.finish(source, mount.image)
+                return code
         except asyncio.CancelledError:
             if signals.ended_by is None:
                 raise
             return 128 + signals.ended_by
         finally:
+            if commit is not None:
+                commit.close()
             await machine.close()
 
 
@@ -364,7 +396,11 @@ async def _add_interpreter(machine: Machine, mount: Mount, opening: Opening) -> 
 
 
 async def _follow(
-    machine: Machine, signals: _Signals, streams: _Streams, sessions: _Sessions
+    machine: Machine,
+    signals: _Signals,
+    streams: _Streams,
+    sessions: _Sessions,
+    commit: Commit | None,
 ) -> int:
     """Do what the machine's messages ask for, until the process has ended."""
     with raw() as set_raw:
@@ -377,6 +413,10 @@ async def _follow(
                 return exit_code(message)
             elif sessions.receive(message):
                 return 0
+            elif commit is not None and (left_out := commit.receive(message)):
+                _say(
+                    f"{left_out} files have names that no layer can have, and are not in the image"
+                )
             elif message["type"] == "error":
                 if message.get("reason") in _STATE_REASONS:
                     raise _unusable(sessions.resume, str(message.get("message")))
@@ -398,6 +438,12 @@ def exit_code(message: dict[str, Any]) -> int:
     return code
 
 
+def _say(text: str) -> None:
+    """Tell a person something while the container has the terminal, or had it until now."""
+    with suppress(OSError):  # the terminal may be what has gone
+        print(f"\r\nbrowsermount: {printable(text)}", file=sys.stderr, end="\r\n", flush=True)
+
+
 _STATE_REASONS = ("no-state", "damaged", "other-build")
 """Why a saved machine cannot go on: StateError in web/vm/state-file.js."""
 
@@ -410,11 +456,13 @@ class _Sessions:
         save: The file that it is saved to, if any.
         resume: The file of the one that goes on.
         saved: What is in there.
+        is_saved: Whether this session was saved, and ends for that.
     """
 
     save: Path | None = None
     resume: Path | None = None
     saved: SavedState | None = None
+    is_saved: bool = False
     _machine: Machine | None = None
     _mount: Mount | None = None
     _header: dict[str, Any] = field(default_factory=dict)
@@ -452,11 +500,12 @@ class _Sessions:
         elif message["type"] in ("saved", "unsaved"):
             self._saving = False
             if message["type"] == "saved" and self._ends:
-                self._say(f"the session is saved: browsermount run --resume {self.save}")
+                self.is_saved = True
+                _say(f"the session is saved: browsermount run --resume {self.save}")
                 return True
             if message["type"] == "unsaved":
                 self._ends = False
-                self._say(f"the session could not be saved: {message.get('message')}")
+                _say(f"the session could not be saved: {message.get('message')}")
         return False
 
     def _begin(self, *, ends: bool) -> None:
@@ -466,10 +515,6 @@ class _Sessions:
             return
         self._saving = True
         self._machine.save(self.save, self._header, go=not ends)
-
-    def _say(self, text: str) -> None:
-        with suppress(OSError):  # the terminal may be what has gone
-            print(f"\r\nbrowsermount: {printable(text)}", file=sys.stderr, end="\r\n", flush=True)
 
 
 class _Signals:

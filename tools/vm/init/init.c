@@ -7,7 +7,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "changes.h"
 #include "container.h"
 #include "control.h"
 #include "failure.h"
@@ -140,9 +139,6 @@ int main(void)
 	container_start(&container, &spec);
 	send("started");
 
-	int status = relay_run(&container, &spec);
-	if (json_is_true(json_object_get(start, "archive")))
-		changes_send(&spec);
-	send_exit(status);
+	send_exit(relay_run(&container, &spec, start));
 	machine_halt();
 }

@@ -46,6 +46,7 @@ static struct {
 	bool paused; /* the host wants no output now */
 
 	const struct spec *spec;
+	bool archives; /* the host wants to have what was changed */
 	pid_t container;
 	int terminal;
 	int64_t kill_at; /* in milliseconds; 0: not asked for */
@@ -188,6 +189,7 @@ static void terminate(const json_t *message)
 static void wake(const json_t *message)
 {
 	machine_wake(message);
+	relay.archives = json_is_true(json_object_get(message, "archive"));
 	control_send(json_pack("{s:s}", "type", "awake"));
 }
 
@@ -311,14 +313,18 @@ static void attach(const struct container *container)
 	set_nonblocking(relay.sink);
 }
 
-int relay_run(const struct container *container, const struct spec *spec)
+int relay_run(const struct container *container, const struct spec *spec,
+	      const json_t *start)
 {
 	relay.spec = spec;
+	relay.archives = json_is_true(json_object_get(start, "archive"));
 	attach(container);
 	while (!relay.ended)
 		wait_for_events();
 	/* Whatever is left, where it had no PID namespace of its own. */
 	kill(-1, SIGKILL);
 	drain_output();
+	if (relay.archives)
+		changes_send(spec);
 	return relay.status;
 }

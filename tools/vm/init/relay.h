@@ -2,6 +2,8 @@
 #ifndef RELAY_H
 #define RELAY_H
 
+#include <jansson.h>
+
 #include "container.h"
 
 /*
@@ -12,8 +14,10 @@ void relay_prepare(void);
 
 /*
  * Returns when the container's process has ended and all of its output is with
- * the host; the result is its wait status.
+ * the host, and what it has changed, too, where "start" asks for that; the
+ * result is its wait status.
  */
-int relay_run(const struct container *container, const struct spec *spec);
+int relay_run(const struct container *container, const struct spec *spec,
+	      const json_t *start);
 
 #endif
