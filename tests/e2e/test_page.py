@@ -474,7 +474,7 @@ class TestPlatforms:
     def test_a_386_image_on_the_64_bit_machine(self, page: Page, site: str) -> None:
         page.open(f"{site}?machine=64")
         page.wait_state("running", 120)
-        page.wait_text("$", 60)
+        page.wait_text("#", 60)
         page.type("uname -m; lua5.4 -e 'print(2.0 ^ 70 % 10)'\r")
         page.wait_text("\nx86_64\n4.0\n", 60)
 

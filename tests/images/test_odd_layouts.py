@@ -35,7 +35,7 @@ def which(fixture_name: str, layout: str, tag: str | None = None) -> str:
 @pytest.mark.parametrize(
     ("layout", "tag", "image"),
     [
-        ("two-platforms", None, "386"),
+        ("two-platforms", None, "amd64"),
         ("nested", None, "386"),
         ("no-platform", None, "386"),
         ("several-refs", "v1", "v1"),
@@ -43,7 +43,7 @@ def which(fixture_name: str, layout: str, tag: str | None = None) -> str:
         ("several-refs", "example.org/library/name:tag", "example.org/library/name:tag"),
         ("several-refs", "latest", "latest"),
         ("docker", None, "docker"),
-        ("docker-list", None, "386"),
+        ("docker-list", None, "amd64"),
     ],
 )
 def test_the_right_image_is_found(layout: str, tag: str | None, image: str) -> None:

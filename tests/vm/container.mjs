@@ -40,7 +40,13 @@ async function cached(name, make) {
   await mkdir(CACHE, { recursive: true });
   const unfinished = await mkdtemp(`${directory}.`);
   await make(unfinished);
-  await rename(unfinished, directory);
+  try {
+    await rename(unfinished, directory);
+  } catch (error) {
+    if (!existsSync(directory)) throw error;
+    // Another process was faster.
+    await rm(unfinished, { recursive: true, force: true });
+  }
   return directory;
 }
 
