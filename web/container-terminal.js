@@ -334,10 +334,7 @@ export class ContainerTerminal extends HTMLElement {
     clearTimeout(this.#patience);
     if (this.dataset.state !== "loading") return;
     this.#patience = setTimeout(() => {
-      this.view?.say(
-        "Nothing has come for a while: the network may be slow. " +
-          "You can go on waiting, or reload the page.",
-      );
+      if (this.view) this.view.say(this.view.underWay);
     }, PATIENCE_MS);
   }
 

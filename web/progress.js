@@ -35,6 +35,21 @@ export function formatBytes(bytes) {
   return `${value.toFixed(value < 10 ? 1 : 0)} ${units[unit]}`;
 }
 
+/** How many of several things are named. */
+const MOST_NAMED = 3;
+
+/**
+ * What is going on, in words, for somebody who has seen nothing change for a while.
+ * @param {{ name: string, text: string, done: boolean }[]} lines
+ */
+export function underWay(lines) {
+  const open = lines.filter(({ done, text }) => !done && text);
+  const named = open.slice(0, MOST_NAMED).map(({ name, text }) => `${name}: ${text}`);
+  if (open.length > MOST_NAMED) named.push(`and ${open.length - MOST_NAMED} more`);
+  const what = named.length > 0 ? `Under way: ${named.join("; ")}` : "All is loaded, and starts";
+  return `No news for a while. ${what}. You can go on waiting, or reload the page.`;
+}
+
 /** One line with a name, a text and a bar. */
 class Line {
   /** @param {HTMLElement} list @param {string} name */
@@ -153,6 +168,18 @@ export class ProgressView {
         this.imageLine.show(`${event.inodes} files, ${formatBytes(event.size)}`, 1);
         break;
     }
+  }
+
+  /** What is going on, in words. */
+  get underWay() {
+    const lines = [this.runtimeLine, this.machineLine, this.imageLine, ...this.#layers];
+    return underWay(
+      lines.map(({ name, text, element }) => ({
+        name: name.textContent ?? "",
+        text: text.textContent ?? "",
+        done: element.classList.contains("bm-done"),
+      })),
+    );
   }
 
   /** @param {string} text */

@@ -77,7 +77,7 @@ MAX_PENDING_REPLIES = 64
 MAX_BLOCK = 64 << 20
 """Plain bytes of a gzip layer's block: to read its end, all of it has to be decompressed.
 
-zlib makes blocks of 8 MiB at most.
+zlib makes blocks of 8 MiB at most. The same holds for a zstd frame that is not the first.
 """
 
 MIN_RATE = 64

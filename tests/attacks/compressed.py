@@ -100,3 +100,45 @@ def rle_frames() -> int:
         if size >= 1 << 28:
             break
     return size
+
+
+def _rle_frame(mebibytes: int) -> bytes:
+    """A zstd frame of blocks of 128 KiB that are zeros."""
+    block, last = ((128 << 10) << 3 | 0b010 | end for end in (0, 1))
+    blocks = struct.pack("<I", block)[:3] + b"\0"
+    return (
+        b"\x28\xb5\x2f\xfd\x00\x58"
+        + blocks * (8 * mebibytes - 1)
+        + struct.pack("<I", last)[:3]
+        + b"\0"
+    )
+
+
+def _two_frames(mebibytes: int) -> tuple[list[Span], bytes]:
+    size = (1 + mebibytes) << 20
+    plain = header(b"zeros", size=size - 512).ljust(1 << 20, b"\0")
+    raw = struct.pack("<I", (128 << 10) << 3)[:3]
+    blocks = [raw + plain[i : i + (128 << 10)] for i in range(0, len(plain), 128 << 10)]
+    blocks[-1] = struct.pack("<I", (128 << 10) << 3 | 1)[:3] + blocks[-1][3:]
+    data = b"\x28\xb5\x2f\xfd\x00\x58" + b"".join(blocks) + _rle_frame(mebibytes)
+    # The archive's end, in a frame of its own.
+    data += b"\x28\xb5\x2f\xfd\x00\x58" + struct.pack("<I", 1024 << 3 | 1)[:3] + bytes(1024)
+    spans: list[Span] = []
+    indexer = LayerIndexer(lambda span, part: spans.append(span))
+    for start in range(0, len(data), 1 << 14):
+        indexer.feed(data[start : start + (1 << 14)])
+    indexer.close()
+    return spans, data
+
+
+def index_late_frame() -> None:
+    """A zstd layer whose second frame has 128 MiB."""
+    _two_frames(128)
+
+
+def read_late_frame() -> int:
+    """One whose second frame is as large as it may be; returns how much a read decompresses."""
+    spans, data = _two_frames(60)
+    last = max(spans, key=lambda span: span.skip)
+    assert decode(last, data[last.blob_offset : last.blob_end]) == bytes(last.size)
+    return last.skip + last.size

@@ -49,6 +49,16 @@ def test_zstd_of_repeated_bytes() -> None:
     assert outcome.mebibytes < 128
 
 
+def test_zstd_frame_that_hides_behind_another() -> None:
+    outcome = attack("compressed:index_late_frame", seconds=10, mebibytes=256)
+    assert outcome.error == "InvalidLayer"
+    assert "a frame of more than 64 MiB behind others" in outcome.message
+    assert outcome.seconds < 3
+    outcome = attack("compressed:read_late_frame", seconds=10, mebibytes=256)
+    assert not outcome.error, outcome.message
+    assert 16 << 20 < outcome.result <= limits.MAX_BLOCK
+
+
 class Trickle:
     """A server that sends a byte at a time, and its answers."""
 

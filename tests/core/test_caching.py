@@ -100,6 +100,24 @@ def test_what_was_damaged_is_fetched_anew(ending: str) -> None:
     assert content(again) == bytes(range(256)) * 4000
 
 
+async def _overwrite(files: MemoryFiles, data: bytes) -> int:
+    names = [name for name in await files.names() if name.startswith("name-")]
+    for name in names:
+        await files.replace(name, data)
+    return len(names)
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b'{"manifests": ' + b"[" * 100_000, b"{}", b"7"])
+def test_a_kept_name_that_somebody_else_has_written(data: bytes) -> None:
+    network = Network(Layout().add(*LAYERS).index())
+    files = MemoryFiles()
+    visit(network, files)
+    assert run(_overwrite(files, data)) == 1
+    network.down = True
+    with pytest.raises(NetworkError):
+        visit(network, files)
+
+
 @pytest.mark.parametrize(
     "document",
     [

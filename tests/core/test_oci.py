@@ -252,7 +252,13 @@ def test_nothing_there() -> None:
         (b"[" * 100_000, "nested"),
         (b'{"a": ' * 101, "nested"),
         (b'{"a": "\\"' + b"[" * 500 + b'"}', "schemaVersion"),
+        # In UTF-16 the quote that looks escaped here is not, so that all would seem to be a text.
+        ('["\\"", '.encode("utf-16-le") + ("[" * 100_000).encode("utf-16-le"), "not JSON"),
+        (b'{"a": "\\\\", "b": ' + b"[" * 101, "nested"),
+        (b'{"a": "\\\\\\"", "b": ' + b"[" * 101, "nested"),
+        (b'{"a": "' + b"x" * (1 << 19) + b'", "b": ' + b"[" * 101, "nested"),
         (b"[]", "list instead of an object"),
+        (b"\xef\xbb\xbf{}", "schemaVersion"),
         (b"{}", "schemaVersion"),
         (b'{"schemaVersion": 1}', "schema 1"),
         (b'{"schemaVersion": 2}', "neither"),

@@ -18,6 +18,7 @@ from browsermount.errors import (
 )
 from browsermount.fetch import Response
 from browsermount.oci.descriptor import Descriptor
+from browsermount.oci.document import get, parse_object
 from browsermount.oci.image import Source, read_document
 from browsermount.oci.manifest import CONFIG_TYPES, INDEX_TYPES, MANIFEST_TYPES
 
@@ -74,7 +75,8 @@ class CachingSource:
                 raise
             self._on_offline(error)
             return known
-        self._store.save_later(key, json.dumps([d.to_document() for d in descriptors]).encode())
+        document = {"manifests": [d.to_document() for d in descriptors]}
+        self._store.save_later(key, json.dumps(document).encode())
         return descriptors
 
     async def get_blob(
@@ -107,6 +109,7 @@ class CachingSource:
 def _parse(data: bytes | None, what: str) -> tuple[Descriptor, ...] | None:
     """Read what was kept under a name; None where that is of no use."""
     try:
-        return tuple(Descriptor.from_document(entry, what) for entry in json.loads(data or b""))
-    except (ValueError, TypeError, InvalidImage):
+        manifests = get(parse_object(data or b"", what), "manifests", list, what)
+        return tuple(Descriptor.from_document(entry, what) for entry in manifests or []) or None
+    except InvalidImage:
         return None

@@ -350,7 +350,11 @@ class _GzipCutter:
 
 
 class _ZstdCutter:
-    """Cuts zstd between frames; gives up where the first of them is too large."""
+    """Cuts zstd between frames; gives up where the first of them is too large.
+
+    Where it is a later one, what was cut before cannot be taken back: it is cut, too, up to
+    :data:`browsermount.limits.MAX_BLOCK`.
+    """
 
     def __init__(self, emit: Sink) -> None:
         self._emit = emit
@@ -387,6 +391,14 @@ class _ZstdCutter:
             elif self._frame_size > MAX_FRAME_SIZE:
                 if self._stream_offset:
                     # Decoded from the frame's start for each of its pieces.
+                    if self._pending.skipped + self._size > limits.MAX_BLOCK:
+                        raise InvalidLayer(
+                            "the zstd data has a frame of more than "
+                            f"{limits.MAX_BLOCK >> 20} MiB behind others, all of which would have "
+                            "to be decompressed for each read in it",
+                            hint="Pack the layer by gzip or zstd once more, for example with: "
+                            "browsermount convert -c zstd",
+                        )
                     self._cut(self._pending.finish(self._size))
                 else:
                     self._flat = _PlainCutter(self._emit, self._zstd, "plain")
