@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from browsermount import limits
-from browsermount.cli.layouts import LayoutWriter, copy_layers, embedding, open_new
+from browsermount.cli.layouts import LayoutWriter, copy_layers, embedding
 from browsermount.cli.pull import document
 from browsermount.errors import InvalidArchive, InvalidLayer
 from browsermount.events import ignore
@@ -38,6 +38,8 @@ _OCI_LAYERS = {
 }
 _GZIP = 31  # zlib's window bits for it
 _LEVEL = 6
+_CHANGES = "changes"
+"""What the layer's file is called until its digest is known."""
 
 
 @dataclass(slots=True)
@@ -112,8 +114,7 @@ class Commit:
     def __init__(self, directory: Path, name: str) -> None:
         self._writer = LayoutWriter(directory)
         self._name = name
-        self._partial = self._writer.temporary("changes")
-        self._layer = LayerFile(open_new(self._partial))
+        self._layer = LayerFile(self._writer.staging.create(_CHANGES))
         self._complete = False
 
     def receive(self, message: dict[str, Any]) -> int:
@@ -149,7 +150,7 @@ class Commit:
             raise InvalidArchive("the machine ended before it said what the container has changed")
         layer, diff_id = self._layer.finish()
         self._layer.target.close()
-        self._writer.add_file(self._partial, layer.digest)
+        self._writer.place(_CHANGES, layer.digest)
         await copy_layers(self._writer, source, image.manifest.layers, ignore)
         manifest = json.loads(await read_document(source, image.descriptor))
         layers = [_as_oci(below) for below in manifest["layers"]]
@@ -177,7 +178,7 @@ class Commit:
     def close(self) -> None:
         """Leave nothing behind that is not complete."""
         self._layer.target.close()
-        self._partial.unlink(missing_ok=True)
+        self._writer.staging.close()
 
 
 def _as_oci(layer: dict[str, Any]) -> dict[str, Any]:
