@@ -7,6 +7,8 @@ import { prepare } from "./workers.js";
 const image = imageOf(location);
 const platform = parameterOf(location, "platform");
 const machine = parameterOf(location, "machine");
-const own = document.querySelector("meta[name=browsermount-machine]")?.getAttribute("content");
+const own = document
+  .querySelector("meta[name=browsermount-default-machine]")
+  ?.getAttribute("content");
 if (image || platform || machine) prepare(likelyMachine({ image: image ?? "", platform, machine }));
 else prepare(own === "x64" ? own : "v86");

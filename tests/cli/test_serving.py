@@ -64,12 +64,12 @@ def test_a_site_with_an_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     out = tmp_path / "public"
     image = archive(tmp_path)
     assert main(["build-site", "--image", str(image), str(out)]) == 0
-    assert 'name="browsermount-machine" content="v86"' in (out / "index.html").read_text()
+    assert 'name="browsermount-default-machine" content="v86"' in (out / "index.html").read_text()
     assert (out / "vm" / "snapshot.zst").exists()
     assert main(["ls", str(out / "images" / "default"), "/etc"]) == 0
     assert "passwd" in capsys.readouterr().out
     assert main(["build-site", "--image", str(fixture("foreign") / "amd64"), str(out)]) == 0
-    assert 'name="browsermount-machine" content="x64"' in (out / "index.html").read_text()
+    assert 'name="browsermount-default-machine" content="x64"' in (out / "index.html").read_text()
     assert main(["build-site", str(out)]) == 0
     assert main(["ls", str(out / "images" / "default"), "/usr/games"]) == 0
     (tmp_path / "other").mkdir()

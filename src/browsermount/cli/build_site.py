@@ -17,7 +17,7 @@ from browsermount.oci.platform import RUNNABLE
 _STAMP = ".build.json"
 _IMAGES = "images"
 _DEFAULT = "default"
-_MACHINE = '<meta name="browsermount-machine" content="{}" />'
+_MACHINE = '<meta name="browsermount-default-machine" content="{}" />'
 
 
 @click.command("build-site")
