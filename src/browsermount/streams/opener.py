@@ -21,6 +21,7 @@ from browsermount.layers.lazy import open_index, toc_digest
 from browsermount.layers.span import Span
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.image import Source
+from browsermount.steps import TURN_SECONDS
 from browsermount.streams.stream import LayerStream
 from browsermount.streams.traffic import Traffic
 
@@ -35,9 +36,6 @@ _PROGRESS_STEP = 1 << 18
 
 _INPUT_STEP = 1 << 14
 """Bytes of a layer that are decompressed without a look at the time: they may be a bomb."""
-
-_TURN_SECONDS = 0.05
-"""Seconds after which others have their turn while a layer is read."""
 
 _REPORT_SECONDS = 0.25
 """Seconds between two events about a layer that comes bit by bit."""
@@ -188,7 +186,10 @@ class LayerOpener:
         """Return the index that the layer itself brings, or None when it has to be read whole."""
         try:
             index = await open_index(
-                descriptor, remote.read, allow_unverified=self._allow_unverified
+                descriptor,
+                remote.read,
+                allow_unverified=self._allow_unverified,
+                sleep=self._sleep,
             )
         except RangesIgnored:
             self._say(number, descriptor, "the server takes no notice of ranges")
@@ -280,7 +281,7 @@ class LayerOpener:
         verifier = Verifier(descriptor)
         reported = 0
         clock = asyncio.get_running_loop().time
-        turn = clock() + _TURN_SECONDS
+        turn = clock() + TURN_SECONDS
         damage: InvalidLayer | None = None
         async for chunk in _in_steps(chunks):
             verifier.feed(chunk)
@@ -306,7 +307,7 @@ class LayerOpener:
                 # Chunks that are there already must not keep everything else waiting, such as
                 # a machine that reads its interpreter.
                 await self._sleep(0)
-                turn = clock() + _TURN_SECONDS
+                turn = clock() + TURN_SECONDS
         verifier.finish()
         if damage is not None:
             raise damage
