@@ -21,7 +21,7 @@ from browsermount.layers.lazy import open_index, toc_digest
 from browsermount.layers.span import Span
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.image import Source
-from browsermount.steps import TURN_SECONDS
+from browsermount.steps import TURN_SECONDS, in_turns
 from browsermount.streams.stream import LayerStream
 from browsermount.streams.traffic import Traffic
 
@@ -175,7 +175,7 @@ class LayerOpener:
             if key is None or (data := await self._store.load(key)) is None:
                 continue
             try:
-                return LayerIndex.from_bytes(data)
+                return await in_turns(LayerIndex.from_bytes_in_steps(data), self._sleep)
             except UnusableIndex:
                 await self._store.remove(key)
         return None
@@ -200,7 +200,8 @@ class LayerOpener:
         key = _toc_key(descriptor)
         if index is not None and key is not None:
             # Others are believed only as long as that is allowed.
-            self._store.save_later(key, index.to_bytes())
+            data = await in_turns(index.to_bytes_in_steps(), self._sleep)
+            self._store.save_later(key, data)
         return index
 
     def _say(self, number: int, descriptor: Descriptor, why: str, hint: str = "") -> None:
@@ -318,7 +319,8 @@ class LayerOpener:
             if opening is not None:
                 await opening
             await self._store.discard(_key(descriptor, "blob"))
-        self._store.save_later(_key(descriptor, "index"), index.to_bytes())
+        data = await in_turns(index.to_bytes_in_steps(), self._sleep)
+        self._store.save_later(_key(descriptor, "index"), data)
         has_toc = index.kind in (LayerKind.ESTARGZ, LayerKind.ZSTD_CHUNKED)
         if has_toc and _toc_key(descriptor) is None:
             why = "the manifest has no digest of its table of contents"
