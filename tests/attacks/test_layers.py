@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from browsermount import limits
 from browsermount.blobs.store import Store
 from browsermount.errors import BrowsermountError, InvalidLayer
+from browsermount.layers import estargz
 from browsermount.layers.tar import TarParser
 from browsermount.layers.toc import read_toc
 from browsermount.oci.descriptor import Descriptor
@@ -19,6 +21,7 @@ from browsermount.oci.digest import Digest
 from browsermount.rootfs.content import SparseContent
 from browsermount.rootfs.merge import STEP, Merger
 from browsermount.rootfs.tree import Tree
+from browsermount.steps import finish
 from tests.core.loop import run
 from tests.core.test_opener import fetcher_of, opened
 
@@ -85,7 +88,8 @@ def test_paths_and_attributes_in_a_table_of_contents() -> None:
         entry = {"name": "f", "type": "symlink", "linkName": "l", **row}
         return json.dumps({"version": 1, "entries": [entry]}).encode()
 
-    assert len(read_toc(toc(name="n" * limits.MAX_PATH, linkName="n" * limits.MAX_PATH))) == 1
+    found = finish(read_toc(toc(name="n" * limits.MAX_PATH, linkName="n" * limits.MAX_PATH)))
+    assert len(found) == 1
     for row in (
         {"name": "n" * (limits.MAX_PATH + 1)},
         {"linkName": "n" * (limits.MAX_PATH + 1)},
@@ -95,14 +99,34 @@ def test_paths_and_attributes_in_a_table_of_contents() -> None:
         {"modtime": "\u0662020-01-01T00:00:00Z"},
     ):
         with pytest.raises(InvalidLayer):
-            read_toc(toc(**row))
+            finish(read_toc(toc(**row)))
 
 
 def test_members_of_a_table_of_contents(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_METADATA", 10_000)
     rows = [{"name": f"d{i}", "type": "dir"} for i in range(60)]
     with pytest.raises(InvalidLayer, match="MiB of memory"):
-        read_toc(json.dumps({"version": 1, "entries": rows}).encode())
+        finish(read_toc(json.dumps({"version": 1, "entries": rows}).encode()))
+
+
+def test_a_large_table_of_contents_lets_others_have_their_turn() -> None:
+    """However large it is, a step has some hundred members, or 256 KiB of the document."""
+    row = {"type": "reg", "size": 9, "chunkDigest": str(Digest.of(b""))}
+    rows = [{"name": f"d/{i}", "offset": 10 * i + 1, **row} for i in range(30_000)]
+    data = json.dumps({"version": 1, "entries": rows}).encode()
+    steps, longest, count = estargz.index_from_toc(data, 10**6), 0.0, 0
+    while True:
+        start = time.process_time()
+        try:
+            next(steps)
+        except StopIteration as end:
+            index = end.value
+            break
+        longest = max(longest, time.process_time() - start)
+        count += 1
+    assert len(index.entries) == 30_000
+    assert count > 300
+    assert longest < 0.1
 
 
 def test_merging_lets_others_have_their_turn() -> None:

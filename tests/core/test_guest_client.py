@@ -122,3 +122,11 @@ def test_answers_that_are_none(answer: bytes) -> None:
 def test_a_target_with_another_request_in_it(target: str) -> None:
     with pytest.raises(NetworkError, match="single lines"):
         run(exchange(b"", target=target))
+
+
+def test_an_answer_that_is_announced_without_end() -> None:
+    announced = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    assert run(exchange(announced * 99 + final))[1] == 200
+    with pytest.raises(NetworkError, match="without end"):
+        run(exchange(announced * 100 + final))

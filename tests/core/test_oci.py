@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,11 +24,13 @@ from browsermount.oci.choice import resolve
 from browsermount.oci.config import parse_config
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
+from browsermount.oci.document import parse_object, parse_object_in_steps
 from browsermount.oci.image import ResolvedImage
 from browsermount.oci.layout import LayoutSource
 from browsermount.oci.manifest import parse_manifest
 from browsermount.oci.platform import RUNNABLE, Platform, choose_platforms
 from browsermount.reference import LayoutReference, parse_reference
+from browsermount.steps import finish
 
 from .images import BASE, INDEX_TYPE, MANIFEST_TYPE, FakeFetcher, FakeResponse, Layout, tar
 from .loop import run
@@ -411,3 +414,31 @@ def test_a_platform_that_cannot_be_chosen(text: str) -> None:
 def test_interpreters(platform: str, processor: str | None) -> None:
     interpreter = interpreter_for(Platform.parse(platform))
     assert (interpreter and interpreter.processor) == processor
+
+
+def _texts(size: int) -> list[bytes]:
+    """Documents that are longer than what is read at once, and what is none."""
+    row = {"name": 'a\\"]}\u20ac\ud800', "list": [1, [2.5, None]], "object": {"a": [{}]}}
+    many: list[Any] = [row] * (size // 80)
+    good = {"version": 1, "entries": many, "empty": [], "none": {}, "other": [True, "x", many[:3]]}
+    compact = json.dumps(good, separators=(",", ":")).encode()
+    pretty = json.dumps(good, indent=2).replace("\n", "\r\n\t").encode()
+    wrong = [compact[:-1], compact + b"x", compact[:-1] + b",}", compact.replace(b"[]", b"[,]")]
+    wrong += [compact.replace(b'"empty":', b'"empty"'), compact.replace(b'"empty":', b"7:")]
+    wrong += [compact.replace(b',"empty"', b'"empty"'), compact.replace(b"[]", b"[")]
+    return [compact, pretty, b"\xef\xbb\xbf" + compact, b" " * size + b"{}", *wrong]
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_reading_in_steps_is_as_reading_at_once(number: int) -> None:
+    data = _texts(1 << 17)[number]
+
+    def read(work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except InvalidImage as error:
+            return error.message
+
+    at_once = read(lambda: parse_object(data, "it", keep_halves=True))
+    assert read(lambda: finish(parse_object_in_steps(data, "it"))) == at_once
+    assert isinstance(at_once, dict) == (number < 4)

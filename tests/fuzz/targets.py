@@ -42,6 +42,7 @@ from browsermount.reference import parse_reference
 from browsermount.rootfs.merge import Merger
 from browsermount.rootfs.tree import Tree
 from browsermount.runtime.user import resolve_user
+from browsermount.steps import finish
 from tests.attacks.layers import header, pax
 from tests.core.guest_network import (
     ACK,
@@ -97,7 +98,7 @@ def _layer(data: bytes) -> None:
 
 def _table(codec: Codec) -> Callable[[bytes], None]:
     def run(data: bytes) -> None:
-        entries, spans = place(read_toc(data), codec, 1 << 20, lambda name: False)
+        entries, spans = finish(place(finish(read_toc(data)), codec, 1 << 20, lambda name: False))
         LayerIndex.from_bytes(
             LayerIndex(kind=1, entries=entries, spans=spans).to_bytes()  # type: ignore[arg-type]
         )

@@ -117,7 +117,8 @@ impl<D: Device> Driver<D> {
             self.rings[index] = rings;
             self.write(0x30, index as u64);
             self.write(0x38, u64::from(rings.size));
-            for (register, value) in [(0x80, rings.descriptors), (0x90, rings.available), (0xa0, rings.used)] {
+            for (register, value) in [(0x80, rings.descriptors), (0x90, rings.available), (0xa0, rings.used)]
+            {
                 self.write(register, value & 0xffff_ffff);
                 self.write(register + 4, value >> 32);
             }
@@ -215,7 +216,8 @@ fn attack<D: Device>(new: fn() -> Mmio<D>, host: fn(&mut Mmio<D>, &mut Vec<u8>, 
     });
     let _seed = Seed(seed);
     let mut random = Random(seed | 1);
-    let end = number("BROWSERMOUNT_FUZZ_SECONDS").map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let end =
+        number("BROWSERMOUNT_FUZZ_SECONDS").map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let (mut round, mut ran) = (0, 0);
     while end.map_or(round < ROUNDS, |end| Instant::now() < end) {
         round += 1;

@@ -12,6 +12,7 @@ from browsermount.layers.index import LayerIndex, LayerKind
 from browsermount.layers.span import Codec
 from browsermount.layers.tar import TarParser
 from browsermount.layers.toc import MAX_TOC_SIZE, place, read_toc
+from browsermount.steps import Steps
 
 TOC_NAME = b"stargz.index.json"
 PREFETCH_LANDMARK = b".prefetch.landmark"
@@ -90,8 +91,8 @@ def unpack_toc(stored: bytes) -> bytes:
     return bytes(toc)
 
 
-def index_from_toc(toc: bytes, end: int) -> LayerIndex:
-    """Make the index of a layer from its table of contents.
+def index_from_toc(toc: bytes, end: int) -> Steps[LayerIndex]:
+    """Make the index of a layer from its table of contents, in steps.
 
     Args:
         toc: The JSON document, which has been verified.
@@ -101,16 +102,16 @@ def index_from_toc(toc: bytes, end: int) -> LayerIndex:
         InvalidLayer: The table is malformed.
     """
     with uncollected():
-        files = read_toc(toc)
-        entries, spans = place(files, Codec.GZIP, end, is_metadata)
-    prefetch = 0
-    for file in files:
-        name = file.entry.name
-        if (
-            name.endswith(PREFETCH_LANDMARK)
-            and layer_path(name) == PREFETCH_LANDMARK
-            and file.chunks
-        ):
-            # What is before the landmark is what its maker put there.
-            prefetch = file.chunks[0].offset
+        files = yield from read_toc(toc)
+        prefetch = 0
+        for file in files:
+            name = file.entry.name
+            if (
+                name.endswith(PREFETCH_LANDMARK)
+                and layer_path(name) == PREFETCH_LANDMARK
+                and file.chunks
+            ):
+                # What is before the landmark is what its maker put there.
+                prefetch = file.chunks[0].offset
+        entries, spans = yield from place(files, Codec.GZIP, end, is_metadata)
     return LayerIndex(LayerKind.ESTARGZ, entries, spans, from_toc=True, prefetch=min(prefetch, end))

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from typing import Literal
 
 from browsermount import limits
@@ -17,6 +17,7 @@ from browsermount.layers.entry import Entry, FileType, Segment
 from browsermount.layers.garbage import uncollected
 from browsermount.layers.span import OWN_ALGORITHM, Codec, Over, Span
 from browsermount.oci.digest import Digest
+from browsermount.steps import Steps, finish
 
 Stored = Literal["blob", "plain"]
 
@@ -25,6 +26,9 @@ VERSION = 1
 
 MAX_PLAIN_SIZE = 2 * limits.MAX_METADATA
 """Bytes that the columns of an index may have together: more than any index that we write."""
+
+_ENTRIES = 1000
+"""Members or spans that are read in one step."""
 
 _MAGIC = b"bmindex"
 _CHECKSUM_SIZE = 16
@@ -76,11 +80,15 @@ class LayerIndex:
 
     def to_bytes(self) -> bytes:
         """Return the index in a compact form for a cache."""
+        return finish(self.to_bytes_in_steps())
+
+    def to_bytes_in_steps(self) -> Steps[bytes]:
+        """Do what :meth:`to_bytes` does, column by column."""
         writer = _Writer()
         flags = [self.kind, _STORED.index(self.stored), self.from_toc, self.prefetch]
         writer.numbers(flags)
-        _write_entries(writer, self.entries)
-        _write_spans(writer, self.spans)
+        yield from _write_entries(writer, self.entries)
+        yield from _write_spans(writer, self.spans)
         body = _MAGIC + bytes([VERSION]) + writer.finish()
         return body + hashlib.blake2b(body, digest_size=_CHECKSUM_SIZE).digest()
 
@@ -90,6 +98,15 @@ class LayerIndex:
 
         Raises:
             UnusableIndex: See there; the layer has to be read once more.
+        """
+        return finish(cls.from_bytes_in_steps(data))
+
+    @classmethod
+    def from_bytes_in_steps(cls, data: bytes) -> Steps[LayerIndex]:
+        """Do what :meth:`from_bytes` does, in steps.
+
+        Raises:
+            UnusableIndex: See there.
         """
         start = len(_MAGIC) + 1
         if len(data) < start + _CHECKSUM_SIZE or data[:start] != _MAGIC + bytes([VERSION]):
@@ -101,43 +118,67 @@ class LayerIndex:
         try:
             kind, stored, from_toc, prefetch = reader.numbers()
             with uncollected():
-                entries, spans = _read_entries(reader), _read_spans(reader)
+                entries = yield from _read_entries(reader)
+                spans = yield from _read_spans(reader)
             return cls(LayerKind(kind), entries, spans, _STORED[stored], bool(from_toc), prefetch)
         except (LookupError, ValueError, OverflowError, zlib.error) as error:
             # The checksum is no secret: whoever can write to the cache can make one that is right.
             raise UnusableIndex("the index is malformed") from error
 
 
-def _write_entries(writer: _Writer, entries: Sequence[Entry]) -> None:
+def _write_entries(writer: _Writer, entries: Sequence[Entry]) -> Steps[None]:
     # By columns: these compress well, and whole columns are fast to write and read.
     writer.numbers(0 if e.type is None else e.type >> 12 for e in entries)
+    yield
     writer.numbers(e.mode for e in entries)
+    yield
     writer.numbers(e.uid for e in entries)
+    yield
     writer.numbers(e.gid for e in entries)
+    yield
     writer.numbers(e.mtime_ns // _SECOND for e in entries)
+    yield
     writer.numbers(e.mtime_ns % _SECOND for e in entries)
+    yield
     writer.numbers(e.size for e in entries)
+    yield
     writer.numbers(e.rdev[0] << 20 | e.rdev[1] for e in entries)
+    yield
     writer.strings([e.name for e in entries])
+    yield
     writer.strings([e.link for e in entries])
+    yield
     writer.numbers(len(e.segments) for e in entries)
+    yield
     segments = [segment for e in entries for segment in e.segments]
     writer.numbers(s.file_offset for s in segments)
+    yield
     writer.rising(s.stream_offset for s in segments)
+    yield
     writer.numbers(s.size for s in segments)
+    yield
     writer.numbers(len(e.xattrs) for e in entries)
+    yield
     writer.strings([name for e in entries for name in e.xattrs])
+    yield
     writer.strings([value for e in entries for value in e.xattrs.values()])
+    yield
 
 
-def _read_entries(reader: _Reader) -> list[Entry]:
+def _read_entries(reader: _Reader) -> Steps[list[Entry]]:
     types = {0 if t is None else t >> 12: t for t in _TYPES}
     columns = [reader.numbers() for _ in range(8)]
-    names, links = reader.strings(), reader.strings()
+    yield
+    names = reader.strings()
+    yield
+    links = reader.strings()
     counts = reader.numbers()
+    yield
     segments = list(map(Segment, reader.numbers(), reader.rising(), reader.numbers()))
+    yield
     xattr_counts = reader.numbers()
     xattrs = list(zip(reader.strings(), reader.strings(), strict=True))
+    yield
     entries = []
     segment = xattr = 0
     for type_, mode, uid, gid, seconds, rest, size, rdev, name, link, count, xattr_count in zip(
@@ -160,24 +201,37 @@ def _read_entries(reader: _Reader) -> list[Entry]:
         )
         segment += count
         xattr += xattr_count
+        if len(entries) % _ENTRIES == 0:
+            yield
     return entries
 
 
-def _write_spans(writer: _Writer, spans: Sequence[Span]) -> None:
+def _write_spans(writer: _Writer, spans: Sequence[Span]) -> Steps[None]:
     writer.rising(s.stream_offset for s in spans)
+    yield
     writer.numbers(s.size for s in spans)
+    yield
     writer.rising(s.blob_offset for s in spans)
+    yield
     writer.numbers(s.blob_size for s in spans)
+    yield
     writer.numbers(s.codec for s in spans)
+    yield
     writer.numbers(s.skip for s in spans)
+    yield
     writer.numbers(s.bits for s in spans)
+    yield
     writer.numbers(_OVERS.index(s.over) for s in spans)
+    yield
     writer.numbers(_ALGORITHMS.index(s.digest.algorithm) for s in spans)
+    yield
     writer.strings([bytes.fromhex(s.digest.encoded) for s in spans], compress=False)
+    yield
     writer.strings([s.packed_window for s in spans], compress=False)
+    yield
 
 
-def _read_spans(reader: _Reader) -> list[Span]:
+def _read_spans(reader: _Reader) -> Steps[list[Span]]:
     stream_offsets, sizes = reader.rising(), reader.numbers()
     blob_offsets, blob_sizes = reader.rising(), reader.numbers()
     codecs = map(list(Codec).__getitem__, reader.numbers())
@@ -185,21 +239,15 @@ def _read_spans(reader: _Reader) -> list[Span]:
     overs = map(_OVERS.__getitem__, reader.numbers())
     algorithms = map(_ALGORITHMS.__getitem__, reader.numbers())
     digests = map(Digest, algorithms, map(bytes.hex, reader.strings()))
-    return list(
-        map(
-            Span,
-            stream_offsets,
-            sizes,
-            blob_offsets,
-            blob_sizes,
-            codecs,
-            digests,
-            overs,
-            skips,
-            bits,
-            reader.strings(),
-        )
-    )
+    windows = reader.strings()
+    yield
+    columns = stream_offsets, sizes, blob_offsets, blob_sizes, codecs, digests, overs, skips, bits
+    rest = map(Span, *columns, windows)
+    spans: list[Span] = []
+    while some := list(islice(rest, _ENTRIES)):
+        spans += some
+        yield
+    return spans
 
 
 class _Writer:

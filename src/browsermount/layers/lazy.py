@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from browsermount.errors import DigestMismatch, InvalidImage, InvalidLayer
@@ -10,6 +11,7 @@ from browsermount.layers.index import LayerIndex
 from browsermount.layers.toc import MAX_TOC_SIZE
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
+from browsermount.steps import in_turns
 
 Read = Callable[[int, int], Awaitable[bytes]]
 
@@ -32,7 +34,11 @@ def toc_digest(descriptor: Descriptor) -> str | None:
 
 
 async def open_index(
-    descriptor: Descriptor, read: Read, *, allow_unverified: bool = False
+    descriptor: Descriptor,
+    read: Read,
+    *,
+    allow_unverified: bool = False,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> LayerIndex | None:
     """Open a layer that has a table of contents.
 
@@ -40,6 +46,7 @@ async def open_index(
         descriptor: The layer's, with the annotations that the manifest gives to it.
         read: Returns as many bytes of the blob, from an offset, as it is asked for.
         allow_unverified: Whether a table will do whose digest is not in the manifest.
+        sleep: Waits; with 0, until others have had their turn.
 
     Returns:
         None for a layer without a table, or with one that the manifest does not vouch
@@ -55,15 +62,20 @@ async def open_index(
         where, checksum = chunked
         stored = await _read_toc(descriptor, where.offset, where.size, read, where.plain_size)
         _verify(stored, checksum)
-        return zstd_chunked.index_from_toc(zstd_chunked.unpack_toc(stored, where), where.offset)
+        toc = zstd_chunked.unpack_toc(stored, where)
+        await sleep(0)
+        return await in_turns(zstd_chunked.index_from_toc(toc, where.offset), sleep)
     digest = descriptor.annotations.get(estargz.DIGEST_ANNOTATION)
     if digest is None and not allow_unverified:
         return None
-    return await _open_by_footer(descriptor, read, digest)
+    return await _open_by_footer(descriptor, read, digest, sleep)
 
 
 async def _open_by_footer(
-    descriptor: Descriptor, read: Read, digest: str | None
+    descriptor: Descriptor,
+    read: Read,
+    digest: str | None,
+    sleep: Callable[[float], Awaitable[None]],
 ) -> LayerIndex | None:
     size = min(descriptor.size, max(_MIN_TAIL, min(descriptor.size // _TAIL_PART, _MAX_TAIL)))
     start = descriptor.size - size
@@ -84,14 +96,16 @@ async def _open_by_footer(
         toc = estargz.unpack_toc(stored)
         if digest is not None:
             _verify(toc, digest)
-        return estargz.index_from_toc(toc, offset)
+        await sleep(0)
+        return await in_turns(estargz.index_from_toc(toc, offset), sleep)
     if (where := zstd_chunked.parse_footer(tail)) is not None:
         # Also written by containerd's converter, with the digest of the plain table.
         stored = await _read_toc(descriptor, where.offset, where.size, read_rest, where.plain_size)
         toc = zstd_chunked.unpack_toc(stored, where)
         if digest is not None:
             _verify(toc, digest)
-        return zstd_chunked.index_from_toc(toc, where.offset)
+        await sleep(0)
+        return await in_turns(zstd_chunked.index_from_toc(toc, where.offset), sleep)
     if digest is not None:
         raise InvalidLayer(
             "the manifest speaks of a table of contents, but the layer has none at its end"

@@ -29,13 +29,17 @@ from browsermount.layers.entry import (
 )
 from browsermount.layers.span import Codec, Span
 from browsermount.oci.digest import Digest
-from browsermount.oci.document import parse_object
+from browsermount.oci.document import parse_object_in_steps
+from browsermount.steps import Steps
 
 MAX_TOC_SIZE = 64 << 20
 """Bytes that a table may have: room for some 150 000 members."""
 
 MAX_CHUNK_SIZE = 256 << 20
 """Plain bytes that can only be had together; eStargz makes 4 MiB of it, as a rule."""
+
+_FILES = 250
+"""Members that are dealt with in one step."""
 
 _TYPES = {
     "dir": FileType.DIRECTORY,
@@ -84,14 +88,14 @@ class TocFile:
     chunks: list[Chunk] = field(default_factory=list)
 
 
-def read_toc(data: bytes) -> list[TocFile]:
-    """Read a table of contents.
+def read_toc(data: bytes) -> Steps[list[TocFile]]:
+    """Read a table of contents, in steps.
 
     Raises:
         InvalidLayer: It is malformed, or leaves something without a digest.
     """
     try:
-        document = parse_object(data, "the table of contents", keep_halves=True)
+        document = yield from parse_object_in_steps(data, "the table of contents")
     except InvalidImage as error:
         raise InvalidLayer(error.message) from None
     if document.get("version") != 1:
@@ -110,6 +114,7 @@ def read_toc(data: bytes) -> list[TocFile]:
         while end < len(rows) and _type(rows[end]) == "chunk":
             end += 1
         file = _file(rows[start:end])
+        rows[start:end] = [None] * (end - start)  # or all would be let go at once
         cost += file.entry.cost + limits.SEGMENT_COST * len(file.chunks)
         if cost > limits.MAX_METADATA:
             raise InvalidLayer(
@@ -118,16 +123,18 @@ def read_toc(data: bytes) -> list[TocFile]:
             )
         files.append(file)
         start = end
+        if len(files) % _FILES == 0:
+            yield
     return files
 
 
 def place(
     files: list[TocFile], codec: Codec, limit: int, hidden: Callable[[bytes], bool]
-) -> tuple[list[Entry], list[Span]]:
-    """Lay the contents out as one stream, file by file.
+) -> Steps[tuple[list[Entry], list[Span]]]:
+    """Lay the contents out as one stream, file by file, in steps.
 
     Args:
-        files: The members; their entries get their segments here.
+        files: The members; their entries get their segments here. The list is empty afterwards.
         codec: How chunks are stored.
         limit: Where the chunks end in the blob.
         hidden: Tells by its name whether a member is left out.
@@ -140,7 +147,9 @@ def place(
     entries: list[Entry] = []
     spans: list[Span] = []
     position = 0
-    for file in files:
+    files.reverse()
+    while files:
+        file = files.pop()
         if hidden(file.entry.name):
             continue
         segments: list[Segment] = []
@@ -174,6 +183,8 @@ def place(
             position += chunk.size
         file.entry.segments = tuple(segments)
         entries.append(file.entry)
+        if len(entries) % _FILES == 0:
+            yield
     return entries, spans
 
 

@@ -14,6 +14,7 @@ from browsermount.layers.garbage import uncollected
 from browsermount.layers.index import LayerIndex, LayerKind
 from browsermount.layers.span import Codec
 from browsermount.layers.toc import place, read_toc
+from browsermount.steps import Steps
 
 # Annotations of a layer in the manifest; the second form is older.
 _PREFIXES = ("io.github.containers.zstd-chunked.", "io.containers.zstd-chunked.")
@@ -98,8 +99,8 @@ def unpack_toc(stored: bytes, where: TocPlace) -> bytes:
     return bytes(plain)
 
 
-def index_from_toc(toc: bytes, end: int) -> LayerIndex:
-    """Make the index of a layer from its table of contents.
+def index_from_toc(toc: bytes, end: int) -> Steps[LayerIndex]:
+    """Make the index of a layer from its table of contents, in steps.
 
     Args:
         toc: The JSON document, which has been verified.
@@ -109,5 +110,6 @@ def index_from_toc(toc: bytes, end: int) -> LayerIndex:
         InvalidLayer: The table is malformed.
     """
     with uncollected():
-        entries, spans = place(read_toc(toc), Codec.ZSTD, end, lambda name: False)
+        files = yield from read_toc(toc)
+        entries, spans = yield from place(files, Codec.ZSTD, end, lambda name: False)
     return LayerIndex(LayerKind.ZSTD_CHUNKED, entries, spans, from_toc=True)

@@ -21,6 +21,7 @@ from browsermount.layers.lazy import open_index, toc_digest
 from browsermount.layers.span import Span
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.image import Source
+from browsermount.steps import TURN_SECONDS, in_turns
 from browsermount.streams.stream import LayerStream
 from browsermount.streams.traffic import Traffic
 
@@ -35,9 +36,6 @@ _PROGRESS_STEP = 1 << 18
 
 _INPUT_STEP = 1 << 14
 """Bytes of a layer that are decompressed without a look at the time: they may be a bomb."""
-
-_TURN_SECONDS = 0.05
-"""Seconds after which others have their turn while a layer is read."""
 
 _REPORT_SECONDS = 0.25
 """Seconds between two events about a layer that comes bit by bit."""
@@ -177,7 +175,7 @@ class LayerOpener:
             if key is None or (data := await self._store.load(key)) is None:
                 continue
             try:
-                return LayerIndex.from_bytes(data)
+                return await in_turns(LayerIndex.from_bytes_in_steps(data), self._sleep)
             except UnusableIndex:
                 await self._store.remove(key)
         return None
@@ -188,7 +186,10 @@ class LayerOpener:
         """Return the index that the layer itself brings, or None when it has to be read whole."""
         try:
             index = await open_index(
-                descriptor, remote.read, allow_unverified=self._allow_unverified
+                descriptor,
+                remote.read,
+                allow_unverified=self._allow_unverified,
+                sleep=self._sleep,
             )
         except RangesIgnored:
             self._say(number, descriptor, "the server takes no notice of ranges")
@@ -199,7 +200,8 @@ class LayerOpener:
         key = _toc_key(descriptor)
         if index is not None and key is not None:
             # Others are believed only as long as that is allowed.
-            self._store.save_later(key, index.to_bytes())
+            data = await in_turns(index.to_bytes_in_steps(), self._sleep)
+            self._store.save_later(key, data)
         return index
 
     def _say(self, number: int, descriptor: Descriptor, why: str, hint: str = "") -> None:
@@ -280,7 +282,7 @@ class LayerOpener:
         verifier = Verifier(descriptor)
         reported = 0
         clock = asyncio.get_running_loop().time
-        turn = clock() + _TURN_SECONDS
+        turn = clock() + TURN_SECONDS
         damage: InvalidLayer | None = None
         async for chunk in _in_steps(chunks):
             verifier.feed(chunk)
@@ -306,7 +308,7 @@ class LayerOpener:
                 # Chunks that are there already must not keep everything else waiting, such as
                 # a machine that reads its interpreter.
                 await self._sleep(0)
-                turn = clock() + _TURN_SECONDS
+                turn = clock() + TURN_SECONDS
         verifier.finish()
         if damage is not None:
             raise damage
@@ -317,7 +319,8 @@ class LayerOpener:
             if opening is not None:
                 await opening
             await self._store.discard(_key(descriptor, "blob"))
-        self._store.save_later(_key(descriptor, "index"), index.to_bytes())
+        data = await in_turns(index.to_bytes_in_steps(), self._sleep)
+        self._store.save_later(_key(descriptor, "index"), data)
         has_toc = index.kind in (LayerKind.ESTARGZ, LayerKind.ZSTD_CHUNKED)
         if has_toc and _toc_key(descriptor) is None:
             why = "the manifest has no digest of its table of contents"
