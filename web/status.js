@@ -63,7 +63,11 @@ export class StatusView {
     const power = document.createElement("span");
     power.className = "bm-power";
     power.append(this.stop, makeButton("Restart", "Run the image in a fresh container", onRestart));
-    element.replaceChildren(this.platform, this.mirror, this.image, this.trouble, kept, power);
+    this.room = document.createElement("span");
+    this.room.className = "bm-trouble";
+    this.room.setAttribute("role", "alert");
+    const troubles = [this.trouble, this.room];
+    element.replaceChildren(this.platform, this.mirror, this.image, ...troubles, kept, power);
   }
 
   /** @param {MountEvent} event */
@@ -114,6 +118,17 @@ export class StatusView {
     // Where the machine is asked for that such images have anyway, no choice names it.
     this.choice.selectedIndex = exact.includes(true) ? exact.indexOf(true) : same.indexOf(true);
     this.platform.append(this.choice);
+  }
+
+  /**
+   * Say whether the container's file system is nearly full.
+   * @param {boolean} full
+   */
+  full(full) {
+    this.room.textContent = full
+      ? "Little room is left in the container's file system, which is in memory. Remove files there, " +
+        "or start it with more: memory=1g in this page's address."
+      : "";
   }
 
   /** @param {Kept} kept */

@@ -15,6 +15,8 @@ import pexpect
 import pytest
 
 from browsermount.cli import main
+from tests.cli.test_reading import write
+from tests.core.images import Layout, member, symlink, tar
 from tests.fixtures import fixture
 from tests.servers import served
 from tests.servers.registry import NO_CORS, registry
@@ -188,3 +190,25 @@ def test_node_that_is_missing_or_old(tmp_path: Path) -> None:
     done = run(IMAGE, env={"PATH": str(tmp_path)})
     assert done.returncode == 125
     assert b"v18.20.4" in done.stderr
+
+
+def test_files_have_three_quarters_of_the_memory(tmp_path: Path) -> None:
+    """A program is told that there is no room for more; a person, what to do about it."""
+    busybox = (fixture("busybox") / "busybox").read_bytes()
+    files = [member("bin/busybox", busybox, mode=0o755), symlink("bin/sh", "busybox")]
+    write(Layout().add(tar(*files, member("large", bytes(100 << 20)))), tmp_path)
+    script = """
+busybox df -k / | busybox awk 'END { print $2 }'
+echo x >> /large || echo refused
+echo y > /small && busybox cat /small
+busybox wc -c < /large
+"""
+    done = run("--memory", "128m", tmp_path, "sh", "-c", script)
+    room, *others = done.stdout.split()
+    assert 0.6 * 128 < int(room) / 1024 < 0.75 * 128
+    assert others == [b"refused", b"y", b"104857600"]
+    assert b"large: No space left on device" in done.stderr
+    assert done.stderr.count(b"little room is left") == 1
+    assert b"--memory 1g" in done.stderr
+    done = run(tmp_path, "busybox", "df", "-m", "/")
+    assert 0.7 * 512 < int(done.stdout.split()[-5]) < 0.75 * 512

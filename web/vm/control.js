@@ -7,6 +7,7 @@
 
 /**
  * @typedef {{ type: "ready" } | { type: "scrubbed" } | { type: "mounted" } | { type: "started" } |
+ *   { type: "full" } |
  *   { type: "consumed", bytes: number } | { type: "exit", code: number, signal?: number } |
  *   { type: "error", stage: "machine" | "mount" | "bundle" | "start", message: string, code: number }
  * } GuestMessage
@@ -49,6 +50,7 @@ export function parseGuestMessage(line) {
     case "scrubbed":
     case "mounted":
     case "started":
+    case "full":
       return { type };
     case "consumed":
       return isNumber(bytes, 0, Number.MAX_SAFE_INTEGER) ? { type, bytes } : undefined;

@@ -42,7 +42,7 @@ export const MAX_OUTSTANDING = 64 << 20;
 
 /**
  * @typedef {{ stage: "resumed" } | { stage: "booting", reason: string } |
- *   { stage: "ready" } | { stage: "mounted" } | { stage: "started" }
+ *   { stage: "ready" } | { stage: "mounted" } | { stage: "started" } | { stage: "full" }
  * } MachineStage
  */
 
@@ -467,6 +467,7 @@ export class Machine {
         break;
       case "mounted":
       case "started":
+      case "full":
         // Each once, and not before it was asked for.
         if (!this.#started || this.#reached.has(message.type)) break;
         this.#reached.add(message.type);

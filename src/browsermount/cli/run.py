@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -48,6 +48,10 @@ _FORWARDED = (
     signal.SIGUSR2,
 )
 _MAX_EXIT_CODE = 255
+_FULL = (
+    "little room is left for what the container writes to files, which is kept in memory: "
+    "remove files there, or give it more with --memory, such as --memory 1g"
+)
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE = 3
 """So many of the signals that ask for an end are one too many, as for docker."""
@@ -252,6 +256,11 @@ async def _run(
     memory: int | None,
     rules: Rules | None,
 ) -> int:
+    def say(text: str) -> None:
+        if not opening.quiet:
+            # The terminal may be one that does not return to the line's beginning by itself.
+            print(f"browsermount: {text}.", file=sys.stderr, end="\r\n", flush=True)
+
     signals = _Signals()
     with signals.caught():
         # It gets ready while the image is opened, which mostly is one for what was asked for.
@@ -264,10 +273,10 @@ async def _run(
                     machine = await Machine.create(kind, memory)
                 await _add_interpreter(machine, mount, opening)
                 if rules is not None:
-                    await _connect(machine, rules, opening)
+                    await _connect(machine, rules, say)
                 size = window_size() if streams.terminal else None
                 await machine.start(mount, takes_input=streams.input, size=size)
-                return await _follow(machine, signals, streams)
+                return await _follow(machine, signals, streams, say)
         except asyncio.CancelledError:
             if signals.ended_by is None:
                 raise
@@ -284,12 +293,7 @@ def _say_translation(platform: Platform, opening: Opening) -> None:
     print(f"browsermount: {printable(text)}.", file=sys.stderr, flush=True)
 
 
-async def _connect(machine: Machine, rules: Rules, opening: Opening) -> None:
-    def say(text: str) -> None:
-        if not opening.quiet:
-            # The terminal may be one that does not return to the line's beginning by itself.
-            print(f"browsermount: {text}.", file=sys.stderr, end="\r\n", flush=True)
-
+async def _connect(machine: Machine, rules: Rules, say: Callable[[str], None]) -> None:
     try:
         await machine.connect(rules, say)
     except OSError as error:
@@ -308,7 +312,9 @@ async def _add_interpreter(machine: Machine, mount: Mount, opening: Opening) -> 
         await install(mount.tree, interpreter, FileFetcher(), base)
 
 
-async def _follow(machine: Machine, signals: _Signals, streams: _Streams) -> int:
+async def _follow(
+    machine: Machine, signals: _Signals, streams: _Streams, say: Callable[[str], None]
+) -> int:
     """Do what the machine's messages ask for, until the process has ended."""
     with raw() as set_raw:
         async for message in machine.messages():
@@ -316,6 +322,8 @@ async def _follow(machine: Machine, signals: _Signals, streams: _Streams) -> int
                 if streams.terminal and streams.input:
                     set_raw()
                 signals.forward_to(machine, terminal=streams.terminal)
+            elif message["type"] == "stage" and message.get("stage") == "full":
+                say(_FULL)
             elif message["type"] == "exit":
                 return _exit_code(message)
             elif message["type"] == "error":

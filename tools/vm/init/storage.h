@@ -20,4 +20,7 @@ void storage_mount(void);
  */
 void storage_make_bundle(void);
 
+/* How much of the memory that the container's files may take is free, in 64ths. */
+unsigned storage_free(void);
+
 #endif
