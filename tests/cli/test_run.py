@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import termios
 import time
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
@@ -65,6 +69,61 @@ id -G
 """
     done = run("-u", "1000:7", IMAGE, "sh", "-c", script)
     assert done.stdout == b"served\nmay ping\n7\n", done.stderr
+
+
+def with_layer(layout: Path, layer: bytes, output: Path) -> Path:
+    """Copy a layout whose only image gets one more layer."""
+    shutil.copytree(layout, output)
+    blobs = output / "blobs" / "sha256"
+
+    def read(descriptor: dict[str, Any]) -> Any:
+        return json.loads((blobs / descriptor["digest"].removeprefix("sha256:")).read_bytes())
+
+    def replace(descriptor: dict[str, Any], data: bytes) -> dict[str, Any]:
+        digest = hashlib.sha256(data).hexdigest()
+        (blobs / digest).write_bytes(data)
+        descriptor.pop("data", None)
+        return {**descriptor, "digest": f"sha256:{digest}", "size": len(data)}
+
+    index = json.loads((output / "index.json").read_bytes())
+    manifest = read(index["manifests"][0])
+    config = read(manifest["config"])
+    added = replace({"mediaType": "application/vnd.oci.image.layer.v1.tar"}, layer)
+    manifest["layers"].append(added)
+    config["rootfs"]["diff_ids"].append(added["digest"])
+    manifest["config"] = replace(manifest["config"], json.dumps(config).encode())
+    index["manifests"][0] = replace(index["manifests"][0], json.dumps(manifest).encode())
+    (output / "index.json").write_text(json.dumps(index))
+    return output
+
+
+@pytest.mark.parametrize("machine", ["32", "64"])
+def test_attributes_of_users_can_be_set_and_stay(machine: str, tmp_path: Path) -> None:
+    layer = tar(member("x", b"data", pax={"SCHILY.xattr.user.low": "low"}))
+    image = with_layer(IMAGE, layer, tmp_path / "image")
+    script = """
+cat > /tmp/attributes.c <<'END'
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+int main(void)
+{
+    char value[8];
+    close(open("/new", O_CREAT | O_WRONLY, 0600));
+    printf("%d ", setxattr("/new", "user.a", "12", 2, 0));
+    printf("%d ", (int)getxattr("/new", "user.a", value, sizeof value));
+    chmod("/x", 0600);
+    printf("%d ", (int)getxattr("/x", "user.low", value, sizeof value));
+    write(open("/x", O_WRONLY | O_APPEND), "x", 1);
+    printf("%d\\n", (int)getxattr("/x", "user.low", value, sizeof value));
+}
+END
+tcc -run /tmp/attributes.c
+"""
+    done = run("--machine", machine, image, "sh", "-c", script)
+    assert (done.stdout, done.stderr) == (b"0 2 3 3\n", b"")
 
 
 def test_bytes_pass_both_ways_as_they_are() -> None:
