@@ -10,6 +10,8 @@
  * - `platform`: which of an image's platforms is run, such as `linux/amd64`: docs/platforms.md.
  * - `machine`: the virtual machine that runs it, `32` or `64` by its bits; on the latter, images for
  *   `linux/386` calculate as on a real processor: docs/platforms.md.
+ * - `memory`: the machine's, such as `1g`; what the container writes to files takes three quarters of
+ *   it at most. Without it, 512m, which starts fastest.
  * - `toc`: `unverified` reads eStargz and zstd:chunked layers lazily also where the manifest has no
  *   digest of their tables of contents.
  * - `fetch`: `read` fetches only what is read; else the rest of the image is fetched while the
@@ -38,6 +40,7 @@
 
 import { askCredentials } from "./credentials.js";
 import { guestFetch } from "./guest-fetch.js";
+import { MEMORY, memoryOf } from "./memory.js";
 import { translationNote } from "./platform.js";
 import { ProgressView } from "./progress.js";
 import { relayFailure } from "./relay.js";
@@ -90,7 +93,7 @@ function networkOf(value) {
 }
 
 export class ContainerTerminal extends HTMLElement {
-  static observedAttributes = ["image", "platform", "machine"];
+  static observedAttributes = ["image", "platform", "machine", "memory"];
 
   /** @type {Session | undefined} */
   #session;
@@ -184,6 +187,16 @@ export class ContainerTerminal extends HTMLElement {
       });
       return;
     }
+    const memoryMiB = memoryOf(this.getAttribute("memory") ?? "");
+    if (Number.isNaN(memoryMiB)) {
+      this.#fail({
+        code: "invalid-memory",
+        message: `${this.getAttribute("memory")} is not an amount of memory that a machine can have`,
+        hint: `Write it as 1g or 768m, from ${MEMORY.least}m to ${MEMORY.most}m.`,
+        details: "",
+      });
+      return;
+    }
     const wanted = this.getAttribute("network") === "relay";
     const foreign = this.hasAttribute("relay-by-link");
     const relay = this.getAttribute("relay") ?? "";
@@ -220,6 +233,7 @@ export class ContainerTerminal extends HTMLElement {
         image,
         mirror,
         platform: this.getAttribute("platform") ?? "",
+        memoryMiB,
         machine: this.getAttribute("machine") ?? "",
         allowUnverified: this.getAttribute("toc") === "unverified",
         fill: this.getAttribute("fetch") !== "read",
@@ -247,7 +261,9 @@ export class ContainerTerminal extends HTMLElement {
         kept: (kept) => status.kept(kept),
         machine: (stage) => {
           this.#news(() => this.view?.machine(stage));
+          if (stage.stage === "full") status.full(true);
           if (stage.stage === "started") {
+            status.full(false);
             this.#begin();
             const note = this.info && translationNote(this.info.platform, session.request.machine);
             if (note) terminal.terminal.writeln(`\x1b[2m${note}\x1b[0m`);

@@ -10,6 +10,8 @@ export interface ImageRequest {
   platform: string;
   /** The machine that is asked for, "32" or "64"; may be empty. */
   machine: string;
+  /** How much memory it shall have; undefined for what it has by itself. */
+  memoryMiB: number | undefined;
   /** Whether tables of contents are believed that the manifest has no digest of. */
   allowUnverified: boolean;
   /** Whether what nobody reads is fetched too, while the container is idle. */

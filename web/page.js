@@ -7,7 +7,16 @@ const image = imageOf(location) ?? DEFAULT_IMAGE;
 const terminal = document.createElement("container-terminal");
 terminal.setAttribute("image", image);
 terminal.setAttribute("autofocus", "");
-for (const name of ["mirror", "platform", "machine", "toc", "fetch", "relay", "network-proxy"]) {
+for (const name of [
+  "mirror",
+  "platform",
+  "machine",
+  "memory",
+  "toc",
+  "fetch",
+  "relay",
+  "network-proxy",
+]) {
   const configured = document.querySelector(`meta[name=browsermount-${name}]`);
   const given = parameterOf(location, name);
   const value = given || configured?.getAttribute("content");

@@ -11,6 +11,7 @@ const MACHINE_STAGES = {
   ready: "ready",
   mounted: "file system mounted",
   started: "started",
+  full: "short of memory",
 };
 
 const LAYER_STATES = {

@@ -73,7 +73,7 @@ export class Session {
   /** Mount the image and start a machine on it, both at once. */
   open() {
     const { request } = this;
-    const workers = this.#start(() => takeWorkers(likelyMachine(request)));
+    const workers = this.#start(() => takeWorkers(likelyMachine(request), request.memoryMiB));
     if (!workers) return;
     const { mount, machine, kind, port, card } = workers;
     this.#mount = mount;
@@ -91,7 +91,7 @@ export class Session {
       return;
     }
     this.#stopMachine();
-    const started = this.#start(() => startMachine(this.#kind));
+    const started = this.#start(() => startMachine(this.#kind, this.request.memoryMiB));
     if (!started) return;
     const { machine, port, card } = started;
     this.#mount.post({ type: "attach", port, card }, [port, card]);
@@ -158,7 +158,7 @@ export class Session {
     if (wanted === this.#kind || !this.#mount) return;
     this.#stopMachine();
     this.#kind = wanted;
-    const started = this.#start(() => startMachine(wanted));
+    const started = this.#start(() => startMachine(wanted, this.request.memoryMiB));
     if (!started) return;
     const { machine, port, card } = started;
     this.#mount.post({ type: "connect", port, card }, [port, card]);

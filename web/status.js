@@ -67,8 +67,12 @@ export class StatusView {
     const power = document.createElement("span");
     power.className = "bm-power";
     power.append(this.stop, makeButton("Restart", "Run the image in a fresh container", onRestart));
+    this.room = document.createElement("span");
+    this.room.className = "bm-trouble";
+    this.room.setAttribute("role", "alert");
     const foreign = [this.mirror, this.relay, this.proxy];
-    element.replaceChildren(this.platform, ...foreign, this.image, this.trouble, kept, power);
+    const troubles = [this.trouble, this.room];
+    element.replaceChildren(this.platform, ...foreign, this.image, ...troubles, kept, power);
   }
 
   /** @param {MountEvent} event */
@@ -136,6 +140,17 @@ export class StatusView {
     // Where the machine is asked for that such images have anyway, no choice names it.
     this.choice.selectedIndex = exact.includes(true) ? exact.indexOf(true) : same.indexOf(true);
     this.platform.append(this.choice);
+  }
+
+  /**
+   * Say whether the container's file system is nearly full.
+   * @param {boolean} full
+   */
+  full(full) {
+    this.room.textContent = full
+      ? "Little room is left in the container's file system, which is in memory. Remove files there, " +
+        "or start it with more: memory=1g in this page's address."
+      : "";
   }
 
   /** @param {Kept} kept */

@@ -105,8 +105,9 @@ const ASSETS = {
 /**
  * Start a machine; its 9P requests and its network card's frames come out of the ports.
  * @param {VM.MachineKind} kind
+ * @param {number} [memoryMiB] by default what its snapshot has
  */
-export function startMachine(kind) {
+export function startMachine(kind, memoryMiB) {
   // The query makes v86 yield through the browser's scheduler, where there is
   // one, instead of through yet another worker.
   const machine = new Helper("vm/worker.js?use-scheduling-api");
@@ -116,6 +117,7 @@ export function startMachine(kind) {
   const message = {
     type: "boot",
     assets: ASSETS[kind],
+    memoryMiB,
     port: port2,
     card: cable.port2,
   };
@@ -123,9 +125,9 @@ export function startMachine(kind) {
   return { kind, machine, port: port1, card: cable.port1 };
 }
 
-/** @param {VM.MachineKind} kind */
-function startBoth(kind) {
-  return { mount: new Helper("worker.js"), ...startMachine(kind) };
+/** @param {VM.MachineKind} kind @param {number} [memoryMiB] */
+function startBoth(kind, memoryMiB) {
+  return { mount: new Helper("worker.js"), ...startMachine(kind, memoryMiB) };
 }
 
 /** @type {ReturnType<typeof startBoth> | undefined} */
@@ -147,9 +149,14 @@ export function prepare(kind) {
  * Workers that nobody else uses: those that were prepared, of whatever kind the machine is, or
  * new ones.
  * @param {VM.MachineKind} kind of the machine
+ * @param {number} [memoryMiB] what the machine shall have
  */
-export function takeWorkers(kind) {
-  const workers = prepared ?? startBoth(kind);
+export function takeWorkers(kind, memoryMiB) {
+  const workers = prepared ?? startBoth(kind, memoryMiB);
+  const had = prepared !== undefined;
   prepared = undefined;
-  return workers;
+  if (!had || memoryMiB === undefined) return workers;
+  // What was prepared has the memory of the snapshot.
+  workers.machine.end();
+  return { mount: workers.mount, ...startMachine(kind, memoryMiB) };
 }

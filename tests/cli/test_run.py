@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import termios
 import time
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
 
 from browsermount.cli import main
+from tests.cli.test_reading import write
+from tests.core.images import Layout, member, symlink, tar
 from tests.fixtures import fixture
 from tests.servers import served
 from tests.servers.registry import NO_CORS, registry
@@ -63,6 +69,61 @@ id -G
 """
     done = run("-u", "1000:7", IMAGE, "sh", "-c", script)
     assert done.stdout == b"served\nmay ping\n7\n", done.stderr
+
+
+def with_layer(layout: Path, layer: bytes, output: Path) -> Path:
+    """Copy a layout whose only image gets one more layer."""
+    shutil.copytree(layout, output)
+    blobs = output / "blobs" / "sha256"
+
+    def read(descriptor: dict[str, Any]) -> Any:
+        return json.loads((blobs / descriptor["digest"].removeprefix("sha256:")).read_bytes())
+
+    def replace(descriptor: dict[str, Any], data: bytes) -> dict[str, Any]:
+        digest = hashlib.sha256(data).hexdigest()
+        (blobs / digest).write_bytes(data)
+        descriptor.pop("data", None)
+        return {**descriptor, "digest": f"sha256:{digest}", "size": len(data)}
+
+    index = json.loads((output / "index.json").read_bytes())
+    manifest = read(index["manifests"][0])
+    config = read(manifest["config"])
+    added = replace({"mediaType": "application/vnd.oci.image.layer.v1.tar"}, layer)
+    manifest["layers"].append(added)
+    config["rootfs"]["diff_ids"].append(added["digest"])
+    manifest["config"] = replace(manifest["config"], json.dumps(config).encode())
+    index["manifests"][0] = replace(index["manifests"][0], json.dumps(manifest).encode())
+    (output / "index.json").write_text(json.dumps(index))
+    return output
+
+
+@pytest.mark.parametrize("machine", ["32", "64"])
+def test_attributes_of_users_can_be_set_and_stay(machine: str, tmp_path: Path) -> None:
+    layer = tar(member("x", b"data", pax={"SCHILY.xattr.user.low": "low"}))
+    image = with_layer(IMAGE, layer, tmp_path / "image")
+    script = """
+cat > /tmp/attributes.c <<'END'
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+int main(void)
+{
+    char value[8];
+    close(open("/new", O_CREAT | O_WRONLY, 0600));
+    printf("%d ", setxattr("/new", "user.a", "12", 2, 0));
+    printf("%d ", (int)getxattr("/new", "user.a", value, sizeof value));
+    chmod("/x", 0600);
+    printf("%d ", (int)getxattr("/x", "user.low", value, sizeof value));
+    write(open("/x", O_WRONLY | O_APPEND), "x", 1);
+    printf("%d\\n", (int)getxattr("/x", "user.low", value, sizeof value));
+}
+END
+tcc -run /tmp/attributes.c
+"""
+    done = run("--machine", machine, image, "sh", "-c", script)
+    assert (done.stdout, done.stderr) == (b"0 2 3 3\n", b"")
 
 
 def test_bytes_pass_both_ways_as_they_are() -> None:
@@ -188,3 +249,25 @@ def test_node_that_is_missing_or_old(tmp_path: Path) -> None:
     done = run(IMAGE, env={"PATH": str(tmp_path)})
     assert done.returncode == 125
     assert b"v18.20.4" in done.stderr
+
+
+def test_files_have_three_quarters_of_the_memory(tmp_path: Path) -> None:
+    """A program is told that there is no room for more; a person, what to do about it."""
+    busybox = (fixture("busybox") / "busybox").read_bytes()
+    files = [member("bin/busybox", busybox, mode=0o755), symlink("bin/sh", "busybox")]
+    write(Layout().add(tar(*files, member("large", bytes(100 << 20)))), tmp_path)
+    script = """
+busybox df -k / | busybox awk 'END { print $2 }'
+echo x >> /large || echo refused
+echo y > /small && busybox cat /small
+busybox wc -c < /large
+"""
+    done = run("--memory", "128m", tmp_path, "sh", "-c", script)
+    room, *others = done.stdout.split()
+    assert 0.6 * 128 < int(room) / 1024 < 0.75 * 128
+    assert others == [b"refused", b"y", b"104857600"]
+    assert b"large: No space left on device" in done.stderr
+    assert done.stderr.count(b"little room is left") == 1
+    assert b"--memory 1g" in done.stderr
+    done = run(tmp_path, "busybox", "df", "-m", "/")
+    assert 0.7 * 512 < int(done.stdout.split()[-5]) < 0.75 * 512

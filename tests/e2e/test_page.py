@@ -472,11 +472,17 @@ class TestPlatforms:
         assert "Platform: linux/amd64" in page.visible
 
     def test_a_386_image_on_the_64_bit_machine(self, page: Page, site: str) -> None:
-        page.open(f"{site}?machine=64")
+        page.open(f"{site}?machine=64&memory=256m")
         page.wait_state("running", 120)
         page.wait_text("#", 60)
-        page.type("uname -m; lua5.4 -e 'print(2.0 ^ 70 % 10)'\r")
-        page.wait_text("\nx86_64\n4.0\n", 60)
+        page.type("uname -m; lua5.4 -e 'print(2.0 ^ 70 % 10)'; df -m / | tail -n 1\r")
+        text = page.wait_text("\nx86_64\n4.0\noverlay ", 60)
+        assert 150 < int(text.rsplit("overlay", 1)[1].split()[0]) < 192
+
+    def test_memory_that_there_cannot_be(self, page: Page, site: str) -> None:
+        text = page.failure(f"{site}?memory=4g")
+        assert "4g is not an amount of memory that a machine can have" in text
+        assert "2047m" in text
 
     def test_a_machine_that_does_not_run_the_platform(
         self, page: Page, site: str, images: str

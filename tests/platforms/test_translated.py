@@ -126,3 +126,19 @@ def test_without_an_interpreter() -> None:
     output, errors, code = asyncio.run(run_untranslated())
     assert (output, code) == (b"", 126)
     assert b"exec format error: a program for linux/riscv64" in errors
+
+
+def test_times_of_files_beyond_32_bits() -> None:
+    """What docs/platforms.md says of it: fails when another QEMU is right."""
+    script = """
+cd /tmp
+touch -d 2037-12-31T00:00:00Z a && stat -c %Y a
+touch -d 2100-01-01T00:00:00Z a && stat -c %Y a
+touch -d 1900-01-01T00:00:00Z a && stat -c %Y a
+date -u -d @4102444800 +%Y
+"""
+    lines = run(fixture("foreign") / "arm64", "bash", "-c", script).stdout.split()
+    wrong = [str(time + turns * 2**32) for time, turns in ((4102444800, -1), (-2208988800, 1))]
+    assert lines == ["2145830400", *wrong, "2100"]
+    native = run(fixture("foreign") / "amd64", "bash", "-c", script).stdout.split()
+    assert native == ["2145830400", "4102444800", "-2208988800", "2100"]

@@ -17,6 +17,7 @@ test("messages of the guest", () => {
     { type: "scrubbed" },
     { type: "mounted" },
     { type: "started" },
+    { type: "full" },
     { type: "consumed", bytes: 0 },
     { type: "consumed", bytes: 4096 },
     { type: "awake" },

@@ -8,6 +8,7 @@
 /**
  * @typedef {{ type: "ready" } | { type: "scrubbed" } | { type: "mounted" } | { type: "started" } |
  *   { type: "awake" } | { type: "archive", data: string } | { type: "archived", leftOut: number } |
+ *   { type: "full" } |
  *   { type: "consumed", bytes: number } | { type: "exit", code: number, signal?: number } |
  *   { type: "error", stage: "machine" | "mount" | "bundle" | "start" | "archive", message: string, code: number }
  * } GuestMessage
@@ -54,6 +55,7 @@ export function parseGuestMessage(line) {
     case "mounted":
     case "started":
     case "awake":
+    case "full":
       return { type };
     case "archive":
       return typeof data === "string" && BASE64.test(data) ? { type, data } : undefined;

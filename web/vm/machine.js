@@ -66,7 +66,7 @@ export const MAX_OUTSTANDING = 64 << 20;
 
 /**
  * @typedef {{ stage: "resumed" } | { stage: "booting", reason: string } |
- *   { stage: "ready" } | { stage: "mounted" } | { stage: "started" }
+ *   { stage: "ready" } | { stage: "mounted" } | { stage: "started" } | { stage: "full" }
  * } MachineStage
  */
 
@@ -656,6 +656,7 @@ export class Machine {
         break;
       case "mounted":
       case "started":
+      case "full":
         // Each once, and not before it was asked for.
         if (!this.#started || this.#reached.has(message.type)) break;
         this.#reached.add(message.type);

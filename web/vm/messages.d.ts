@@ -129,7 +129,8 @@ export type PageMessage =
  * How far the machine is.  "fetching" comes often, with the sum over all
  * files; "resumed" or "booting" says whether the snapshot was used, and why
  * not; "ready" that start may be sent; "mounted" that the tree is there;
- * "started" that the container's process runs.
+ * "started" that the container's process runs; "full", once, that there is little
+ * room left for what it writes to files.
  */
 export type Stage =
   | { stage: "fetching"; bytes: number; total: number | undefined }
@@ -137,7 +138,8 @@ export type Stage =
   | { stage: "booting"; reason: string }
   | { stage: "ready" }
   | { stage: "mounted" }
-  | { stage: "started" };
+  | { stage: "started" }
+  | { stage: "full" };
 
 export type StageMessage = { type: "stage" } & Stage;
 

@@ -56,6 +56,10 @@ _FORWARDED = (
     signal.SIGUSR2,
 )
 _MAX_EXIT_CODE = 255
+_FULL = (
+    "little room is left for what the container writes to files, which is kept in memory: "
+    "remove files there, or give it more with --memory, such as --memory 1g"
+)
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE = 3
 """So many of the signals that ask for an end are one too many, as for docker."""
@@ -409,6 +413,8 @@ async def _follow(
                 if streams.terminal and streams.input:
                     set_raw()
                 signals.forward_to(machine, terminal=streams.terminal)
+            elif message["type"] == "stage" and message.get("stage") == "full":
+                _say(_FULL)
             elif message["type"] == "exit":
                 return exit_code(message)
             elif sessions.receive(message):

@@ -19,6 +19,7 @@
 #include "failure.h"
 #include "files.h"
 #include "machine.h"
+#include "storage.h"
 
 enum { DEFAULT_GRACE_SECONDS = 10 };
 
@@ -44,6 +45,7 @@ static struct {
 
 	struct stream streams[2];
 	bool paused; /* the host wants no output now */
+	bool said_full;
 
 	const struct spec *spec;
 	bool archives; /* the host wants to have what was changed */
@@ -242,16 +244,40 @@ static void reap_children(void)
 	}
 }
 
+/*
+ * Tells the host, once, that there is little room for files: a program is told
+ * only that there is none.  A large file of the image that is to be written to
+ * is copied first, and where it has no room the copy is gone at once: so the
+ * less there is, the more often this looks.
+ */
+static int watch_room(void)
+{
+	enum { LITTLE = 4, SELDOM_MS = 1000, OFTEN_MS = 200 }; /* 64ths */
+	unsigned left;
+
+	if (relay.said_full)
+		return -1;
+	left = storage_free();
+	if (left < LITTLE) {
+		relay.said_full = true;
+		control_send(json_pack("{s:s}", "type", "full"));
+		return -1;
+	}
+	return left < 32 ? OFTEN_MS : SELDOM_MS;
+}
+
 static int time_left(void)
 {
+	int watch = watch_room();
+
 	if (!relay.kill_at)
-		return -1;
+		return watch;
 	int64_t left = relay.kill_at - now_ms();
 	if (left > 0)
-		return (int)left;
+		return watch < 0 || left < watch ? (int)left : watch;
 	relay.kill_at = 0;
 	kill(relay.container, SIGKILL);
-	return -1;
+	return watch;
 }
 
 static void wait_for_events(void)

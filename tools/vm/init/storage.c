@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -113,4 +114,13 @@ void storage_make_bundle(void)
 {
 	mount_overlay(CONFIG, BUNDLE);
 	mount_overlay(ROOTFS, BUNDLE_ROOTFS);
+}
+
+unsigned storage_free(void)
+{
+	struct statvfs room;
+
+	if (statvfs("/run", &room) < 0 || !room.f_blocks)
+		return 64;
+	return (unsigned)(room.f_bfree * 64 / room.f_blocks);
 }

@@ -28,4 +28,7 @@ void storage_make_bundle(void);
 /* Whether the image itself has a file with this path, relative to its root. */
 bool storage_image_has(const char *path);
 
+/* How much of the memory that the container's files may take is free, in 64ths. */
+unsigned storage_free(void);
+
 #endif
