@@ -106,17 +106,21 @@ def test_after_a_restart_it_is_there_again(page: Page, site: str, port: int) -> 
     assert "hello" in run(page, f"busybox wget -qO- http://{HERE}:{port}/")
 
 
-@pytest.mark.parametrize("asked", ["", "?network=all"])
+@pytest.mark.parametrize("asked", ["", "?network=all&network-proxy=http://127.0.0.1:{}/{{url}}"])
 def test_nothing_nearby_can_be_reached_whatever_a_link_asks_for(
     page: Page, site: str, port: int, asked: str
 ) -> None:
-    opened(page, site + asked)
+    opened(page, site + asked.format(port))
     Handler.seen.clear()
     assert "bad address" in run(page, f"busybox wget -qO- http://{HERE}:{port}/")
     text = run(page, f"busybox wget -qO- http://192.168.127.254:{port}/")
     assert "refused" in text
     assert "refused" in run(page, f"busybox wget -qO- http://10.0.0.1:{port}/")
     assert "may not reach 10.0.0.1" in page.visible
+    if asked:
+        assert f"requests go through: http://127.0.0.1:{port}/{{url}}" in page.visible
+        assert "502" in run(page, "busybox wget -O- http://server.example/")
+        assert "through which the link to this page has server.example reached" in page.visible
     # A name of the internet's in the address, and another one in the request
     request = f"printf 'GET / HTTP/1.1\\r\\nHost: 127.0.0.1:{port}\\r\\n\\r\\n'"
     assert "403 Forbidden" in run(page, f"{request} | busybox nc -w 5 server.example 80")
