@@ -15,6 +15,8 @@ from tests.e2e.browser import Page
 from tests.e2e.test_page import run
 
 DATA = random.Random(2).randbytes(5_000_000)
+PART = DATA[:500_000]
+VIA = "/via?https%3A%2F%2Ffiles.example%2Fpart"
 HERE = "host.containers.internal"
 
 
@@ -33,7 +35,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def do_GET(self) -> None:
-        data = DATA if self.path.endswith("data") else b"hello\n"
+        data = {"/data": DATA, VIA: PART}.get(self.path, b"hello\n")
         self.answer(data, cors=self.path != "/closed")
 
     do_HEAD = do_GET
@@ -149,13 +151,13 @@ def test_https_and_a_proxy(page: Page, site: str, images: str, port: int) -> Non
     page.wait_text("root@browsermount:/#")
     Handler.seen.clear()
     get = "/usr/lib/apt/apt-helper download-file https://files.example"
-    text = run(page, f"{get}/data /tmp/data; sha256sum /tmp/data", 60)
-    assert hashlib.sha256(DATA).hexdigest() in text
+    text = run(page, f"{get}/part /tmp/part; sha256sum /tmp/part", 60)
+    assert hashlib.sha256(PART).hexdigest() in text
     ((method, path, headers),) = Handler.seen
-    assert (method, path) == ("GET", "/via?https%3A%2F%2Ffiles.example%2Fdata")
+    assert (method, path) == ("GET", VIA)
     assert not {"Cookie", "Referer"} & set(headers)
     # With other authorities, it is not believed.
-    text = run(page, f"{get}/data /tmp/other -o Acquire::https::CAInfo=/etc/passwd", 60)
+    text = run(page, f"{get}/part /tmp/other -o Acquire::https::CAInfo=/etc/passwd", 60)
     assert "Fetched" not in text.split("https://files.example")[-1]
     assert len(Handler.seen) == 1
 
