@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
 
+from tools import build_site
+from tools.build_wheel import build_wheel
 from tools.tls import recipe
 
 
 def test_the_code_fits_its_sources() -> None:
     assert recipe.problems() == []
+
+
+def test_what_the_network_costs_a_visitor_is_bounded(tmp_path: Path) -> None:
+    """All that a container's first connections have the page fetch."""
+    archive = tmp_path / "network.zip"
+    build_site.write_network(build_wheel(tmp_path), archive)
+    code = gzip.compress((recipe.OUTPUT / recipe.CODE).read_bytes(), 9)
+    assert len(code) + archive.stat().st_size <= 150_000
 
 
 def test_damaged_code_is_noticed(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def _add_python(site: Path, cache: Path) -> None:
             shutil.copyfile(path, target / path.name)
         for name in ("pyodide.mjs", "pyodide.asm.mjs"):
             shutil.copyfile(source / name, target / name)
-        _write_network(wheel, target / "network.zip")
+        write_network(wheel, target / "network.zip")
         shutil.copyfile(_standard_library(source, cache), target / "python_stdlib.zip")
         _write_lock(source, target, wheel, micropip)
         # The engine itself is needed by Node here, and goes into the site compressed.
@@ -187,7 +187,7 @@ def _add_python(site: Path, cache: Path) -> None:
         engine.unlink()
 
 
-def _write_network(wheel: Path, output: Path) -> None:
+def write_network(wheel: Path, output: Path) -> None:
     """Write the modules that tools/site/snapshot.mjs leaves out of the snapshot."""
     with zipfile.ZipFile(wheel) as whole, zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as zip:
         for entry in whole.infolist():

@@ -51,6 +51,7 @@ PACKAGES = {
     "nginx": "nginx-light",
     "curl": "curl",
     "openssl": "openssl",
+    "wget": "wget",
     "go": "golang-go",
     "/usr/share/gocode/src/github.com/containerd/stargz-snapshotter/estargz": (
         "golang-github-containerd-stargz-snapshotter-dev"

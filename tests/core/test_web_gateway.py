@@ -25,7 +25,6 @@ HOST = bytes((192, 168, 127, 254))
 NEARBY = """
 localhost a.localhost LOCALHOST printer router.local box.lan vault.internal nas.home.arpa
 127.0.0.1 10.0.0.1 192.168.0.1 169.254.169.254 198.18.0.1
-[::1] [2606:2800:220:1::1] [::ffff:1.2.3.4]
 127.1 2130706433 0x7f000001 0x7f.1 0177.0.0.1 a.0x1 1.2.3.4.5 0
 """
 
@@ -277,6 +276,11 @@ def test_hosts_nearby(host: str) -> None:
         assert run(world.request(through)).startswith(status)
     assert world.asked == []
     assert world.address(host) is None
+
+
+@pytest.mark.parametrize("host", ["[::1]", "[2606:2800:220:1::1]", "[::ffff:1.2.3.4]"])
+def test_there_is_no_ipv6(host: str) -> None:
+    assert not is_public_host(host)
 
 
 def test_hosts_of_the_internet() -> None:

@@ -71,6 +71,9 @@ def test_a_shell_of_an_amd64_image(browser: Page, site: str, images: str) -> Non
     browser.open(f"{site}?image={images}foreign/amd64")
     browser.wait_state("running", 120)
     browser.wait_text("#", 60)
+    # The page makes a certificate when the file is read.
+    browser.type("clear; [[ $(<$SSL_CERT_FILE) == *'END CERTIFICATE'* ]]; echo read: $?\r")
+    browser.wait_text("\nread: 0\n")
     # Long enough for code to be compiled.
     browser.type("uname -m; i=0; while [ $i -lt 3000 ]; do i=$((i+1)); done; echo $i; exit 6\r")
     browser.wait_state("exited", 60)

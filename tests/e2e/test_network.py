@@ -9,16 +9,22 @@ import pytest
 
 from tests.e2e.browser import Page
 from tests.e2e.test_page import run
-from tests.servers.recording import Recorded, answering
-from tests.servers.web import DIGEST, answer
+from tests.servers.recording import Answer, Recorded, Request, answering
+from tests.servers.web import DATA, DIGEST, answer
 
 HERE = "host.containers.internal"
+VIA = "/via?https%3A%2F%2Ffiles.example%2Fpart"
 
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[Recorded]:
-    """A web server of this machine's."""
-    with answering(answer) as server:
+    """A web server of this machine's, and a proxy."""
+    part = DATA[:500_000]
+
+    def both(request: Request) -> Answer:
+        return Answer(body=part) if request.path == VIA else answer(request)
+
+    with answering(both) as server:
         yield server
 
 
@@ -78,18 +84,22 @@ def test_after_a_restart_it_is_there_again(page: Page, site: str, port: int) -> 
     assert "hello" in run(page, f"busybox wget -qO- http://{HERE}:{port}/")
 
 
-@pytest.mark.parametrize("asked", ["", "?network=all"])
+@pytest.mark.parametrize("asked", ["", "?network=all&network-proxy=http://127.0.0.1:{}/{{url}}"])
 def test_nothing_nearby_can_be_reached_whatever_a_link_asks_for(
     page: Page, site: str, web: Recorded, asked: str
 ) -> None:
-    opened(page, site + asked)
     port = web.port
+    opened(page, site + asked.format(port))
     web.requests.clear()
     assert "bad address" in run(page, f"busybox wget -qO- http://{HERE}:{port}/")
     text = run(page, f"busybox wget -qO- http://192.168.127.254:{port}/")
     assert "refused" in text
     assert "refused" in run(page, f"busybox wget -qO- http://10.0.0.1:{port}/")
     assert "may not reach 10.0.0.1" in page.visible
+    if asked:
+        assert f"requests go through: http://127.0.0.1:{port}/{{url}}" in page.visible
+        assert "502" in run(page, "busybox wget -O- http://server.example/")
+        assert "through which the link to this page has server.example reached" in page.visible
     # A name of the internet's in the address, and another one in the request
     request = f"printf 'GET / HTTP/1.1\\r\\nHost: 127.0.0.1:{port}\\r\\n\\r\\n'"
     assert "403 Forbidden" in run(page, f"{request} | busybox nc -w 5 server.example 80")
@@ -118,13 +128,13 @@ def test_https_and_a_proxy(page: Page, site: str, images: str, web: Recorded) ->
     page.wait_text("root@browsermount:/#")
     web.requests.clear()
     get = "/usr/lib/apt/apt-helper download-file https://files.example"
-    text = run(page, f"{get}/data /tmp/data; sha256sum /tmp/data", 60)
-    assert DIGEST in text
+    text = run(page, f"{get}/part /tmp/part; sha256sum /tmp/part", 60)
+    assert hashlib.sha256(DATA[:500_000]).hexdigest() in text
     (request,) = web.requests
-    assert (request.method, request.path) == ("GET", "/via?https%3A%2F%2Ffiles.example%2Fdata")
+    assert (request.method, request.path) == ("GET", VIA)
     assert not {"cookie", "referer"} & set(request.headers)
     # With other authorities, it is not believed.
-    text = run(page, f"{get}/data /tmp/other -o Acquire::https::CAInfo=/etc/passwd", 60)
+    text = run(page, f"{get}/part /tmp/other -o Acquire::https::CAInfo=/etc/passwd", 60)
     assert "Fetched" not in text.split("https://files.example")[-1]
     assert len(web.requests) == 1
 

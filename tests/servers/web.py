@@ -17,5 +17,5 @@ def answer(request: Request) -> Answer:
     if request.method == "POST":
         return Answer(body=hashlib.sha256(request.body).hexdigest().encode() + b"\n")
     return Answer(
-        body=DATA if request.path.endswith("data") else b"hello\n", cors=request.path != "/closed"
+        body=DATA if request.path == "/data" else b"hello\n", cors=request.path != "/closed"
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from browsermount.network.tls import Engine
+from pyodide.ffi import JsException
+
+from browsermount.network.tls import Engine, TlsError
 
 
 class _PageModule:
@@ -16,8 +18,15 @@ class _PageModule:
         self._view = module.view
 
     def call(self, name: str, *arguments: float) -> int:
-        """Call an export."""
-        return int(self._call(name, *arguments))
+        """Call an export.
+
+        Raises:
+            TlsError: It has broken down.
+        """
+        try:
+            return int(self._call(name, *arguments))
+        except JsException as error:
+            raise TlsError(f"the page's TLS engine has failed: {error.message}") from error
 
     def read(self, address: int, size: int) -> bytes:
         """Return bytes of its memory."""
