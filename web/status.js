@@ -19,6 +19,9 @@ function asSentences(message, hint) {
   return `${message.charAt(0).toUpperCase()}${message.slice(1)}. ${hint}`.trim();
 }
 
+/** For more there is no room; the element's `ports` has them all. */
+const SHOWN_PORTS = 4;
+
 export class StatusView {
   /** @type {Map<number, { digest: string, held: number, total: number }>} */
   #layers = new Map();
@@ -29,9 +32,13 @@ export class StatusView {
    * @param {(platform: string) => void} onPlatform Run the image for this platform.
    * @param {() => void} onRestart Run the image in a fresh container.
    * @param {() => void} onStop End the container.
+   * @param {(port: number) => void} onPort Show what the container serves there.
    */
-  constructor(element, onClear, onPlatform, onRestart, onStop) {
+  constructor(element, onClear, onPlatform, onRestart, onStop, onPort) {
     this.element = element;
+    this.onPort = onPort;
+    this.portList = document.createElement("span");
+    this.portList.setAttribute("role", "status");
     this.platform = document.createElement("span");
     this.choice = document.createElement("select");
     this.choice.setAttribute("aria-label", "Platform");
@@ -65,6 +72,7 @@ export class StatusView {
       this.relay,
       this.image,
       this.trouble,
+      this.portList,
       kept,
       power,
     );
@@ -123,6 +131,20 @@ export class StatusView {
     this.choice.replaceChildren(...names.sort().map((name) => new Option(name, name)));
     this.choice.value = running;
     this.platform.append(this.choice);
+  }
+
+  /**
+   * Offer to show what the container serves.
+   * @param {number[]} ports
+   */
+  ports(ports) {
+    const offers = ports.slice(0, SHOWN_PORTS).flatMap((port) => {
+      const open = () => this.onPort(port);
+      const title = `Show what the container serves at port ${port}`;
+      return [`Port ${port}: `, makeButton("Open", title, open), " "];
+    });
+    const more = ports.length > SHOWN_PORTS ? ["…"] : [];
+    this.portList.replaceChildren(...offers, ...more);
   }
 
   /** @param {Kept} kept */

@@ -7,7 +7,8 @@
 
 /**
  * @typedef {{ type: "ready" } | { type: "scrubbed" } | { type: "mounted" } | { type: "started" } |
- *   { type: "consumed", bytes: number } | { type: "exit", code: number, signal?: number } |
+ *   { type: "consumed", bytes: number } | { type: "ports", tcp: number[] } |
+ *   { type: "exit", code: number, signal?: number } |
  *   { type: "error", stage: "machine" | "mount" | "bundle" | "start", message: string, code: number }
  * } GuestMessage
  */
@@ -17,6 +18,9 @@ export const MAX_LINE = 16384;
 
 /** How much of an error's text is passed on. */
 const MAX_TEXT = 4096;
+
+/** Of no more ports is told. */
+const MAX_PORTS = 64;
 
 const STAGES = /** @type {const} */ (["machine", "mount", "bundle", "start"]);
 
@@ -43,7 +47,7 @@ export function parseGuestMessage(line) {
     return undefined;
   }
   if (typeof message !== "object" || message === null) return undefined;
-  const { type, bytes, code, signal, stage, message: text } = message;
+  const { type, bytes, code, signal, stage, message: text, tcp } = message;
   switch (type) {
     case "ready":
     case "scrubbed":
@@ -52,6 +56,9 @@ export function parseGuestMessage(line) {
       return { type };
     case "consumed":
       return isNumber(bytes, 0, Number.MAX_SAFE_INTEGER) ? { type, bytes } : undefined;
+    case "ports":
+      if (!Array.isArray(tcp) || tcp.length > MAX_PORTS) return undefined;
+      return tcp.every((port) => isNumber(port, 1, 65535)) ? { type, tcp } : undefined;
     case "exit":
       if (!isNumber(code, 0, 255)) return undefined;
       if (signal === undefined) return { type, code };

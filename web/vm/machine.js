@@ -54,6 +54,7 @@ export const MAX_OUTSTANDING = 64 << 20;
  * @property {(bytes: Uint8Array) => void} [stderr] without a terminal
  * @property {(frame: Uint8Array) => void} [frame] an Ethernet frame of the guest's; the
  *   bytes may change after the call
+ * @property {(ports: number[]) => void} [ports] at which the container listens now, by TCP
  * @property {() => void} [drained] more input may be written
  * @property {(exit: { code: number, signal?: number }) => void} [exit]
  * @property {(error: MachineError) => void} [error]
@@ -471,6 +472,9 @@ export class Machine {
         if (!this.#started || this.#reached.has(message.type)) break;
         this.#reached.add(message.type);
         this.#options.on?.stage?.({ stage: message.type });
+        break;
+      case "ports":
+        if (this.#started) this.#options.on?.ports?.(message.tcp);
         break;
       case "exit":
         if (!this.#started) break;

@@ -17,6 +17,7 @@
 #include "control.h"
 #include "failure.h"
 #include "files.h"
+#include "ports.h"
 
 enum { DEFAULT_GRACE_SECONDS = 10 };
 
@@ -141,6 +142,7 @@ static bool pass_output(struct stream *stream)
 	if (got > 0) {
 		/* The host takes everything at once: this does not block. */
 		write_all(stream->port, data, (size_t)got);
+		ports_expect(now_ms());
 		return true;
 	}
 	if (got == 0 || (errno != EAGAIN && errno != EINTR))
@@ -226,16 +228,23 @@ static void reap_children(void)
 	}
 }
 
+/* Does what the time asks for; returns the milliseconds until there is more. */
 static int time_left(void)
 {
-	if (!relay.kill_at)
+	int64_t now = now_ms(), next = 0;
+
+	if (relay.kill_at && relay.kill_at <= now) {
+		relay.kill_at = 0;
+		kill(relay.container, SIGKILL);
+	}
+	if (ports_due() && ports_due() <= now)
+		ports_look(relay.container, now);
+	next = relay.kill_at;
+	if (ports_due() && (!next || ports_due() < next))
+		next = ports_due();
+	if (!next)
 		return -1;
-	int64_t left = relay.kill_at - now_ms();
-	if (left > 0)
-		return (int)left;
-	relay.kill_at = 0;
-	kill(relay.container, SIGKILL);
-	return -1;
+	return next > now ? (int)(next - now) : 0;
 }
 
 static void wait_for_events(void)
@@ -300,6 +309,7 @@ static void attach(const struct container *container)
 int relay_run(const struct container *container)
 {
 	attach(container);
+	ports_expect(now_ms());
 	while (!relay.ended)
 		wait_for_events();
 	/* Whatever is left, where it had no PID namespace of its own. */
