@@ -99,8 +99,8 @@ export class ContainerTerminal extends HTMLElement {
   #console;
   /** @type {StatusView | undefined} */
   #status;
-  /** @type {Previews | undefined} */
-  #previews;
+  /** By where their pages are. @type {Map<string, Previews>} */
+  #previews = new Map();
   /** @type {number[]} */
   #ports = [];
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -174,14 +174,17 @@ export class ContainerTerminal extends HTMLElement {
    * @param {string} [path]
    */
   previewAddress(port, path) {
-    this.#previews ??= new Previews(
-      new URL(
-        this.getAttribute("preview") || ".",
-        this.hasAttribute("preview") ? document.baseURI : BASE,
-      ).href,
-      (request, reply) => this.#askGuest(request, reply),
-    );
-    return this.#previews.address(port, path);
+    return this.#previewsNow.address(port, path);
+  }
+
+  get #previewsNow() {
+    const named = this.getAttribute("preview");
+    const base = named ? new URL(named, document.baseURI).href : BASE.href;
+    const previews =
+      this.#previews.get(base) ??
+      new Previews(base, (request, reply) => this.#askGuest(request, reply));
+    this.#previews.set(base, previews);
+    return previews;
   }
 
   /** @param {GuestRequest} request @param {MessagePort} reply */
@@ -205,7 +208,7 @@ export class ContainerTerminal extends HTMLElement {
   #openPreview(port) {
     const address = this.previewAddress(port);
     const open = () => window.open(address, "_blank");
-    if (this.#previews?.isOurs) askPreview(this, port, open, () => this.#console?.focus());
+    if (this.#previewsNow.isOurs) askPreview(this, port, open, () => this.#console?.focus());
     else open();
   }
 
@@ -344,8 +347,8 @@ export class ContainerTerminal extends HTMLElement {
     this.#console = undefined;
     this.screen?.replaceChildren();
     this.querySelector(".bm-credentials")?.remove();
-    this.#previews?.close();
-    this.#previews = undefined;
+    for (const previews of this.#previews.values()) previews.close();
+    this.#previews.clear();
   }
 
   #showProgress() {

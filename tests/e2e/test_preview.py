@@ -203,6 +203,7 @@ def test_previews_on_another_origin(container: Page, site: str, tmp_path: Path) 
 
 def test_a_server_that_has_ended(container: Page) -> None:
     page = container
+    page.script("document.querySelector('container-terminal').removeAttribute('preview')")
     run(page, "killall busybox")
     wait(lambda: page.script(PORTS) == [])
     assert page.script("return window.seen.slice(2)") == [
