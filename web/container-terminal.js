@@ -26,12 +26,17 @@
  *   docs/network.md.
  * - `network-proxy-without-credentials`: sends nothing there that may be secret, as somebody else has
  *   chosen it, and says so while the container runs.
+ * - `preview`: where preview.html is on an origin of its own, such as `https://preview.example/`; by
+ *   default beside this module, so that what a container serves acts as this page does when it is
+ *   opened.
  * - `autofocus`: the terminal takes the keyboard when it is there.
  *
- * Events, all of which bubble: `started`, `exit` (detail: `{code, signal}`) and
- * `failure` (detail: `{code, message, hint, details}`).
+ * Events, all of which bubble: `started`, `exit` (detail: `{code, signal}`),
+ * `failure` (detail: `{code, message, hint, details}`) and `port` (detail: `{port, listening}`) when
+ * the container begins or ceases to listen at a TCP port.
  *
- * Methods: `restart()` runs the image in a fresh container, `stop()` ends it at once, `open()` and
+ * Methods: `fetch()` sends a request to a server in the container, and `previewAddress(port, path)`
+ * returns the address of a page that shows it, for a frame or a tab. `restart()` runs the image in a fresh container, `stop()` ends it at once, `open()` and
  * `close()` do so with everything.
  *
  * The element's files are found beside this module, so a page of another folder
@@ -41,6 +46,8 @@
 import { askCredentials } from "./credentials.js";
 import { guestFetch } from "./guest-fetch.js";
 import { MEMORY, memoryOf } from "./memory.js";
+import { askPreview } from "./preview-prompt.js";
+import { Previews } from "./previews.js";
 import { translationNote } from "./platform.js";
 import { ProgressView } from "./progress.js";
 import { relayFailure } from "./relay.js";
@@ -49,7 +56,7 @@ import { Session } from "./session.js";
 import { StatusView } from "./status.js";
 import { ContainerConsole } from "./terminal.js";
 
-/** @import { Failure } from "./messages.js" */
+/** @import { Failure, GuestRequest } from "./messages.js" */
 
 const BASE = new URL("./", import.meta.url);
 
@@ -101,6 +108,10 @@ export class ContainerTerminal extends HTMLElement {
   #console;
   /** @type {StatusView | undefined} */
   #status;
+  /** By where their pages are. @type {Map<string, Previews>} */
+  #previews = new Map();
+  /** @type {number[]} */
+  #ports = [];
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #patience;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -167,10 +178,58 @@ export class ContainerTerminal extends HTMLElement {
    * @returns {Promise<Response>} rejected with a TypeError where nothing listens at the port
    */
   fetch(input, init) {
-    return guestFetch(input, init, (request, reply) => {
-      if (this.#session) this.#session.askGuest(request, reply);
-      else reply.postMessage({ error: "the container does not run" });
-    });
+    return guestFetch(input, init, (request, reply) => this.#askGuest(request, reply));
+  }
+
+  /** The TCP ports at which the container listens. */
+  get ports() {
+    return [...this.#ports];
+  }
+
+  /**
+   * The address of a page that shows a server in the container, for a frame of this page or a tab that
+   * it opens (without `noopener`). Unless the attribute `preview` names another origin, what is
+   * shown acts with this page's rights.
+   * @param {number} port
+   * @param {string} [path]
+   */
+  previewAddress(port, path) {
+    return this.#previewsNow.address(port, path);
+  }
+
+  get #previewsNow() {
+    const named = this.getAttribute("preview");
+    const base = named ? new URL(named, document.baseURI).href : BASE.href;
+    const previews =
+      this.#previews.get(base) ??
+      new Previews(base, (request, reply) => this.#askGuest(request, reply));
+    this.#previews.set(base, previews);
+    return previews;
+  }
+
+  /** @param {GuestRequest} request @param {MessagePort} reply */
+  #askGuest(request, reply) {
+    if (this.#session) this.#session.askGuest(request, reply);
+    else reply.postMessage({ error: "the container does not run" });
+  }
+
+  /** @param {number[]} ports */
+  #showPorts(ports) {
+    const before = this.#ports;
+    this.#ports = ports;
+    this.#status?.ports(ports);
+    const tell = (/** @type {number} */ port, /** @type {boolean} */ listening) =>
+      this.dispatchEvent(new CustomEvent("port", { bubbles: true, detail: { port, listening } }));
+    for (const port of before) if (!ports.includes(port)) tell(port, false);
+    for (const port of ports) if (!before.includes(port)) tell(port, true);
+  }
+
+  /** @param {number} port */
+  #openPreview(port) {
+    const address = this.previewAddress(port);
+    const open = () => window.open(address, "_blank");
+    if (this.#previewsNow.isOurs) askPreview(this, port, open, () => this.#console?.focus());
+    else open();
   }
 
   /** Mount the image and run it. */
@@ -219,6 +278,7 @@ export class ContainerTerminal extends HTMLElement {
       (choice) => this.#choose(choice),
       () => this.restart(),
       () => this.stop(),
+      (port) => this.#openPreview(port),
     );
     this.#status = status;
     const mirror = this.getAttribute("mirror") ?? "";
@@ -259,6 +319,7 @@ export class ContainerTerminal extends HTMLElement {
           this.#news(() => this.view?.event(event));
         },
         kept: (kept) => status.kept(kept),
+        ports: (ports) => this.#showPorts(ports),
         machine: (stage) => {
           this.#news(() => this.view?.machine(stage));
           if (stage.stage === "full") status.full(true);
@@ -294,6 +355,7 @@ export class ContainerTerminal extends HTMLElement {
       return;
     }
     this.dataset.state = "loading";
+    this.#showPorts([]);
     this.#console?.reset();
     this.view = this.#showProgress();
     this.view.runtimeLine.show("ready", 1);
@@ -324,6 +386,8 @@ export class ContainerTerminal extends HTMLElement {
     this.#console = undefined;
     this.screen?.replaceChildren();
     this.querySelector(".bm-credentials")?.remove();
+    for (const previews of this.#previews.values()) previews.close();
+    this.#previews.clear();
   }
 
   #showProgress() {
@@ -380,6 +444,7 @@ export class ContainerTerminal extends HTMLElement {
     if (this.dataset.state === "loading") this.#begin();
     this.dataset.state = "exited";
     if (this.#status) this.#status.stop.hidden = true;
+    this.#showPorts([]);
     this.#console?.stopInput();
     const how = signal === undefined ? "" : ` (ended by signal ${signal})`;
     const message = text ?? `The process has ended with exit code ${code}${how}.`;

@@ -28,6 +28,9 @@ for (const name of [
   if (name === "relay" && given) terminal.setAttribute("relay-by-link", "");
   if (value) terminal.setAttribute(name, value);
 }
+// Where previews are shown, the page's owner decides alone.
+const preview = document.querySelector("meta[name=browsermount-preview]")?.getAttribute("content");
+if (preview) terminal.setAttribute("preview", preview);
 // A link may take the network away; what can be reached, the page's owner decides.
 const limit = document.querySelector("meta[name=browsermount-network]")?.getAttribute("content");
 const closed = parameterOf(location, "network") === "none";

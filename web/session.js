@@ -21,6 +21,7 @@ import { startMachine, takeWorkers } from "./workers.js";
  * @property {(stage: VM.Stage) => void} machine How far the machine is.
  * @property {(image: ImageInfo) => void} mounted
  * @property {(data: Uint8Array) => void} output The terminal's bytes.
+ * @property {(ports: number[]) => void} ports At which the container listens now.
  * @property {(kept: Kept) => void} kept How much is kept of images.
  * @property {(code: number, signal?: number) => void} exit
  * @property {(failure: Failure) => void} error The last event until the next start.
@@ -266,6 +267,9 @@ export class Session {
         break;
       case "output":
         this.on.output(message.data);
+        break;
+      case "ports":
+        this.on.ports(message.ports);
         break;
       case "exit":
         this.#stopMachine();

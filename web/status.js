@@ -21,6 +21,9 @@ function asSentences(message, hint) {
   return `${message.charAt(0).toUpperCase()}${message.slice(1)}. ${hint}`.trim();
 }
 
+/** For more there is no room; the element's `ports` has them all. */
+const SHOWN_PORTS = 4;
+
 export class StatusView {
   /** @type {Map<number, { digest: string, held: number, total: number }>} */
   #layers = new Map();
@@ -33,9 +36,13 @@ export class StatusView {
    * @param {(choice: Choice) => void} onPlatform Run the image for this platform.
    * @param {() => void} onRestart Run the image in a fresh container.
    * @param {() => void} onStop End the container.
+   * @param {(port: number) => void} onPort Show what the container serves there.
    */
-  constructor(element, onClear, onPlatform, onRestart, onStop) {
+  constructor(element, onClear, onPlatform, onRestart, onStop, onPort) {
     this.element = element;
+    this.onPort = onPort;
+    this.portList = document.createElement("span");
+    this.portList.setAttribute("role", "status");
     this.platform = document.createElement("span");
     this.choice = document.createElement("select");
     this.choice.setAttribute("aria-label", "Platform");
@@ -70,9 +77,18 @@ export class StatusView {
     this.room = document.createElement("span");
     this.room.className = "bm-trouble";
     this.room.setAttribute("role", "alert");
-    const foreign = [this.mirror, this.relay, this.proxy];
-    const troubles = [this.trouble, this.room];
-    element.replaceChildren(this.platform, ...foreign, this.image, ...troubles, kept, power);
+    element.replaceChildren(
+      this.platform,
+      this.mirror,
+      this.relay,
+      this.proxy,
+      this.image,
+      this.trouble,
+      this.room,
+      this.portList,
+      kept,
+      power,
+    );
   }
 
   /** @param {MountEvent} event */
@@ -151,6 +167,20 @@ export class StatusView {
       ? "Little room is left in the container's file system, which is in memory. Remove files there, " +
         "or start it with more: memory=1g in this page's address."
       : "";
+  }
+
+  /**
+   * Offer to show what the container serves.
+   * @param {number[]} ports
+   */
+  ports(ports) {
+    const offers = ports.slice(0, SHOWN_PORTS).flatMap((port) => {
+      const open = () => this.onPort(port);
+      const title = `Show what the container serves at port ${port}`;
+      return [`Port ${port}: `, makeButton("Open", title, open), " "];
+    });
+    const more = ports.length > SHOWN_PORTS ? ["…"] : [];
+    this.portList.replaceChildren(...offers, ...more);
   }
 
   /** @param {Kept} kept */

@@ -41,10 +41,10 @@ def run(*arguments: object, image: Path = IMAGE) -> subprocess.CompletedProcess[
 
 
 @contextmanager
-def running(*arguments: object) -> Iterator[None]:
+def running(*arguments: object, image: Path = IMAGE) -> Iterator[None]:
     """Run a container until the block is left; it has said "up" before."""
     *options, script = map(str, arguments)
-    command = [*COMMAND, *options, str(IMAGE), "sh", "-c", f"{script}\necho up; cat"]
+    command = [*COMMAND, *options, str(image), "bash", "-c", f"{script}\necho up; cat"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
@@ -269,3 +269,28 @@ apt-get update && apt-get install -y proof && cat /proof
         )
         server.shutdown()
     assert done.stdout.endswith(b"installed\n"), (done.stdout, done.stderr)
+
+
+def test_an_amd64_image_on_its_own_machine(port: int) -> None:
+    image = fixture("foreign") / "amd64"
+    inside = free_port()
+    script = f"""
+get() {{
+  exec 3<>/dev/tcp/{HERE}/{port}; printf 'GET /data HTTP/1.0\\r\\n\\r\\n' >&3
+  tail -c {len(DATA)} <&3
+}}
+cat /sys/class/net/eth0/mtu > /tmp/found
+get > /tmp/data; sha256sum < /tmp/data >> /tmp/found
+said=$( (exec 4<>/dev/tcp/{HERE}/1) 2>&1 ); [[ $said = *refused* ]] && echo refused >> /tmp/found
+perl -MIO::Socket::INET -e '
+  $server = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 80, Listen => 5);
+  while ($client = $server->accept) {{
+    while (<$client>) {{ last if $_ eq "\\r\\n" }}
+    open F, "<", "/tmp/found";
+    print $client "HTTP/1.0 200 OK\\r\\n\\r\\n", <F>; close $client;
+  }}' &
+until [[ $(</proc/net/tcp) = *:0050* ]]; do sleep 0.1; done
+"""
+    with running("--network", "all", "-p", f"{inside}:80", script, image=image):
+        found = fetch(f"http://127.0.0.1:{inside}/").decode().splitlines()
+    assert found == ["65535", f"{DIGEST}  -", "refused"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -185,3 +186,36 @@ def test_the_page_asks_a_server_in_the_container(page: Page, site: str) -> None:
     page.type("exit\r")
     page.wait_state("exited")
     assert "does not run" in fetch("http://localhost:8000/")
+
+
+def test_an_amd64_image_on_its_own_machine(
+    page: Page, site: str, images: str, web: Recorded
+) -> None:
+    page.open(f"{site}?image={images}foreign/amd64")
+    page.script(
+        "const element = document.querySelector('container-terminal');"
+        "element.setAttribute('network', 'all'); element.open();"
+    )
+    page.wait_state("running")
+    page.wait_text("#")
+    web.requests.clear()
+    asked = f"exec 3<>/dev/tcp/{HERE}/{web.port}; printf 'GET /few HTTP/1.0\\r\\n\\r\\n' >&3"
+    assert "\nhello\n" in run(page, f"{asked}; tail -n 1 <&3")
+    assert [request.path for request in web.requests] == ["/few"]
+    server = (
+        'IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 8000, Listen => 5); '
+        'while ($c = $s->accept) { while (<$c>) { last if $_ eq "\\r\\n" } '
+        'print $c "HTTP/1.0 200 OK\\r\\n\\r\\nhello from it"; close $c }'
+    )
+    run(page, f"perl -MIO::Socket::INET -e '$s = {server}' & sleep 1")
+    element = "document.querySelector('container-terminal')"
+    end = time.monotonic() + 15
+    while page.script(f"return {element}.ports") != [8000]:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    page.driver.set_script_timeout(30)
+    text = page.driver.execute_async_script(
+        "const done = arguments[0];"
+        f"{element}.fetch('http://localhost:8000/').then((it) => it.text()).then(done, done);"
+    )
+    assert text == "hello from it"

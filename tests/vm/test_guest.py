@@ -87,6 +87,13 @@ def test_programs_of_both_architectures(tmp_path: Path) -> None:
     assert outcome.last == {"type": "exit", "code": 7}
 
 
+def test_ports_at_which_the_container_listens_are_told_of(tmp_path: Path) -> None:
+    # A silent program is noticed, too; what is written has it looked at anew.
+    script = f"{BUSYBOX} httpd -f -p 8080 & sleep 2; kill $!; echo gone; sleep 0.6"
+    outcome = bash(tmp_path, script)
+    assert outcome.stages == ["mounted", "started", "ports", "ports"]
+
+
 def test_a_program_that_a_signal_ends(tmp_path: Path) -> None:
     outcome = bash(tmp_path, f"{BUSYBOX} sh -c 'kill -SEGV $$'; echo $?; kill -KILL $$")
     assert outcome.stdout == "139\n"

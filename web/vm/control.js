@@ -8,7 +8,7 @@
 /**
  * @typedef {{ type: "ready" } | { type: "scrubbed" } | { type: "mounted" } | { type: "started" } |
  *   { type: "awake" } | { type: "archive", data: string } | { type: "archived", leftOut: number } |
- *   { type: "full" } |
+ *   { type: "full" } | { type: "ports", tcp: number[] } |
  *   { type: "consumed", bytes: number } | { type: "exit", code: number, signal?: number } |
  *   { type: "error", stage: "machine" | "mount" | "bundle" | "start" | "archive", message: string, code: number }
  * } GuestMessage
@@ -19,6 +19,9 @@ export const MAX_LINE = 16384;
 
 /** How much of an error's text is passed on. */
 const MAX_TEXT = 4096;
+
+/** Of no more ports is told. */
+const MAX_PORTS = 64;
 
 /** Whole groups, so that pieces can be decoded each for itself. */
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
@@ -48,7 +51,7 @@ export function parseGuestMessage(line) {
     return undefined;
   }
   if (typeof message !== "object" || message === null) return undefined;
-  const { type, bytes, code, signal, stage, message: text, data, left_out: leftOut } = message;
+  const { type, bytes, code, signal, stage, message: text, tcp, data, left_out: leftOut } = message;
   switch (type) {
     case "ready":
     case "scrubbed":
@@ -63,6 +66,9 @@ export function parseGuestMessage(line) {
       return isNumber(leftOut, 0, Number.MAX_SAFE_INTEGER) ? { type, leftOut } : undefined;
     case "consumed":
       return isNumber(bytes, 0, Number.MAX_SAFE_INTEGER) ? { type, bytes } : undefined;
+    case "ports":
+      if (!Array.isArray(tcp) || tcp.length > MAX_PORTS) return undefined;
+      return tcp.every((port) => isNumber(port, 1, 65535)) ? { type, tcp } : undefined;
     case "exit":
       if (!isNumber(code, 0, 255)) return undefined;
       if (signal === undefined) return { type, code };

@@ -78,6 +78,7 @@ export const MAX_OUTSTANDING = 64 << 20;
  * @property {(bytes: Uint8Array) => void} [stderr] without a terminal
  * @property {(frame: Uint8Array) => void} [frame] an Ethernet frame of the guest's; the
  *   bytes may change after the call
+ * @property {(ports: number[]) => void} [ports] at which the container listens now, by TCP
  * @property {() => void} [drained] more input may be written
  * @property {(base64: string) => void} [archive] a piece of what archive() asks for
  * @property {(result: { leftOut: number } | { failure: string }) => void} [archived] all of it was
@@ -667,6 +668,9 @@ export class Machine {
         break;
       case "archived":
         if (this.#archives) this.#options.on?.archived?.({ leftOut: message.leftOut });
+        break;
+      case "ports":
+        if (this.#started) this.#options.on?.ports?.(message.tcp);
         break;
       case "exit":
         if (!this.#started) break;

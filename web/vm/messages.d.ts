@@ -155,6 +155,12 @@ export interface StreamMessage {
   data: Uint8Array;
 }
 
+/** Worker to page: the container listens at these TCP ports now, and at no others. */
+export interface PortsMessage {
+  type: "ports";
+  ports: number[];
+}
+
 /** Worker to page: the container's process has ended.  The last message. */
 export interface ExitMessage {
   type: "exit";
@@ -177,4 +183,4 @@ export interface ErrorMessage {
 }
 
 export type WorkerMessage =
-  StageMessage | OutputMessage | StreamMessage | ExitMessage | ErrorMessage;
+  StageMessage | OutputMessage | StreamMessage | PortsMessage | ExitMessage | ErrorMessage;

@@ -100,6 +100,7 @@ async function boot({ assets, memoryMiB, port, card }) {
       output: (data) => post({ type: "output", data }, [data.buffer]),
       stdout: (data) => post({ type: "stdout", data }, [data.buffer]),
       stderr: (data) => post({ type: "stderr", data }, [data.buffer]),
+      ports: (ports) => post({ type: "ports", ports }),
       exit: (exit) => post({ type: "exit", ...exit }),
       error: fail,
     },

@@ -19,6 +19,7 @@
 #include "failure.h"
 #include "files.h"
 #include "machine.h"
+#include "ports.h"
 #include "storage.h"
 
 enum { DEFAULT_GRACE_SECONDS = 10 };
@@ -147,6 +148,7 @@ static bool pass_output(struct stream *stream)
 	if (got > 0) {
 		/* The host takes everything at once: this does not block. */
 		write_all(stream->port, data, (size_t)got);
+		ports_expect(now_ms());
 		return true;
 	}
 	if (got == 0 || (errno != EAGAIN && errno != EINTR))
@@ -266,18 +268,26 @@ static int watch_room(void)
 	return left < 32 ? OFTEN_MS : SELDOM_MS;
 }
 
+/* Does what the time asks for; returns the milliseconds until there is more. */
 static int time_left(void)
 {
+	int64_t now = now_ms(), next = 0;
 	int watch = watch_room();
 
-	if (!relay.kill_at)
-		return watch;
-	int64_t left = relay.kill_at - now_ms();
-	if (left > 0)
-		return watch < 0 || left < watch ? (int)left : watch;
-	relay.kill_at = 0;
-	kill(relay.container, SIGKILL);
-	return watch;
+	if (relay.kill_at && relay.kill_at <= now) {
+		relay.kill_at = 0;
+		kill(relay.container, SIGKILL);
+	}
+	if (ports_due() && ports_due() <= now)
+		ports_look(relay.container, now);
+	next = relay.kill_at;
+	if (ports_due() && (!next || ports_due() < next))
+		next = ports_due();
+	if (watch >= 0 && (!next || now + watch < next))
+		next = now + watch;
+	if (!next)
+		return -1;
+	return next > now ? (int)(next - now) : 0;
 }
 
 static void wait_for_events(void)
@@ -345,6 +355,7 @@ int relay_run(const struct container *container, const struct spec *spec,
 	relay.spec = spec;
 	relay.archives = json_is_true(json_object_get(start, "archive"));
 	attach(container);
+	ports_expect(now_ms());
 	while (!relay.ended)
 		wait_for_events();
 	/* Whatever is left, where it had no PID namespace of its own. */
