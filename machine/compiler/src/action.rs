@@ -1,6 +1,7 @@
 //! Which instructions the compiler has code for, and how it treats the others.
 
 use crate::vector;
+use cpu::condition_number;
 use iced_x86::{Code, ConditionCode, EncodingKind, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
 /// What becomes of an instruction.
@@ -136,29 +137,6 @@ impl Action {
     }
 }
 
-/// The number of a condition in Jcc's opcode.
-fn condition(instruction: &Instruction) -> u8 {
-    match instruction.condition_code() {
-        ConditionCode::o => 0,
-        ConditionCode::no => 1,
-        ConditionCode::b => 2,
-        ConditionCode::ae => 3,
-        ConditionCode::e => 4,
-        ConditionCode::ne => 5,
-        ConditionCode::be => 6,
-        ConditionCode::a => 7,
-        ConditionCode::s => 8,
-        ConditionCode::ns => 9,
-        ConditionCode::p => 10,
-        ConditionCode::np => 11,
-        ConditionCode::l => 12,
-        ConditionCode::ge => 13,
-        ConditionCode::le => 14,
-        // Instructions without a condition do not ask.
-        ConditionCode::g | ConditionCode::None => 15,
-    }
-}
-
 pub fn is_register(instruction: &Instruction, operand: u32) -> bool {
     operand < instruction.op_count() && instruction.op_kind(operand) == OpKind::Register
 }
@@ -255,8 +233,8 @@ fn compiled(instruction: &Instruction, long: bool) -> Option<Action> {
     let to_register = is_register(instruction, 0);
     if instruction.condition_code() != ConditionCode::None {
         return Some(match instruction.op_count() {
-            1 => Action::SetCondition(condition(instruction)),
-            _ => Action::ConditionalMove(condition(instruction)),
+            1 => Action::SetCondition(condition_number(instruction)),
+            _ => Action::ConditionalMove(condition_number(instruction)),
         });
     }
     Some(match instruction.mnemonic() {
@@ -327,7 +305,7 @@ fn control(instruction: &Instruction, long: bool) -> Option<Action> {
     let wide = |in_long: Code, in_short: Code| instruction.code() == if long { in_long } else { in_short };
     if instruction.is_jcc_short_or_near() {
         let near16 = instruction.op_kind(0) == OpKind::NearBranch16;
-        return Some(if near16 { Action::Leave } else { Action::Branch(condition(instruction)) });
+        return Some(if near16 { Action::Leave } else { Action::Branch(condition_number(instruction)) });
     }
     Some(match instruction.mnemonic() {
         Mnemonic::Jmp if instruction.is_jmp_short_or_near() && instruction.op_kind(0) != OpKind::NearBranch16 => {

@@ -19,7 +19,7 @@ use crate::wasm::{op, simd, Code, Hint, Label, Type};
 
 /// The functions that a module imports, in this order: names as the crate cpu exports them, parameters
 /// and result.
-pub const IMPORTS: [(&str, &[Type], Type); 7] = [
+pub const IMPORTS: [(&str, &[Type], Type); 8] = [
     ("compiled_read", &[Type::I32, Type::I64, Type::I32], Type::I32),
     ("compiled_write", &[Type::I32, Type::I64, Type::I64, Type::I32], Type::I32),
     ("compiled_modify", &[Type::I32, Type::I64, Type::I32], Type::I32),
@@ -27,6 +27,7 @@ pub const IMPORTS: [(&str, &[Type], Type); 7] = [
     ("compiled_interpret", &[Type::I32, Type::I32], Type::I32),
     ("compiled_flags", &[Type::I32], Type::I64),
     ("compiled_multiply_high", &[Type::I64, Type::I64], Type::I64),
+    ("compiled_cross", &[Type::I32], Type::I32),
 ];
 
 /// The type of compiled functions comes behind those of the imports.
@@ -40,6 +41,7 @@ mod import {
     pub const INTERPRET: u32 = 4;
     pub const FLAGS: u32 = 5;
     pub const MULTIPLY_HIGH: u32 = 6;
+    pub const CROSS: u32 = 7;
 }
 
 /// Numbers of locals.
@@ -137,6 +139,8 @@ pub struct Emitter {
     uses_vectors: bool,
     vectors: Vectors,
     selectors: u32,
+    /// Whether it comes to where an instruction reaches into the next page.
+    crosses: bool,
     flags_used: bool,
     flags_changed: bool,
     /// What the flags in the locals are known to be.
@@ -168,6 +172,7 @@ impl Emitter {
             uses_vectors: false,
             vectors: Vectors::behind(selectors),
             selectors,
+            crosses: false,
             flags_used: false,
             flags_changed: false,
             form: Form::Unknown,
@@ -222,6 +227,9 @@ impl Emitter {
         }
         self.store_state(offset::RIP, RIP);
         self.store_state(offset::BUDGET, BUDGET);
+        if self.crosses {
+            self.have_executed();
+        }
         if let Some(links) = self.addresses.links {
             self.go_on(links);
         }
@@ -273,6 +281,23 @@ impl Emitter {
         let shift = bytes.len() as u32;
         bytes.extend_from_slice(&body.bytes);
         (bytes, body.hints.into_iter().map(|(at, hint)| (at + shift, hint)).collect())
+    }
+
+    /// Where it left for an instruction that reaches into the next page: has it executed.
+    fn have_executed(&mut self) {
+        use local::*;
+        self.code.get(STATUS);
+        self.code.i32(Exit::Cross as i32);
+        self.code.op(op::I32_EQ);
+        self.code.if_(None, None);
+        self.code.i32(self.addresses.cpu as i32);
+        self.code.call(import::CROSS);
+        self.code.set(STATUS);
+        self.load_state(op::I64_LOAD, offset::RIP);
+        self.code.set(RIP);
+        self.load_state(op::I64_LOAD, offset::BUDGET);
+        self.code.set(BUDGET);
+        self.code.end();
     }
 
     /// Calls what is linked for `RIP` in this function's place, if it may go on.
@@ -748,6 +773,13 @@ impl Emitter {
             self.code.op(op::I64_ADD);
             self.leave_to();
         }
+    }
+
+    /// Leaves for an instruction in the page that reaches into the next one.
+    pub fn leave_crossing(&mut self, offset: u16) {
+        self.crosses = true;
+        self.code.i32(packed(u32::from(offset), 0, Exit::Cross));
+        self.code.br(self.packed_exit);
     }
 
     /// Pops the linear address at which it goes on.

@@ -28,6 +28,8 @@ impl Decoded {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target {
     Block(usize),
+    /// An instruction, at an offset, that reaches into the next page.
+    Crossing(u16),
     /// Somewhere that is not compiled: its distance from the page's beginning.
     Outside(i64),
 }
@@ -50,7 +52,7 @@ impl Block {
         let next = if call { None } else { self.next };
         [self.jump, next].into_iter().flatten().filter_map(|target| match target {
             Target::Block(block) => Some(block),
-            Target::Outside(_) => None,
+            Target::Crossing(_) | Target::Outside(_) => None,
         })
     }
 }
@@ -60,6 +62,8 @@ pub struct Graph {
     pub blocks: Vec<Block>,
     /// By offset in the page: the block that begins there, or `NONE`.
     at: Vec<u16>,
+    /// Offsets of instructions that reach into the next page.
+    crossings: Vec<u16>,
     /// The blocks that are come to from outside, too: where the region was said to begin, behind calls
     /// and what only the interpreter executes, and where ways back lead (there it is left when the
     /// budget is used up).
@@ -98,6 +102,7 @@ impl Graph {
             entered[start as usize] = true;
         }
         let mut count = 0;
+        let mut crossings = Vec::new();
         let mut decoder = Decoder::with_ip(bits, bytes, 0, DecoderOptions::NONE);
         while let Some(start) = work.pop() {
             let mut offset = start as usize;
@@ -108,6 +113,7 @@ impl Graph {
                 decoder.set_ip(offset as u64);
                 let instruction = decoder.decode();
                 if decoder.last_error() == DecoderError::NoMoreBytes {
+                    crossings.push(offset as u16);
                     break;
                 }
                 let action = action::select(&instruction, bits == 64);
@@ -144,12 +150,22 @@ impl Graph {
                 leader[offset] = true;
             }
         }
-        Graph::from_instructions(&decoded, &leader, &mut entered)
+        Graph::from_instructions(&decoded, &leader, &mut entered, crossings)
     }
 
-    fn from_instructions(decoded: &[Option<Decoded>], leader: &[bool], entered: &mut [bool]) -> Graph {
-        let mut graph =
-            Graph { instructions: Vec::new(), blocks: Vec::new(), at: vec![NONE; PAGE], entries: Vec::new() };
+    fn from_instructions(
+        decoded: &[Option<Decoded>],
+        leader: &[bool],
+        entered: &mut [bool],
+        crossings: Vec<u16>,
+    ) -> Graph {
+        let mut graph = Graph {
+            instructions: Vec::new(),
+            blocks: Vec::new(),
+            at: vec![NONE; PAGE],
+            crossings,
+            entries: Vec::new(),
+        };
         // Which places blocks can begin at: those where there is an instruction that is compiled.
         let compiled = |offset: usize| decoded.get(offset).copied().flatten().filter(|one| one.action != Action::Leave);
         for (start, _) in leader.iter().enumerate().filter(|&(_, &is)| is) {
@@ -180,7 +196,7 @@ impl Graph {
                         }
                     }
                     None => {
-                        next = Some(Target::Outside(offset as i64));
+                        next = Some(graph.target(offset as i64));
                         break;
                     }
                 }
@@ -204,6 +220,9 @@ impl Graph {
     fn target(&self, offset: i64) -> Target {
         match self.at.get(offset as usize) {
             Some(&block) if offset >= 0 && block != NONE => Target::Block(block as usize),
+            _ if (0..PAGE as i64).contains(&offset) && self.crossings.contains(&(offset as u16)) => {
+                Target::Crossing(offset as u16)
+            }
             _ => Target::Outside(offset),
         }
     }

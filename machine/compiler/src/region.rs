@@ -219,6 +219,7 @@ impl<'a> Region<'a> {
     fn go_to(&mut self, target: Target) {
         match target {
             Target::Block(block) => self.go(block),
+            Target::Crossing(offset) => self.emitter.leave_crossing(offset),
             Target::Outside(distance) => self.emitter.leave(distance),
         }
     }

@@ -143,6 +143,41 @@ fn scalar(mnemonic: Mnemonic) -> Option<(Arithmetic, bool)> {
     })
 }
 
+/// Arithmetic with all numbers of a register, and whether they are doubles.
+fn packed(mnemonic: Mnemonic) -> Option<(Arithmetic, bool)> {
+    Some(match mnemonic {
+        Mnemonic::Addpd => (Arithmetic::Add, true),
+        Mnemonic::Subpd => (Arithmetic::Subtract, true),
+        Mnemonic::Mulpd => (Arithmetic::Multiply, true),
+        Mnemonic::Divpd => (Arithmetic::Divide, true),
+        Mnemonic::Sqrtpd => (Arithmetic::SquareRoot, true),
+        Mnemonic::Addps => (Arithmetic::Add, false),
+        Mnemonic::Subps => (Arithmetic::Subtract, false),
+        Mnemonic::Mulps => (Arithmetic::Multiply, false),
+        Mnemonic::Divps => (Arithmetic::Divide, false),
+        Mnemonic::Sqrtps => (Arithmetic::SquareRoot, false),
+        _ => return None,
+    })
+}
+
+/// Extensions of the low lanes: the instructions, one after the other, and how many bytes they are made of.
+fn extension(mnemonic: Mnemonic) -> Option<(&'static [u32], u32)> {
+    use simd::*;
+    Some(match mnemonic {
+        Mnemonic::Pmovsxbw => (&[I16X8_EXTEND_LOW_I8X16_S], 8),
+        Mnemonic::Pmovsxbd => (&[I16X8_EXTEND_LOW_I8X16_S, I32X4_EXTEND_LOW_I16X8_S], 4),
+        Mnemonic::Pmovsxwd => (&[I32X4_EXTEND_LOW_I16X8_S], 8),
+        Mnemonic::Pmovsxwq => (&[I32X4_EXTEND_LOW_I16X8_S, I64X2_EXTEND_LOW_I32X4_S], 4),
+        Mnemonic::Pmovsxdq => (&[I64X2_EXTEND_LOW_I32X4_S], 8),
+        Mnemonic::Pmovzxbw => (&[I16X8_EXTEND_LOW_I8X16_U], 8),
+        Mnemonic::Pmovzxbd => (&[I16X8_EXTEND_LOW_I8X16_U, I32X4_EXTEND_LOW_I16X8_U], 4),
+        Mnemonic::Pmovzxwd => (&[I32X4_EXTEND_LOW_I16X8_U], 8),
+        Mnemonic::Pmovzxwq => (&[I32X4_EXTEND_LOW_I16X8_U, I64X2_EXTEND_LOW_I32X4_U], 4),
+        Mnemonic::Pmovzxdq => (&[I64X2_EXTEND_LOW_I32X4_U], 8),
+        _ => return None,
+    })
+}
+
 fn is_vector(instruction: &Instruction, operand: u32) -> bool {
     is_register(instruction, operand) && instruction.op_register(operand).is_xmm()
 }
@@ -167,6 +202,9 @@ pub fn select(instruction: &Instruction) -> bool {
     }
     let mnemonic = instruction.mnemonic();
     if lanes(mnemonic).is_some() || shuffle(instruction).is_some() || scalar(mnemonic).is_some() {
+        return true;
+    }
+    if packed(mnemonic).is_some() || extension(mnemonic).is_some() {
         return true;
     }
     if shift(mnemonic).is_some() {
@@ -200,6 +238,8 @@ pub fn select(instruction: &Instruction) -> bool {
             | Mnemonic::Movmskps
             | Mnemonic::Movmskpd
             | Mnemonic::Pmuludq
+            | Mnemonic::Pshufb
+            | Mnemonic::Palignr
             | Mnemonic::Ucomisd
             | Mnemonic::Comisd
             | Mnemonic::Ucomiss
@@ -342,7 +382,22 @@ impl Emitter {
         if let Some((how, double)) = scalar(mnemonic) {
             return self.arithmetic(instruction, how, double, interpret);
         }
+        if let Some((how, double)) = packed(mnemonic) {
+            return self.packed_arithmetic(instruction, how, double, interpret);
+        }
+        if let Some((opcodes, size)) = extension(mnemonic) {
+            let destination = Self::vector_number(instruction, 0);
+            self.low_operand(instruction, 1, size);
+            self.set_low(destination);
+            self.vector(destination);
+            for &opcode in opcodes {
+                self.code.simd(opcode);
+            }
+            return self.set_vector(destination);
+        }
         match mnemonic {
+            Mnemonic::Pshufb => self.shuffle_bytes(instruction),
+            Mnemonic::Palignr => self.align_bytes(instruction),
             Mnemonic::Movss | Mnemonic::Movsd | Mnemonic::Movd | Mnemonic::Movq => self.move_low(instruction),
             Mnemonic::Movlps | Mnemonic::Movlpd => self.move_half(instruction, 0),
             Mnemonic::Movhps | Mnemonic::Movhpd => self.move_half(instruction, 1),
@@ -492,6 +547,41 @@ impl Emitter {
         self.set_vector(destination);
     }
 
+    /// PSHUFB: the source's bytes say from where, or, by their highest bit, that it is 0.
+    fn shuffle_bytes(&mut self, instruction: &Instruction) {
+        let destination = Self::vector_number(instruction, 0);
+        let temporary = self.vectors().temporary;
+        self.whole_operand(instruction, 1);
+        // What is beyond 15 gives 0.
+        self.code.v128(u128::from_le_bytes([0x8f; 16]));
+        self.code.simd(simd::V128_AND);
+        self.code.set(temporary);
+        self.vector(destination);
+        self.code.get(temporary);
+        self.code.simd(simd::I8X16_SWIZZLE);
+        self.set_vector(destination);
+    }
+
+    /// PALIGNR: 16 bytes from a place of the source with the destination behind it.
+    fn align_bytes(&mut self, instruction: &Instruction) {
+        let destination = Self::vector_number(instruction, 0);
+        let count = instruction.immediate8().min(32);
+        let temporary = self.vectors().temporary;
+        self.whole_operand(instruction, 1);
+        self.code.set(temporary);
+        let from = |first: u8| core::array::from_fn(|place| (place as u8 + first).min(31));
+        if count <= 16 {
+            self.code.get(temporary);
+            self.vector(destination);
+            self.code.shuffle(from(count));
+        } else {
+            self.vector(destination);
+            self.code.v128(0);
+            self.code.shuffle(from(count - 16));
+        }
+        self.set_vector(destination);
+    }
+
     /// PMULUDQ: the products of the even lanes.
     fn multiply_even(&mut self, instruction: &Instruction) {
         let destination = Self::vector_number(instruction, 0);
@@ -635,6 +725,101 @@ impl Emitter {
                     Arithmetic::Divide => emitter.is_float_zero(a, double),
                 });
                 emitter.replace_float(destination, result, double);
+            },
+            interpret,
+        );
+    }
+
+    /// As `arithmetic`, with all lanes.
+    fn packed_arithmetic(
+        &mut self,
+        instruction: &Instruction,
+        how: Arithmetic,
+        double: bool,
+        interpret: &mut dyn FnMut(&mut Emitter),
+    ) {
+        let destination = Self::vector_number(instruction, 0);
+        let (b, result) = (self.vectors().temporary, self.vectors().value);
+        let opcode = match (how, double) {
+            (Arithmetic::Add, true) => simd::F64X2_ADD,
+            (Arithmetic::Subtract, true) => simd::F64X2_SUB,
+            (Arithmetic::Multiply, true) => simd::F64X2_MUL,
+            (Arithmetic::Divide, true) => simd::F64X2_DIV,
+            (Arithmetic::SquareRoot, true) => simd::F64X2_SQRT,
+            (Arithmetic::Add, false) => simd::F32X4_ADD,
+            (Arithmetic::Subtract, false) => simd::F32X4_SUB,
+            (Arithmetic::Multiply, false) => simd::F32X4_MUL,
+            (Arithmetic::Divide, false) => simd::F32X4_DIV,
+            (Arithmetic::SquareRoot, false) => simd::F32X4_SQRT,
+        };
+        let equal = if double { simd::F64X2_EQ } else { simd::F32X4_EQ };
+        let (left, right, greater, all, fraction, most) = if double {
+            (simd::I64X2_SHL, simd::I64X2_SHR_U, simd::I64X2_GT_S, simd::I64X2_ALL_TRUE, 53, 0x7ff)
+        } else {
+            (simd::I32X4_SHL, simd::I32X4_SHR_U, simd::I32X4_GT_S, simd::I32X4_ALL_TRUE, 24, 0xff)
+        };
+        let splat = |value: u32| {
+            let value = u128::from(value);
+            if double {
+                value << 64 | value
+            } else {
+                value << 96 | value << 64 | value << 32 | value
+            }
+        };
+        self.or_interpret(
+            |emitter, slow| {
+                emitter.whole_operand(instruction, 1);
+                emitter.code.set(b);
+                if how != Arithmetic::SquareRoot {
+                    emitter.vector(destination);
+                }
+                emitter.code.get(b);
+                emitter.code.simd(opcode);
+                emitter.code.set(result);
+                let exponents = |emitter: &mut Emitter| {
+                    emitter.code.get(result);
+                    emitter.code.i32(1);
+                    emitter.code.simd(left);
+                    emitter.code.i32(fraction);
+                    emitter.code.simd(right);
+                };
+                // The smallest exponent's numbers may have been denormal before rounding.
+                exponents(emitter);
+                emitter.code.v128(splat(1));
+                emitter.code.simd(greater);
+                emitter.code.v128(splat(most));
+                exponents(emitter);
+                emitter.code.simd(greater);
+                emitter.code.simd(simd::V128_AND);
+                // Or a zero that is no underflow: sums never do.
+                let is_zero = |emitter: &mut Emitter| {
+                    emitter.code.v128(0);
+                    emitter.code.simd(equal);
+                };
+                emitter.code.get(result);
+                is_zero(emitter);
+                match how {
+                    Arithmetic::Add | Arithmetic::Subtract | Arithmetic::SquareRoot => {}
+                    Arithmetic::Multiply => {
+                        emitter.vector(destination);
+                        is_zero(emitter);
+                        emitter.code.get(b);
+                        is_zero(emitter);
+                        emitter.code.simd(simd::V128_OR);
+                        emitter.code.simd(simd::V128_AND);
+                    }
+                    Arithmetic::Divide => {
+                        emitter.vector(destination);
+                        is_zero(emitter);
+                        emitter.code.simd(simd::V128_AND);
+                    }
+                }
+                emitter.code.simd(simd::V128_OR);
+                emitter.code.simd(all);
+                emitter.code.op(op::I32_EQZ);
+                emitter.code.br_if(slow, Some(Hint::Unlikely));
+                emitter.code.get(result);
+                emitter.set_vector(destination);
             },
             interpret,
         );

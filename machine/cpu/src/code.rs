@@ -14,12 +14,12 @@ use crate::decode::{self, Op};
 use crate::exception::{SINGLE_STEP, TF};
 use crate::memory::PAGE;
 use crate::paging::Access;
-use crate::state::Mode;
+use crate::state::{Exit, Mode};
 use crate::tlb;
 use crate::{Cpu, Outcome, Stop};
 
-/// How many can be found. (4 MiB. Node executes 100,000 to print a number.)
-const BLOCKS: usize = 1 << 17;
+/// How many can be found. (8 MiB. Node executes 100,000 to print a number.)
+const BLOCKS: usize = 1 << 18;
 /// Decoded instructions are dropped all at once when there are so many. (32 MiB. Node has two million.)
 const MAX_OPS: usize = 1 << 20;
 const MAX_BLOCK: usize = 64;
@@ -286,11 +286,49 @@ impl Cpu {
     /// Executes an instruction that reaches into the next page.
     #[inline(never)]
     fn crossing(&mut self, pa: u64, key: u64) -> Result<(), Outcome> {
+        match self.crossing_op(pa, key) {
+            Some(op) => self.execute(&op, 1),
+            None => self.step(),
+        }
+    }
+
+    /// Executes one instruction for compiled code, which has come to where it reaches into the next page.
+    pub(crate) fn cross(&mut self) -> Exit {
+        let Ok(pa) = self.fetch_address() else {
+            self.fault = None;
+            return Exit::Step;
+        };
+        let Some(op) = self.crossing_op(pa, pa << 3 | u64::from(self.state.mode)) else {
+            return Exit::Step;
+        };
+        let length = u64::from(op.length);
+        self.state.rip = self.state.rip.wrapping_add(length);
+        match (op.handler)(self, &op) {
+            Ok(()) => self.state.event = 0,
+            Err(Stop::Fault) => {
+                self.state.rip = self.state.rip.wrapping_sub(length);
+                return Exit::Step;
+            }
+            Err(stop) => {
+                // Only of a fault's delivery could something come.
+                let _ = self.stopped(stop, length);
+            }
+        }
+        self.state.budget -= 1;
+        // It may have been any instruction.
+        if self.shadow || self.state.chain_tag != self.chain_tag() {
+            self.state.chain_tag = 0;
+        }
+        Exit::Next
+    }
+
+    /// An instruction that reaches into the next page. None where only `step` can execute it.
+    fn crossing_op(&mut self, pa: u64, key: u64) -> Option<Op> {
         let next = (self.code_address() | (PAGE - 1)).wrapping_add(1);
         let Ok(end) = self.translate_code(next) else {
             // `step` will find it again.
             self.fault = None;
-            return self.step();
+            return None;
         };
         let place = (key >> 3 >> 12) as usize % CROSSINGS;
         let version = self.code.version(end);
@@ -300,14 +338,10 @@ impl Cpu {
             _ => {
                 let first = (PAGE - pa % PAGE) as usize;
                 let mut bytes = [0; 15];
-                let (Some(low), Some(high)) =
-                    (self.ram.bytes(pa, first as u64), self.ram.bytes(end, (bytes.len() - first) as u64))
-                else {
-                    return self.step();
-                };
-                bytes[..first].copy_from_slice(low);
-                bytes[first..].copy_from_slice(high);
-                let Some(op) = decode::one(&bytes, self.state.mode) else { return self.step() };
+                bytes[..first].copy_from_slice(self.ram.bytes(pa, first as u64)?);
+                let second = bytes.len() - first;
+                bytes[first..].copy_from_slice(self.ram.bytes(end, second as u64)?);
+                let op = decode::one(&bytes, self.state.mode)?;
                 // The block's own line is marked. Of the instruction's end, the first line is enough.
                 self.mark_code(end, 1);
                 let crossing = Crossing { key, end, version, op };
@@ -315,7 +349,7 @@ impl Cpu {
                 crossing
             }
         };
-        self.execute(&crossing.op, 1)
+        Some(crossing.op)
     }
 
     /// Decodes what is at a physical address. The first instruction may reach into the next page:
@@ -342,13 +376,8 @@ impl Cpu {
         let page = (pa / PAGE) as usize;
         let (low, high) = (pa % PAGE >> LINE_SHIFT, (pa % PAGE + size as u64 - 1) >> LINE_SHIFT);
         self.mark_code(pa, u64::MAX >> (63 - high) & u64::MAX << low);
-        self.code.blocks[slot(key)] = Block {
-            key,
-            version: self.code.versions[page],
-            first: first as u32,
-            count: count as u32,
-            ..NO_BLOCK
-        };
+        self.code.blocks[slot(key)] =
+            Block { key, version: self.code.versions[page], first: first as u32, count: count as u32, ..NO_BLOCK };
         true
     }
 

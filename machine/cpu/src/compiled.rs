@@ -178,11 +178,15 @@ impl Cpu {
     /// Lets compiled code that leaves for the present instruction go on there, from now on.
     #[inline(always)]
     pub(crate) fn link(&mut self, place: u32, entry: u32) {
-        let tag = (self.code.epoch + self.tlb.epoch) << 16
-            | self.state.tlb_generation << 3
-            | u64::from(self.state.mode);
+        let tag = self.chain_tag();
         self.state.chain_tag = tag;
         self.chain.set(Link::new(self.state.rip, tag, place, entry));
+    }
+
+    /// What links hold now: see `chain`.
+    #[inline(always)]
+    pub(crate) fn chain_tag(&self) -> u64 {
+        (self.code.epoch + self.tlb.epoch) << 16 | self.state.tlb_generation << 3 | u64::from(self.state.mode)
     }
 
     /// Runs compiled code until it leaves.
@@ -340,6 +344,15 @@ pub unsafe extern "C" fn compiled_interpret(cpu: *mut Cpu, count: u32) -> u32 {
     }
     cpu.state.budget -= i64::from(done);
     u32::from(done != count)
+}
+
+/// Executes the instruction at `State::rip`, which reaches into the next page. Returns an [`Exit`].
+///
+/// # Safety
+/// As [`compiled_read`].
+#[no_mangle]
+pub unsafe extern "C" fn compiled_cross(cpu: *mut Cpu) -> u32 {
+    unsafe { (*cpu).cross() as u32 }
 }
 
 /// The arithmetic flags, at their places in RFLAGS.

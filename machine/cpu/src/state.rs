@@ -74,6 +74,8 @@ pub enum Exit {
     /// The interpreter has to execute it: it faults, or accesses what is not plain memory. It has done
     /// nothing yet.
     Step = 1,
+    /// Within compiled code only: what comes next reaches into the next page.
+    Cross = 2,
 }
 
 pub mod offset {

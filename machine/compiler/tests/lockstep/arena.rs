@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard};
 
-pub const SIZE: usize = 64 << 20;
+pub const SIZE: usize = 128 << 20;
 const ALIGNMENT: usize = 1 << 32;
 
 static BASE: AtomicUsize = AtomicUsize::new(0);

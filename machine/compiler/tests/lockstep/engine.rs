@@ -57,6 +57,7 @@ impl Wasm {
             })
             .unwrap();
         linker.func_wrap("env", "compiled_flags", move |cpu: u32| unsafe { compiled_flags(whole(cpu)) }).unwrap();
+        linker.func_wrap("env", "compiled_cross", move |cpu: u32| unsafe { compiled_cross(whole(cpu)) }).unwrap();
         linker.func_wrap("env", "compiled_multiply_high", |a: u64, b: u64| compiled_multiply_high(a, b)).unwrap();
         Wasm { store, linker, table, calls: 0 }
     }

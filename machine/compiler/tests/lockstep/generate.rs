@@ -204,6 +204,18 @@ fn vector(random: &mut Random, out: &mut Vec<u8>, memory: bool, reg: u8) {
         encode(random, out, size, &[0x0f, opcode], mandatory, reg, memory, immediate);
     };
     let wide = random.below(2) == 0;
+    // Opcodes of three bytes.
+    if random.below(12) == 0 {
+        if random.below(3) == 0 {
+            // Of PALIGNR, counts from 32 on give 0.
+            encode(random, out, 4, &[0x0f, 0x3a, 0x0f], 0x66, reg, memory, 1);
+            *out.last_mut().unwrap() %= 40;
+        } else {
+            let opcode = random.pick(&[0x00u8, 0x00, 0x20, 0x21, 0x23, 0x24, 0x25, 0x30, 0x31, 0x33, 0x34, 0x35]);
+            encode(random, out, 4, &[0x0f, 0x38, opcode], 0x66, reg, memory, 0);
+        }
+        return;
+    }
     match random.below(16) {
         // Moves of all, from and to memory.
         0 | 1 => {
@@ -273,6 +285,10 @@ fn vector(random: &mut Random, out: &mut Vec<u8>, memory: bool, reg: u8) {
             _ => one(random, 0x66, &[0x50], false, false, 0),
         },
         // Floating point.
+        14 if random.below(3) == 0 => {
+            let mandatory = random.pick(&[0u8, 0x66]);
+            one(random, mandatory, &[0x58, 0x59, 0x5c, 0x5e, 0x51, 0x58, 0x59], memory, false, 0);
+        }
         14 => {
             let mandatory = random.pick(&[0xf2u8, 0xf3]);
             one(random, mandatory, &[0x58, 0x59, 0x5c, 0x5e, 0x51, 0x5a, 0x58, 0x59, 0x5d], memory, false, 0);

@@ -13,6 +13,8 @@ mod vector;
 
 use iced_x86::{Instruction, OpKind};
 
+pub use moves::condition_number;
+
 use crate::decode::{Handler, Op, HIGH};
 use crate::exception::INVALID_OPCODE;
 use crate::flags::{operation, Flags, ZF};
