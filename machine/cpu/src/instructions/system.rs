@@ -503,7 +503,10 @@ pub fn select(instruction: &Instruction, mode: u32, op: &mut Op) -> Option<Handl
         Mnemonic::Nop | Mnemonic::Pause | Mnemonic::Lfence | Mnemonic::Mfence | Mnemonic::Sfence
         | Mnemonic::Endbr64 | Mnemonic::Endbr32 | Mnemonic::Prefetcht0 | Mnemonic::Prefetcht1
         | Mnemonic::Prefetcht2 | Mnemonic::Prefetchnta | Mnemonic::Prefetchw | Mnemonic::Prefetch
-        | Mnemonic::Reservednop | Mnemonic::Cldemote => nothing,
+        | Mnemonic::Reservednop | Mnemonic::Cldemote
+        // What is a NOP without the feature that it belongs to: programs use it without asking CPUID.
+        | Mnemonic::Rdsspd | Mnemonic::Rdsspq | Mnemonic::Prefetchwt1 | Mnemonic::Prefetchit0
+        | Mnemonic::Prefetchit1 => nothing,
         Mnemonic::Hlt => halt,
         Mnemonic::Cli => interrupts_off,
         Mnemonic::Sti => interrupts_on,

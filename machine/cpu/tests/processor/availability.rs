@@ -66,3 +66,23 @@ fn unmasked_errors_are_undefined_to_systems_without_them() {
     assert_eq!(ours.exception(DIVPS, 0, ALL, &fx), Some(SIMD_ERROR));
     assert_eq!(ours.exception(DIVPS, 0, CR4_OSFXSR, &fx), Some(INVALID_OPCODE));
 }
+
+/// libgcc's unwinder reads the shadow stack's pointer to learn whether there is one.
+#[test]
+fn hints_without_a_meaning_do_nothing() {
+    let mut ours = Ours::new();
+    for instruction in [
+        &[0xf3, 0x0f, 0x1e, 0xfa][..],       // ENDBR64
+        &[0xf3, 0x48, 0x0f, 0x1e, 0xc8],     // RDSSPQ RAX
+        &[0xf3, 0x0f, 0x1e, 0xc8],           // RDSSPD EAX
+        &[0x66, 0x0f, 0x1a, 0x00],           // BNDMOV BND0, [RAX]
+        &[0xf3, 0x0f, 0x1b, 0x00],           // BNDMK BND0, [RAX]
+        &[0x0f, 0x1c, 0x00],                 // CLDEMOTE [RAX]
+        &[0x0f, 0x18, 0x35, 0, 0, 0, 0],     // PREFETCHIT1 [RIP]
+        &[0x0f, 0x0d, 0x10],                 // PREFETCHWT1 [RAX]
+        &[0x0f, 0x1d, 0xc0],
+        &[0x0f, 0x19, 0x84, 0x00, 0, 0, 0, 0],
+    ] {
+        assert_eq!(ours.exception(instruction, 0, ALL, &quiet()), None, "{instruction:02x?}");
+    }
+}

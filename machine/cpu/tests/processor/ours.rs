@@ -248,6 +248,13 @@ pub fn undefined(instruction: &Instruction, bytes: &[u8]) -> bool {
     }
 }
 
+/// Whether the opcode is one of those that do nothing where they have no meaning yet: 0F 18 to 0F 1F.
+pub fn is_hint(bytes: &[u8]) -> bool {
+    let prefix = |byte: u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3);
+    let at = bytes.iter().position(|&byte| !prefix(byte)).unwrap_or(bytes.len());
+    matches!(bytes[at..], [0x0f, 0x18..=0x1f, ..])
+}
+
 /// Whether CPUID says that this instruction is there. (Those of the processors before CPUID and of x86-64 always are.)
 pub fn announced(instruction: &Instruction) -> bool {
     use iced_x86::CpuidFeature as F;
