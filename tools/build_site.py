@@ -40,10 +40,11 @@ _VENDOR = {
     "xterm.mjs": "@xterm/xterm/lib/xterm.mjs",
     "xterm.css": "@xterm/xterm/css/xterm.css",
     "addon-fit.mjs": "@xterm/addon-fit/lib/addon-fit.mjs",
+    "addon-serialize.mjs": "@xterm/addon-serialize/lib/addon-serialize.mjs",
     "xterm-pty.mjs": "xterm-pty/index.mjs",
 }
 _NETWORK = ("browsermount/network/", "browsermount/pyodide/network.py")
-_NOTICES = ("v86", "@xterm/xterm", "@xterm/addon-fit", "xterm-pty", "pyodide")
+_NOTICES = ("v86", "@xterm/xterm", "@xterm/addon-fit", "@xterm/addon-serialize", "xterm-pty", "pyodide")
 
 
 def build(out: Path, cache: Path | None = None) -> None:

@@ -9,7 +9,7 @@ const image = imageOf(location) ?? DEFAULT_IMAGE;
 const terminal = document.createElement("container-terminal");
 terminal.setAttribute("image", image);
 terminal.setAttribute("autofocus", "");
-for (const name of ["mirror", "platform", "toc", "fetch"]) {
+for (const name of ["mirror", "platform", "toc", "fetch", "session"]) {
   const configured = document.querySelector(`meta[name=browsermount-${name}]`);
   const given = parameterOf(location, name);
   const value = given || configured?.getAttribute("content");

@@ -164,12 +164,14 @@ function receive(message) {
   } else if (message.type === "stop") {
     machine?.terminate();
   } else if (message.type === "save") {
-    save(message).catch(({ message }) => tell({ type: "unsaved", message }));
+    saving = save(message).catch(({ message }) => tell({ type: "unsaved", message }));
   } else if (message.type === "server") {
     gotServer(message.server);
   }
 }
 
+/** What is being written is written to its end, also when the container ends meanwhile. */
+let saving = Promise.resolve();
 /** @type {(server: object) => void} */
 let gotServer = () => {};
 
@@ -290,11 +292,11 @@ async function create() {
       archived: (result) => tell({ type: "archived", ...result }),
       drained: () => process.stdin.resume(),
       exit: async ({ code }) => {
-        await Promise.all([stdout.empty(), stderr.empty()]);
+        await Promise.all([stdout.empty(), stderr.empty(), saving]);
         finish({ type: "exit", code });
       },
       error: async ({ message, code }) => {
-        await Promise.all([stdout.empty(), stderr.empty()]);
+        await Promise.all([stdout.empty(), stderr.empty(), saving]);
         finish({ type: "error", message, code });
       },
     },

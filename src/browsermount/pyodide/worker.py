@@ -21,7 +21,7 @@ from pyodide.ffi import to_js
 from browsermount.blobs.buffers import BufferCache
 from browsermount.blobs.files import MemoryFiles
 from browsermount.blobs.store import DEFAULT_LIMIT, Store
-from browsermount.errors import BrowsermountError
+from browsermount.errors import BrowsermountError, InvalidState
 from browsermount.events import Event, InterpreterReady, Resolved
 from browsermount.interpreters import install
 from browsermount.mount import CACHE_SIZE, Mount, mount
@@ -33,6 +33,7 @@ from browsermount.pyodide.fetch import BrowserFetcher
 from browsermount.pyodide.opfs import OpfsFiles
 from browsermount.rootfs.tree import Tree
 from browsermount.runtime.spec import ProcessOptions
+from browsermount.state import process_document
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class Worker:
         self._pause = pause
         self._store: Store | None = None
         self._persistent = False
+        self._options = ProcessOptions()
         # The snapshot's generator would give every visitor the same numbers.
         random.seed()
 
@@ -131,6 +133,7 @@ class Worker:
             answer = json.loads(await ask(json.dumps(asdict(request))))
             return Credentials(answer["username"], answer["secret"]) if answer else None
 
+        self._options = ProcessOptions(network=wanted["network"] != "none")
         self.close()
         if self._mount is not None:
             await self._mount.close()
@@ -148,7 +151,7 @@ class Worker:
                 platforms=choose_platforms(wanted["platform"]),
                 allow_unverified=wanted["allowUnverified"],
                 tree=tree,
-                options=ProcessOptions(network=wanted["network"] != "none"),
+                options=self._options,
                 sleep=self._sleep,
                 on_event=on_event,
             )
@@ -178,6 +181,31 @@ class Worker:
             return False
         self._session = self._mount.session()
         return True
+
+    def save(self) -> str:
+        """Return what is to be saved of the guest's session, as JSON.
+
+        ``server`` is what :meth:`restore` takes, ``process`` how the process was started. ``{}`` where
+        there is none.
+        """
+        if self._session is None or self._mount is None:
+            return "{}"
+        server = {"ninep": self._session.save(self._mount.identity)}
+        return json.dumps({"server": server, "process": process_document(self._options)})
+
+    def restore(self, saved: str) -> str:
+        """Go on with a saved session on what is mounted.
+
+        Returns:
+            Why that is not possible; empty where it is.
+        """
+        if self._session is None or self._mount is None:
+            return "there is no session"
+        try:
+            self._session.restore(json.loads(saved).get("ninep"), self._mount.identity)
+        except InvalidState as error:
+            return error.message
+        return ""
 
     def fill(self) -> None:
         """Begin to fetch what has not been read yet, whenever the guest is idle."""
