@@ -132,6 +132,8 @@ export class ContainerTerminal extends HTMLElement {
   #saver = new Saver(() => this.#session?.save());
   /** What is to be said of the session as soon as it runs. */
   #sessionNote = "";
+  #lastNote = "";
+  #goesOn = false;
 
   connectedCallback() {
     addStyle("vendor/xterm.css");
@@ -200,6 +202,8 @@ export class ContainerTerminal extends HTMLElement {
   open() {
     this.close();
     this.dataset.state = "loading";
+    this.#goesOn = false;
+    this.#lastNote = "";
     const image = this.getAttribute("image");
     if (!image) {
       this.#fail({
@@ -270,7 +274,8 @@ export class ContainerTerminal extends HTMLElement {
           if (stage.stage === "started") {
             this.#begin();
             const note = this.info && translationNote(this.info.platform);
-            if (note) terminal.terminal.writeln(`\x1b[2m${note}\x1b[0m`);
+            // A session that goes on shows it already.
+            if (note && !this.#goesOn) terminal.terminal.writeln(`\x1b[2m${note}\x1b[0m`);
           }
         },
         mounted: (info) => {
@@ -303,6 +308,8 @@ export class ContainerTerminal extends HTMLElement {
       return;
     }
     this.dataset.state = "loading";
+    this.#goesOn = false;
+    this.#lastNote = "";
     this.#console?.reset();
     this.view = this.#showProgress();
     this.view.runtimeLine.show("ready", 1);
@@ -401,7 +408,11 @@ export class ContainerTerminal extends HTMLElement {
         `The saved session cannot go on, and the image was started anew: ${/** @type {any} */ (news).reason}.`,
       unkept: () => `This session is not kept: ${/** @type {any} */ (news).reason}.`,
     };
-    this.#sessionNote = notes[news.kind]();
+    const note = notes[news.kind]();
+    this.#goesOn = news.kind === "resumed";
+    // What stays as it is need not be said again and again.
+    if (note === this.#lastNote) return;
+    this.#lastNote = this.#sessionNote = note;
     if (this.dataset.state === "running") this.#showSessionNote();
   }
 

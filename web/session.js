@@ -193,10 +193,8 @@ export class Session {
     const machine = this.#machine;
     const kept = this.#kept;
     const text = await this.on.serialize();
-    if (!kept || !machine || machine !== this.#machine || !process || !this.#image) {
-      this.#saving = false;
-      return;
-    }
+    // The machine goes on by itself, and says so.
+    if (!kept || !machine || machine !== this.#machine || !process || !this.#image) return;
     const { digest, platform } = this.#image;
     const image = { reference: this.request.image, digest, platform };
     const header = { image, process, terminal: this.size() };

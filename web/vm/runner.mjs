@@ -265,6 +265,11 @@ async function make(machineOptions) {
   return resumeMachine(machineOptions, saved);
 }
 
+/** Frames from before there was a machine: a saved one is told what has become of its connections. */
+const MAX_EARLY_FRAMES = 1024;
+/** @type {Uint8Array[]} */
+const earlyFrames = [];
+
 async function create() {
   const made = await make({
     ...(await loadMachine({
@@ -287,7 +292,10 @@ async function create() {
       },
       stdout: (bytes) => stdout.write(bytes),
       stderr: (bytes) => stderr.write(bytes),
-      frame: framesOver(network, (frame) => machine?.receiveFrame(frame)),
+      frame: framesOver(network, (frame) => {
+        if (machine) machine.receiveFrame(frame);
+        else if (earlyFrames.length < MAX_EARLY_FRAMES) earlyFrames.push(frame);
+      }),
       archive: (data) => tell({ type: "archive", data }),
       archived: (result) => tell({ type: "archived", ...result }),
       drained: () => process.stdin.resume(),
@@ -302,6 +310,7 @@ async function create() {
     },
   });
   machine = made;
+  for (const frame of earlyFrames.splice(0)) machine.receiveFrame(frame);
   // From now on its output waits where it is too much, also before any was written.
   machine.acknowledge(0);
   return machine;

@@ -80,6 +80,7 @@ self.onmessage = (/** @type {MessageEvent<Messages.PageMessage>} */ event) => {
 /** @param {Messages.BootMessage} message */
 async function boot({ assets, memoryMiB, port, card, saved }) {
   card.onmessage = ({ data }) => {
+    if (!machine) earlyFrames.push(...data.slice(0, MAX_EARLY_FRAMES - earlyFrames.length));
     for (const frame of data) machine?.receiveFrame(frame);
   };
   const frames = new FrameBatch(card);
@@ -127,8 +128,14 @@ async function boot({ assets, memoryMiB, port, card, saved }) {
     return;
   }
   machine = await resumeMachine(options, await readMachine(saved));
+  for (const frame of earlyFrames.splice(0)) machine.receiveFrame(frame);
   post({ type: "stage", stage: "ready" });
 }
+
+/** Frames from before there was a machine: a saved one is told what has become of its connections. */
+const MAX_EARLY_FRAMES = 1024;
+/** @type {Uint8Array[]} */
+const earlyFrames = [];
 
 /** @type {"v86" | "x64"} */
 let kind = "v86";
@@ -140,11 +147,24 @@ async function freeze() {
   frozen = performance.now();
   await machine.freeze();
   post({ type: "saving" });
+  answering = setTimeout(() => {
+    answering = undefined;
+    machine?.go();
+    unsaved("the page did not say in time what else belongs to it");
+  }, ANSWER_MS);
 }
+
+/** How long a machine stands still for an answer. */
+const ANSWER_MS = 3000;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let answering;
 
 /** @param {Messages.SaveMessage} message */
 async function save({ target, header, server, text }) {
-  if (!machine) return;
+  // Too late: it has gone on.
+  if (!machine || answering === undefined) return;
+  clearTimeout(answering);
+  answering = undefined;
   let saved;
   try {
     saved = await machine.save();
