@@ -44,7 +44,14 @@ _VENDOR = {
     "xterm-pty.mjs": "xterm-pty/index.mjs",
 }
 _NETWORK = ("browsermount/network/", "browsermount/pyodide/network.py")
-_NOTICES = ("v86", "@xterm/xterm", "@xterm/addon-fit", "@xterm/addon-serialize", "xterm-pty", "pyodide")
+_NOTICES = (
+    "v86",
+    "@xterm/xterm",
+    "@xterm/addon-fit",
+    "@xterm/addon-serialize",
+    "xterm-pty",
+    "pyodide",
+)
 
 
 def build(out: Path, cache: Path | None = None) -> None:

@@ -3,7 +3,7 @@
  * is whole while the next is written; and a lock, so that no two tabs have it at once.
  */
 
-import { readState, StateError } from "./vm/state-file.js";
+import { readBlob, StateError } from "./vm/state-file.js";
 
 /** @import { StateReader } from "./vm/state-file.js" */
 
@@ -125,12 +125,4 @@ export class KeptSession {
   #file(slot) {
     return `${this.name}.${slot}.state`;
   }
-}
-
-/** @param {Blob} blob */
-export function readBlob(blob) {
-  return readState(
-    async (offset, length) =>
-      new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer()),
-  );
 }

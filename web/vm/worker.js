@@ -4,10 +4,9 @@
  */
 import { FetchError, Fetcher } from "../assets.js";
 import { FrameBatch } from "../frames.js";
-import { readBlob } from "../kept-session.js";
 import { parseImageDescription } from "./free-pages.js";
 import { createMachine, MachineError, resumeMachine } from "./machine.js";
-import { packState, StateError } from "./state-file.js";
+import { packState, readBlob, StateError } from "./state-file.js";
 import { v86 } from "./v86.js";
 import { x64 } from "./x64.js";
 

@@ -101,6 +101,7 @@ class Worker:
                 - ``allowUnverified``: whether tables of contents are believed that the manifest
                   has no digest of;
                 - ``network``: ``none``, ``public`` for the internet alone, or ``all``;
+                - ``session``: the name under which the machine is going to be saved; may be empty;
                 - ``interpreters``: the URL of the site's directory of interpreters.
 
             emit: Takes progress events as JSON.
@@ -165,6 +166,8 @@ class Worker:
             for task in translations:
                 task.cancel()
             await asyncio.gather(*translations, return_exceptions=True)
+        if wanted.get("session"):
+            _ = mounted.identity  # now, and not while the machine stands still
         self._mount = mounted
         return json.dumps({"image": mounted.image.to_dict()})
 
