@@ -93,7 +93,8 @@ class Mount:
     def identity(self) -> str:
         """What a client's session on the tree is bound to: the image, and how it is numbered.
 
-        It is to be asked for when all of the tree is there. The first time, each inode is looked at.
+        It is to be asked for when all of the tree is there. The first time takes a look at each
+        inode.
         """
         return f"{self.image.digest} {fingerprint(self.tree.root)}"
 

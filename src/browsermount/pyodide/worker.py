@@ -188,8 +188,8 @@ class Worker:
     def save(self) -> str:
         """Return what is to be saved of the guest's session, as JSON.
 
-        ``server`` is what :meth:`restore` takes, ``process`` how the process was started. ``{}`` where
-        there is none.
+        ``server`` is what :meth:`restore` takes, ``process`` how the process was started; where
+        there is none, it is ``{}``.
         """
         if self._session is None or self._mount is None:
             return "{}"
