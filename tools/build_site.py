@@ -40,6 +40,7 @@ _VENDOR = {
     "xterm.mjs": "@xterm/xterm/lib/xterm.mjs",
     "xterm.css": "@xterm/xterm/css/xterm.css",
     "addon-fit.mjs": "@xterm/addon-fit/lib/addon-fit.mjs",
+    "addon-serialize.mjs": "@xterm/addon-serialize/lib/addon-serialize.mjs",
     "xterm-pty.mjs": "xterm-pty/index.mjs",
 }
 _NETWORK = (
@@ -47,7 +48,14 @@ _NETWORK = (
     "browsermount/pyodide/network",
     "browsermount/pyodide/tls.py",
 )
-_NOTICES = ("v86", "@xterm/xterm", "@xterm/addon-fit", "xterm-pty", "pyodide")
+_NOTICES = (
+    "v86",
+    "@xterm/xterm",
+    "@xterm/addon-fit",
+    "@xterm/addon-serialize",
+    "xterm-pty",
+    "pyodide",
+)
 
 
 def build(out: Path, cache: Path | None = None) -> None:

@@ -29,6 +29,8 @@
  * - `preview`: where preview.html is on an origin of its own, such as `https://preview.example/`; by
  *   default beside this module, so that what a container serves acts as this page does when it is
  *   opened.
+ * - `session`: a name under which the session is kept in this browser, and goes on at the next visit:
+ *   docs/sessions.md.
  * - `autofocus`: the terminal takes the keyboard when it is there.
  *
  * Events, all of which bubble: `started`, `exit` (detail: `{code, signal}`),
@@ -99,8 +101,44 @@ function networkOf(value) {
   return value === "none" || value === "all" ? value : "public";
 }
 
+/** When it is quiet for so long, the session is saved; and when so long has passed, in any case. */
+const QUIET_MS = 3000;
+const LONGEST_MS = 30000;
+
+/** Says when a session is to be saved. */
+class Saver {
+  #save;
+  #since = 0;
+  #changed = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+
+  /** @param {() => void} save */
+  constructor(save) {
+    this.#save = save;
+  }
+
+  /** Something has come or gone. */
+  changed() {
+    const now = performance.now();
+    if (!this.#changed) this.#since = now;
+    this.#changed = true;
+    clearTimeout(this.#timer);
+    const left = Math.max(0, this.#since + LONGEST_MS - now);
+    this.#timer = setTimeout(() => this.now(), Math.min(QUIET_MS, left));
+  }
+
+  /** Save what has changed. */
+  now() {
+    clearTimeout(this.#timer);
+    if (!this.#changed) return;
+    this.#changed = false;
+    this.#save();
+  }
+}
+
 export class ContainerTerminal extends HTMLElement {
-  static observedAttributes = ["image", "platform", "machine", "memory"];
+  static observedAttributes = ["image", "platform", "machine", "memory", "session"];
 
   /** @type {Session | undefined} */
   #session;
@@ -118,6 +156,11 @@ export class ContainerTerminal extends HTMLElement {
   #keptTimer;
   /** Whether attributes change that belong together. */
   #choosing = false;
+  #saver = new Saver(() => this.#session?.save());
+  /** What is to be said of the session as soon as it runs. */
+  #sessionNote = "";
+  #lastNote = "";
+  #goesOn = false;
 
   connectedCallback() {
     addStyle("vendor/xterm.css");
@@ -130,10 +173,17 @@ export class ContainerTerminal extends HTMLElement {
     this.status = make("footer", "bm-status");
     this.status.hidden = true;
     this.replaceChildren(this.screen, this.bar, this.status, this.loading);
+    document.addEventListener("visibilitychange", this.#hidden);
     this.open();
   }
 
+  /** A page that is hidden may be gone the next moment. */
+  #hidden = () => {
+    if (document.visibilityState === "hidden") this.#saver.now();
+  };
+
   disconnectedCallback() {
+    document.removeEventListener("visibilitychange", this.#hidden);
     this.close();
   }
 
@@ -236,6 +286,8 @@ export class ContainerTerminal extends HTMLElement {
   open() {
     this.close();
     this.dataset.state = "loading";
+    this.#goesOn = false;
+    this.#lastNote = "";
     const image = this.getAttribute("image");
     if (!image) {
       this.#fail({
@@ -268,7 +320,10 @@ export class ContainerTerminal extends HTMLElement {
     const screen = /** @type {HTMLElement} */ (this.screen);
     const terminal = new ContainerConsole(screen, {
       // The terminal takes its first size before there is a session.
-      onInput: (data) => this.#session?.input(data),
+      onInput: (data) => {
+        this.#session?.input(data);
+        this.#saver.changed();
+      },
       onResize: (cols, rows) => this.#session?.resize(cols, rows),
       onShown: (bytes) => this.#session?.shown(bytes),
     });
@@ -300,6 +355,7 @@ export class ContainerTerminal extends HTMLElement {
         network: networkOf(this.getAttribute("network")),
         relay,
         proxies: { rules: proxy, foreign: foreignProxy },
+        session: this.getAttribute("session") ?? "",
       },
       {
         credentials: async (request) => {
@@ -327,7 +383,8 @@ export class ContainerTerminal extends HTMLElement {
             status.full(false);
             this.#begin();
             const note = this.info && translationNote(this.info.platform, session.request.machine);
-            if (note) terminal.terminal.writeln(`\x1b[2m${note}\x1b[0m`);
+            // A session that goes on shows it already.
+            if (note && !this.#goesOn) terminal.terminal.writeln(`\x1b[2m${note}\x1b[0m`);
           }
         },
         mounted: (info) => {
@@ -335,7 +392,13 @@ export class ContainerTerminal extends HTMLElement {
           const { machine } = session.request;
           status.platforms({ platform: info.platform, machine }, info.platforms);
         },
-        output: (data) => terminal.write(data),
+        output: (data) => {
+          terminal.write(data);
+          this.#saver.changed();
+        },
+        session: (news) => this.#tellSession(news),
+        restore: (text, size) => terminal.restore(text, size),
+        serialize: () => terminal.serialize(),
         exit: (code, signal) => this.#end(code, signal),
         error: (failure) => this.#fail(failure),
       },
@@ -356,6 +419,8 @@ export class ContainerTerminal extends HTMLElement {
     }
     this.dataset.state = "loading";
     this.#showPorts([]);
+    this.#goesOn = false;
+    this.#lastNote = "";
     this.#console?.reset();
     this.view = this.#showProgress();
     this.view.runtimeLine.show("ready", 1);
@@ -437,6 +502,42 @@ export class ContainerTerminal extends HTMLElement {
     this.#console?.fit();
     if (this.hasAttribute("autofocus")) this.#console?.focus();
     this.dispatchEvent(new CustomEvent("started", { bubbles: true }));
+    this.#showSessionNote();
+  }
+
+  /** @param {import("./session.js").SessionNews} news */
+  #tellSession(news) {
+    if (news.kind === "saved") {
+      this.dispatchEvent(new CustomEvent("saved", { bubbles: true, detail: news }));
+      return;
+    }
+    const notes = {
+      resumed: () =>
+        `This session goes on as it was on ${new Date(/** @type {any} */ (news).saved).toLocaleString()}.`,
+      afresh: () =>
+        `The saved session cannot go on, and the image was started anew: ${/** @type {any} */ (news).reason}.`,
+      unkept: () => `This session is not kept: ${/** @type {any} */ (news).reason}.`,
+    };
+    const note = notes[news.kind]();
+    this.#goesOn = news.kind === "resumed";
+    // What stays as it is need not be said again and again.
+    if (note === this.#lastNote) return;
+    this.#lastNote = this.#sessionNote = note;
+    if (this.dataset.state === "running") this.#showSessionNote();
+  }
+
+  #showSessionNote() {
+    if (!this.#sessionNote) return;
+    this.#showBar(
+      this.#sessionNote,
+      "Start afresh",
+      () => {
+        this.#sessionNote = "";
+        this.restart();
+      },
+      false,
+    );
+    this.#sessionNote = "";
   }
 
   /** @param {number} code @param {number} [signal] @param {string} [text] */
@@ -456,15 +557,16 @@ export class ContainerTerminal extends HTMLElement {
    * @param {string} text
    * @param {string} label
    * @param {() => void} action
+   * @param {boolean} [focus]
    */
-  #showBar(text, label, action) {
+  #showBar(text, label, action, focus = true) {
     const bar = /** @type {HTMLElement} */ (this.bar);
     const button = /** @type {HTMLButtonElement} */ (make("button", "bm-button", label));
     button.type = "button";
     button.addEventListener("click", action);
     bar.replaceChildren(make("span", "", text), button);
     bar.hidden = false;
-    button.focus({ preventScroll: true });
+    if (focus) button.focus({ preventScroll: true });
   }
 
   /** @param {Failure} failure */

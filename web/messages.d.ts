@@ -22,6 +22,8 @@ export interface ImageRequest {
   relay: string;
   /** Through whom the container reaches hosts: docs/network.md. Foreign where a link says so. */
   proxies: { rules: string; foreign: boolean };
+  /** The name under which the session is kept in this browser; empty for not at all. */
+  session: string;
 }
 
 /** Page to worker: mount the image and answer the 9P requests that come from `port`. */
@@ -34,6 +36,13 @@ export interface MountMessage {
   port: MessagePort;
   /** Ethernet frames, lists of Uint8Arrays whose buffers are transferred, in both directions. */
   card: MessagePort;
+  /** The "server" of a saved session: the requests wait until it is there. */
+  saved?: object;
+}
+
+/** Page to worker: say what is to be saved of the machine's session, which stands still. */
+export interface SaveMessage {
+  type: "save";
 }
 
 /**
@@ -100,6 +109,7 @@ export type PageMessage =
   | AttachMessage
   | CredentialsMessage
   | FillMessage
+  | SaveMessage
   | KeptMessage
   | GuestRequestMessage;
 
@@ -172,6 +182,15 @@ export interface AttachedMessage {
 export interface MountedMessage {
   type: "mounted";
   image: ImageInfo;
+  /** Why the saved session cannot go on. */
+  unusable?: string;
+}
+
+/** What belongs to the machine's state; nothing where there is no session. */
+export interface SavedAnswer {
+  type: "saved";
+  server: object;
+  process?: object;
 }
 
 /** What a person is told when something fails. */
@@ -210,6 +229,7 @@ export type WorkerMessage =
   | EventMessage
   | AskMessage
   | AttachedMessage
+  | SavedAnswer
   | MountedMessage
   | KeptAnswer
   | ErrorMessage;

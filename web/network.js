@@ -107,6 +107,21 @@ export class NetworkPort {
     reply.postMessage({ status, headers: JSON.parse(answer.headers) });
   }
 
+  /** What reset() takes; null where there was no traffic. */
+  save() {
+    return this.#stack ? JSON.parse(this.#stack.save()) : null;
+  }
+
+  /**
+   * Tells a guest that was saved that its connections are gone.
+   * @param {{ connections: unknown[] } | null} saved
+   */
+  async reset(saved) {
+    if (this.#network === "none" || !saved?.connections?.length) return;
+    await this.#start();
+    this.#stack?.reset(JSON.stringify(saved));
+  }
+
   close() {
     this.#closed = true;
     this.#port.onmessage = null;

@@ -16,6 +16,7 @@ for (const name of [
   "fetch",
   "relay",
   "network-proxy",
+  "session",
 ]) {
   const configured = document.querySelector(`meta[name=browsermount-${name}]`);
   const given = parameterOf(location, name);

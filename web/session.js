@@ -11,7 +11,20 @@ import { startMachine, takeWorkers } from "./workers.js";
 /** @import { Helper } from "./workers.js" */
 /** @import { Credentials, CredentialRequest, Failure, GuestRequest } from "./messages.js" */
 /** @import { ImageInfo, ImageRequest, Kept, MountEvent, RuntimeMessage } from "./messages.js" */
+/** @import { SavedAnswer } from "./messages.js" */
 /** @import * as VM from "./vm/messages.js" */
+/** @import { KeptSession } from "./kept-session.js" */
+/** @import { StateHeader } from "./vm/state-file.js" */
+
+/** @typedef {{ file: File, header: StateHeader, server: any, text: string }} Resumed */
+
+/**
+ * "resumed": it goes on, as it was saved at a time in milliseconds since 1970; "afresh": it cannot,
+ * and the image is started anew; "unkept": nothing is kept, or no more than before.
+ * @typedef {{ kind: "resumed", saved: number } | { kind: "afresh", reason: string } |
+ *   { kind: "unkept", reason: string } | { kind: "saved", size: number, frozen: number }
+ * } SessionNews
+ */
 
 /**
  * @typedef {object} SessionEvents
@@ -23,6 +36,10 @@ import { startMachine, takeWorkers } from "./workers.js";
  * @property {(data: Uint8Array) => void} output The terminal's bytes.
  * @property {(ports: number[]) => void} ports At which the container listens now.
  * @property {(kept: Kept) => void} kept How much is kept of images.
+ * @property {(news: SessionNews) => void} session What became of the session that is kept.
+ * @property {(text: string, size: { cols: number, rows: number }) => Promise<void>} restore Show
+ *   what the saved session has shown.
+ * @property {() => Promise<string>} serialize What the terminal shows, all output included.
  * @property {(code: number, signal?: number) => void} exit
  * @property {(failure: Failure) => void} error The last event until the next start.
  */
@@ -55,6 +72,15 @@ export class Session {
   #kind = "v86";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #attaching;
+  /** Where the session is kept. @type {KeptSession | undefined} */
+  #kept;
+  /** The saved session that goes on. @type {Resumed | undefined} */
+  #resumed;
+  /** Counts what was opened and closed: what takes its time looks whether it is still wanted. */
+  #generation = 0;
+  #saving = false;
+  /** @type {ImageInfo | undefined} */
+  #image;
   #translates = false;
   #mounted = false;
   #ready = false;
@@ -71,21 +97,122 @@ export class Session {
     this.size = size;
   }
 
-  /** Mount the image and start a machine on it, both at once. */
+  /** Mount the image and start a machine on it, both at once; or go on with the saved session. */
   open() {
-    const { request } = this;
-    const workers = this.#start(() => takeWorkers(likelyMachine(request), request.memoryMiB));
+    if (this.request.session) void this.#openKept();
+    else this.#open();
+  }
+
+  async #openKept() {
+    const generation = this.#generation;
+    const { KeptSession } = await import("./kept-session.js");
+    try {
+      this.#kept ??= await KeptSession.open(this.request.session);
+    } catch (error) {
+      if (generation !== this.#generation) return;
+      this.on.session({ kind: "unkept", reason: String(/** @type {any} */ (error).message) });
+      this.#open();
+      return;
+    }
+    const resumed = await this.#find(this.#kept);
+    if (generation === this.#generation) this.#open(resumed);
+    else if (!this.#mount) this.#release();
+  }
+
+  /**
+   * @param {KeptSession} kept
+   * @returns {Promise<Resumed | undefined>}
+   */
+  async #find(kept) {
+    const { found, damaged } = await kept.find();
+    if (!found) {
+      if (damaged) this.on.session({ kind: "afresh", reason: "it is damaged" });
+      return undefined;
+    }
+    const { file, state } = found;
+    try {
+      const [server, text] = await Promise.all([
+        state.section("server"),
+        state.section("terminal"),
+      ]);
+      const decoder = new TextDecoder();
+      return {
+        file,
+        header: state.header,
+        server: JSON.parse(decoder.decode(server)),
+        text: decoder.decode(text),
+      };
+    } catch (error) {
+      this.on.session({ kind: "afresh", reason: String(/** @type {any} */ (error).message) });
+      return undefined;
+    }
+  }
+
+  /** @param {Resumed} [resumed] */
+  #open(resumed) {
+    const workers = this.#start(() => {
+      const { request } = this;
+      const { mount, ...machine } = takeWorkers(likelyMachine(request), request.memoryMiB);
+      if (!resumed) return { mount, ...machine };
+      // That one was to be a new one.
+      machine.machine.end();
+      const kind = resumed.header.machine.kind === "x64" ? "x64" : "v86";
+      return { mount, ...startMachine(kind, undefined, resumed.file) };
+    });
     if (!workers) return;
     const { mount, machine, kind, port, card } = workers;
+    this.#resumed = resumed;
     this.#mount = mount;
     this.#kind = kind;
     this.#listen(mount, (data) => this.#fromMount(data));
-    mount.post({ type: "mount", request, base: document.baseURI, port, card }, [port, card]);
+    const { request } = this;
+    const saved = resumed && { saved: resumed.server };
+    mount.post({ type: "mount", request, base: document.baseURI, port, card, ...saved }, [
+      port,
+      card,
+    ]);
     this.#use(machine);
+  }
+
+  /** Save the session where it is kept: the machine stands still for a moment. */
+  save() {
+    if (!this.#kept || !this.#started || this.#saving || !this.#machine) return;
+    this.#saving = true;
+    this.#machine.post({ type: "freeze" });
+  }
+
+  /** @param {string} reason */
+  async #afresh(reason) {
+    const generation = (this.#generation += 1);
+    await this.#kept?.forget();
+    if (generation !== this.#generation) return;
+    this.#end();
+    this.on.session({ kind: "afresh", reason });
+    this.open();
+  }
+
+  /** @param {SavedAnswer} answer */
+  async #save({ server, process }) {
+    const machine = this.#machine;
+    const kept = this.#kept;
+    const text = await this.on.serialize();
+    // The machine goes on by itself, and says so.
+    if (!kept || !machine || machine !== this.#machine || !process || !this.#image) return;
+    const { digest, platform } = this.#image;
+    const image = { reference: this.request.image, digest, platform };
+    const header = { image, process, terminal: this.size() };
+    machine.post({ type: "save", target: kept.target, header, server, text });
+  }
+
+  #release() {
+    this.#kept?.release();
+    this.#kept = undefined;
   }
 
   /** Run a fresh container: what the last one wrote is gone. */
   restart() {
+    this.#resumed = undefined;
+    void this.#kept?.forget();
     if (!this.#mounted || !this.#mount) {
       this.close();
       this.open();
@@ -140,7 +267,14 @@ export class Session {
   }
 
   close() {
+    this.#generation += 1;
+    this.#end();
+    this.#release();
+  }
+
+  #end() {
     this.#stopMachine();
+    this.#resumed = undefined;
     this.#mount?.end();
     this.#mount = undefined;
     this.#translates = false;
@@ -156,7 +290,8 @@ export class Session {
     const wanted = machineFor(platform, request.machine);
     // What was asked for says nothing of the image.
     if (!request.platform && !request.machine) rememberMachine(request.image, platform);
-    if (wanted === this.#kind || !this.#mount) return;
+    // A saved machine that is of another kind is of another image, which shows when it is mounted.
+    if (wanted === this.#kind || !this.#mount || this.#resumed) return;
     this.#stopMachine();
     this.#kind = wanted;
     const started = this.#start(() => startMachine(wanted, this.request.memoryMiB));
@@ -187,6 +322,7 @@ export class Session {
     this.#machine = undefined;
     this.#ready = false;
     this.#started = false;
+    this.#saving = false;
   }
 
   /** @param {Helper} machine */
@@ -230,7 +366,15 @@ export class Session {
       case "attached":
         clearTimeout(this.#attaching);
         break;
+      case "saved":
+        void this.#save(message);
+        break;
       case "mounted":
+        if (message.unusable) {
+          void this.#afresh(message.unusable);
+          break;
+        }
+        this.#image = message.image;
         this.#mounted = true;
         this.on.mounted(message.image);
         this.#startWhenReady();
@@ -271,8 +415,25 @@ export class Session {
       case "ports":
         this.on.ports(message.ports);
         break;
+      case "saving":
+        this.#mount?.post({ type: "save" });
+        break;
+      case "saved":
+        this.#saving = false;
+        this.#kept?.written();
+        this.on.session({ kind: "saved", size: message.size, frozen: message.frozen });
+        break;
+      case "unsaved":
+        this.#saving = false;
+        this.on.session({ kind: "unkept", reason: message.message });
+        break;
+      case "unusable":
+        void this.#afresh(message.message);
+        break;
       case "exit":
         this.#stopMachine();
+        // There is nothing to go on with.
+        void this.#kept?.forget();
         this.on.exit(message.code, message.signal);
         break;
       case "error":
@@ -299,8 +460,22 @@ export class Session {
   #startWhenReady() {
     if (!this.#mounted || !this.#ready || this.#started) return;
     this.#started = true;
+    if (this.#resumed) {
+      void this.#wake(this.#resumed);
+      return;
+    }
     const network = this.request.network !== "none";
     this.#machine?.post({ type: "start", network, ...this.size() });
+  }
+
+  /** @param {Resumed} resumed */
+  async #wake({ header, text }) {
+    const machine = this.#machine;
+    await this.on.restore(text, header.terminal ?? this.size());
+    machine?.post({ type: "wake" });
+    this.on.session({ kind: "resumed", saved: header.saved });
+    const { cols, rows } = this.size();
+    machine?.post({ type: "resize", cols, rows });
   }
 
   /** @param {Failure} failure */

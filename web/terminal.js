@@ -13,6 +13,11 @@ import { OutputGuard } from "./output-guard.js";
 import { TouchSelection } from "./touch-selection.js";
 import { LibcWidths } from "./unicode-widths.js";
 
+/** How long what a terminal shows is waited for while the machine stands still. */
+const SERIALIZE_MS = 200;
+/** How many lines that were scrolled off are saved. */
+const SAVED_LINES = 1000;
+
 const THEME = {
   background: "#0d1117",
   foreground: "#d7dde5",
@@ -124,6 +129,31 @@ export class ContainerConsole {
     this.output.push(passed);
     // What is kept back or left out counts as shown, and no longer when it comes later.
     if (passed.length !== data.length) this.onShown(data.length - passed.length);
+  }
+
+  /** What is shown, as what a terminal is sent to show it, when all output has been taken. */
+  async serialize() {
+    const { SerializeAddon } = await import("./vendor/addon-serialize.mjs");
+    const end = performance.now() + SERIALIZE_MS;
+    while (!this.output.empty && performance.now() < end)
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    await new Promise((resolve) => this.terminal.write("", () => resolve(undefined)));
+    const addon = new SerializeAddon();
+    this.terminal.loadAddon(addon);
+    const text = addon.serialize({ scrollback: SAVED_LINES });
+    addon.dispose();
+    return text;
+  }
+
+  /**
+   * Show what serialize() has returned in a terminal of a certain size, where lines break as they did.
+   * @param {string} text
+   * @param {{ cols: number, rows: number }} size
+   */
+  async restore(text, { cols, rows }) {
+    this.terminal.resize(Math.min(Math.max(cols, 2), 1000), Math.min(Math.max(rows, 1), 1000));
+    await new Promise((resolve) => this.terminal.write(text, () => resolve(undefined)));
+    this.fit();
   }
 
   /** Make it as new, for the next container. */

@@ -3,6 +3,9 @@
 declare module "*/vendor/xterm.mjs" {
   export * from "@xterm/xterm";
 }
+declare module "*/vendor/addon-serialize.mjs" {
+  export * from "@xterm/addon-serialize";
+}
 declare module "*/vendor/addon-fit.mjs" {
   export * from "@xterm/addon-fit";
 }

@@ -169,6 +169,11 @@ async function handleMessage(message) {
     post({ type: "kept", kept });
     return;
   }
+  if (message.type === "save") {
+    const saved = JSON.parse(worker.save());
+    post({ type: "saved", ...saved, server: { ...saved.server, network: card?.save() ?? null } });
+    return;
+  }
   if (message.type === "request") {
     await card?.request(message.request, message.reply);
     return;
@@ -189,8 +194,10 @@ async function handleMessage(message) {
     post({ type: "attached" });
     return;
   }
-  // The machine may need an interpreter that is there before the image.
-  session = new NinePort(python, worker, message.port);
+  const { saved } = message;
+  // The machine may need an interpreter that is there before the image. One that goes on needs
+  // all that it had.
+  if (!saved) session = new NinePort(python, worker, message.port);
   const result = JSON.parse(
     await worker.mount(
       JSON.stringify({
@@ -206,6 +213,13 @@ async function handleMessage(message) {
     session?.close();
     session = undefined;
     post({ type: "error", error: result.error });
+  } else if (saved) {
+    const unusable = worker.restore(JSON.stringify(saved));
+    if (!unusable) {
+      session = new NinePort(python, worker, message.port);
+      await card?.reset(/** @type {any} */ (saved).network);
+    }
+    post({ type: "mounted", image: result.image, ...(unusable && { unusable }) });
   } else {
     post({ type: "mounted", image: result.image });
   }

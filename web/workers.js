@@ -106,8 +106,9 @@ const ASSETS = {
  * Start a machine; its 9P requests and its network card's frames come out of the ports.
  * @param {VM.MachineKind} kind
  * @param {number} [memoryMiB] by default what its snapshot has
+ * @param {Blob} [saved] the file of a saved session, in which it goes on
  */
-export function startMachine(kind, memoryMiB) {
+export function startMachine(kind, memoryMiB, saved) {
   // The query makes v86 yield through the browser's scheduler, where there is
   // one, instead of through yet another worker.
   const machine = new Helper("vm/worker.js?use-scheduling-api");
@@ -120,6 +121,7 @@ export function startMachine(kind, memoryMiB) {
     memoryMiB,
     port: port2,
     card: cable.port2,
+    ...(saved && { saved }),
   };
   machine.post(message, [port2, cable.port2]);
   return { kind, machine, port: port1, card: cable.port1 };

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 from browsermount import limits
 from browsermount.blobs.buffers import BufferCache
@@ -89,11 +90,12 @@ class Mount:
         """Return a new 9P server of the tree, for one client."""
         return Server(self.tree.root)
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """What a client's session on the tree is bound to: the image, and how it is numbered.
 
-        It is to be asked for when all of the tree is there, and takes a look at each inode.
+        It is to be asked for when all of the tree is there. The first time takes a look at each
+        inode.
         """
         return f"{self.image.digest} {fingerprint(self.tree.root)}"
 

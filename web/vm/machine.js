@@ -419,6 +419,8 @@ export class Machine {
    */
   async freeze() {
     await this.#emulator?.pause();
+    // What it has said until now is with who saves what the terminal shows.
+    for (const batch of this.#batches) batch.flush();
     try {
       await this.#settle();
     } catch (error) {
@@ -437,7 +439,6 @@ export class Machine {
     const facts = this.#options.freePages;
     const free = facts && freePages(emulator.memory(), facts);
     const saved = await emulator.save(free, new Set(this.#requests.keys()));
-    for (const batch of this.#batches) batch.flush();
     return {
       state: saved.state,
       host: {

@@ -6,6 +6,8 @@
  * worker is one machine and runs one container; to run another, make another.
  */
 
+import type { StateHeader } from "./state-file.js";
+
 /** The npm package's 32-bit emulator, or our own 64-bit machine. */
 export type MachineKind = "v86" | "x64";
 
@@ -50,6 +52,32 @@ export interface BootMessage {
   port: MessagePort;
   /** Ethernet frames, lists of Uint8Arrays whose buffers are transferred, in both directions. */
   card: MessagePort;
+  /** The file of a saved session, in which the machine goes on when "wake" comes. */
+  saved?: Blob;
+}
+
+/** Page to worker: the 9P server has what was saved of it, so the saved machine can go on. */
+export interface WakeMessage {
+  type: "wake";
+}
+
+/** Page to worker: stop the machine to save it; "saving" follows, or "unsaved". */
+export interface FreezeMessage {
+  type: "freeze";
+}
+
+/** Page to worker: what else belongs to the state, and the file of the origin's own for it. */
+export interface SaveMessage {
+  type: "save";
+  target: { directory: string; file: string };
+  header: {
+    image: StateHeader["image"];
+    process: object;
+    terminal: { cols: number; rows: number };
+  };
+  server: object;
+  /** What the terminal shows. */
+  text: string;
 }
 
 /**
@@ -116,6 +144,9 @@ export interface StopMessage {
 export type PageMessage =
   | BootMessage
   | PrepareMessage
+  | WakeMessage
+  | FreezeMessage
+  | SaveMessage
   | StartMessage
   | InputMessage
   | CloseInputMessage
@@ -182,5 +213,38 @@ export interface ErrorMessage {
   code: number;
 }
 
+/** Worker to page: the machine stands still, and its 9P server has answered all but reads. */
+export interface SavingMessage {
+  type: "saving";
+}
+
+/** Worker to page: it goes on, and the state is in the file; so long it stood still, in milliseconds. */
+export interface SavedMessage {
+  type: "saved";
+  size: number;
+  frozen: number;
+}
+
+/** Worker to page: it goes on, and was not saved. */
+export interface UnsavedMessage {
+  type: "unsaved";
+  message: string;
+}
+
+/** Worker to page: the saved machine cannot go on. The last message. */
+export interface UnusableMessage {
+  type: "unusable";
+  message: string;
+}
+
 export type WorkerMessage =
-  StageMessage | OutputMessage | StreamMessage | PortsMessage | ExitMessage | ErrorMessage;
+  | StageMessage
+  | OutputMessage
+  | StreamMessage
+  | PortsMessage
+  | ExitMessage
+  | ErrorMessage
+  | SavingMessage
+  | SavedMessage
+  | UnsavedMessage
+  | UnusableMessage;

@@ -164,12 +164,14 @@ function receive(message) {
   } else if (message.type === "stop") {
     machine?.terminate();
   } else if (message.type === "save") {
-    save(message).catch(({ message }) => tell({ type: "unsaved", message }));
+    saving = save(message).catch(({ message }) => tell({ type: "unsaved", message }));
   } else if (message.type === "server") {
     gotServer(message.server);
   }
 }
 
+/** What is being written is written to its end, also when the container ends meanwhile. */
+let saving = Promise.resolve();
 /** @type {(server: object) => void} */
 let gotServer = () => {};
 
@@ -263,6 +265,11 @@ async function make(machineOptions) {
   return resumeMachine(machineOptions, saved);
 }
 
+/** Frames from before there was a machine: a saved one is told what has become of its connections. */
+const MAX_EARLY_FRAMES = 1024;
+/** @type {Uint8Array[]} */
+const earlyFrames = [];
+
 async function create() {
   const made = await make({
     ...(await loadMachine({
@@ -285,21 +292,25 @@ async function create() {
       },
       stdout: (bytes) => stdout.write(bytes),
       stderr: (bytes) => stderr.write(bytes),
-      frame: framesOver(network, (frame) => machine?.receiveFrame(frame)),
+      frame: framesOver(network, (frame) => {
+        if (machine) machine.receiveFrame(frame);
+        else if (earlyFrames.length < MAX_EARLY_FRAMES) earlyFrames.push(frame);
+      }),
       archive: (data) => tell({ type: "archive", data }),
       archived: (result) => tell({ type: "archived", ...result }),
       drained: () => process.stdin.resume(),
       exit: async ({ code }) => {
-        await Promise.all([stdout.empty(), stderr.empty()]);
+        await Promise.all([stdout.empty(), stderr.empty(), saving]);
         finish({ type: "exit", code });
       },
       error: async ({ message, code }) => {
-        await Promise.all([stdout.empty(), stderr.empty()]);
+        await Promise.all([stdout.empty(), stderr.empty(), saving]);
         finish({ type: "error", message, code });
       },
     },
   });
   machine = made;
+  for (const frame of earlyFrames.splice(0)) machine.receiveFrame(frame);
   // From now on its output waits where it is too much, also before any was written.
   machine.acknowledge(0);
   return machine;

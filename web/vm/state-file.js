@@ -111,6 +111,17 @@ export async function readState(read) {
 }
 
 /**
+ * As readState().
+ * @param {Blob} blob
+ */
+export function readBlob(blob) {
+  return readState(
+    async (offset, length) =>
+      new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer()),
+  );
+}
+
+/**
  * @param {Uint8Array} bytes
  * @param {number} length of what comes out
  */

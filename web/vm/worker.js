@@ -4,11 +4,14 @@
  */
 import { FetchError, Fetcher } from "../assets.js";
 import { FrameBatch } from "../frames.js";
-import { createMachine, MachineError } from "./machine.js";
+import { parseImageDescription } from "./free-pages.js";
+import { createMachine, MachineError, resumeMachine } from "./machine.js";
+import { packState, readBlob, StateError } from "./state-file.js";
 import { v86 } from "./v86.js";
 import { x64 } from "./x64.js";
 
-/** @import { Machine, Handle9P, SnapshotInfo } from "./machine.js" */
+/** @import { Machine, MachineOptions, SavedMachine } from "./machine.js" */
+/** @import { Handle9P, SnapshotInfo } from "./machine.js" */
 /** @import * as Messages from "./messages.d.ts" */
 
 /** @type {Machine | undefined} */
@@ -31,6 +34,15 @@ self.onmessage = (/** @type {MessageEvent<Messages.PageMessage>} */ event) => {
       break;
     case "prepare":
       machine?.prepare();
+      break;
+    case "wake":
+      machine?.wake().catch(fail);
+      break;
+    case "freeze":
+      freeze().catch(unsaved);
+      break;
+    case "save":
+      save(message).catch(unsaved);
       break;
     case "start":
       machine?.start({
@@ -65,8 +77,9 @@ self.onmessage = (/** @type {MessageEvent<Messages.PageMessage>} */ event) => {
 };
 
 /** @param {Messages.BootMessage} message */
-async function boot({ assets, memoryMiB, port, card }) {
+async function boot({ assets, memoryMiB, port, card, saved }) {
   card.onmessage = ({ data }) => {
+    if (!machine) earlyFrames.push(...data.slice(0, MAX_EARLY_FRAMES - earlyFrames.length));
     for (const frame of data) machine?.receiveFrame(frame);
   };
   const frames = new FrameBatch(card);
@@ -77,12 +90,17 @@ async function boot({ assets, memoryMiB, port, card }) {
   const [module, wasm, image, snapshot] = await Promise.all([
     assets.kind === "v86" ? import(assets.v86) : undefined,
     fetcher.bytes(assets.wasm),
-    fetcher.json(assets.image),
-    fetchSnapshot(fetcher, assets),
+    fetcher.bytes(assets.image),
+    // A saved machine needs none.
+    saved ? undefined : fetchSnapshot(fetcher, assets),
   ]);
-  machine = await createMachine({
+  const { recipe, freePages } = parseImageDescription(new TextDecoder().decode(image));
+  kind = assets.kind;
+  /** @type {MachineOptions} */
+  const options = {
     emulator: module ? v86(module.V86, wasm) : x64(wasm),
-    recipe: image.recipe,
+    recipe,
+    freePages,
     snapshot,
     memoryMiB,
     bootFiles: async () => {
@@ -104,7 +122,118 @@ async function boot({ assets, memoryMiB, port, card }) {
       exit: (exit) => post({ type: "exit", ...exit }),
       error: fail,
     },
-  });
+  };
+  if (!saved) {
+    machine = await createMachine(options);
+    return;
+  }
+  machine = await resumeMachine(options, await readMachine(saved));
+  for (const frame of earlyFrames.splice(0)) machine.receiveFrame(frame);
+  post({ type: "stage", stage: "ready" });
+}
+
+/** Frames from before there was a machine: a saved one is told what has become of its connections. */
+const MAX_EARLY_FRAMES = 1024;
+/** @type {Uint8Array[]} */
+const earlyFrames = [];
+
+/** @type {"v86" | "x64"} */
+let kind = "v86";
+/** When the machine was stopped. */
+let frozen = 0;
+
+async function freeze() {
+  if (!machine) return;
+  frozen = performance.now();
+  await machine.freeze();
+  post({ type: "saving" });
+  answering = setTimeout(() => {
+    answering = undefined;
+    machine?.go();
+    unsaved("the page did not say in time what else belongs to it");
+  }, ANSWER_MS);
+}
+
+/** How long a machine stands still for an answer. */
+const ANSWER_MS = 3000;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let answering;
+
+/** @param {Messages.SaveMessage} message */
+async function save({ target, header, server, text }) {
+  // Too late: it has gone on.
+  if (!machine || answering === undefined) return;
+  clearTimeout(answering);
+  answering = undefined;
+  let saved;
+  try {
+    saved = await machine.save();
+  } finally {
+    machine.go();
+  }
+  const stood = performance.now() - frozen;
+  /** @param {unknown} value */
+  const json = (value) => ({ bytes: new TextEncoder().encode(JSON.stringify(value)) });
+  const pieces = await packState(
+    { ...header, machine: { kind, ...saved.info }, saved: Date.now() },
+    {
+      server: json(server),
+      terminal: { bytes: new TextEncoder().encode(text) },
+      host: json(saved.host),
+      // Compressing takes longer than writing.
+      machine: { bytes: new Uint8Array(saved.state) },
+    },
+  );
+  const size = await write(target, pieces);
+  post({ type: "saved", size, frozen: stood });
+}
+
+/**
+ * @param {{ directory: string, file: string }} target
+ * @param {Uint8Array[]} pieces
+ */
+async function write({ directory, file }, pieces) {
+  const root = await navigator.storage.getDirectory();
+  const folder = await root.getDirectoryHandle(directory, { create: true });
+  const handle = await folder.getFileHandle(file, { create: true });
+  const access = await /** @type {any} */ (handle).createSyncAccessHandle();
+  try {
+    access.truncate(0);
+    let at = 0;
+    for (const piece of pieces) {
+      const written = access.write(piece, { at });
+      if (written < piece.length) throw new Error("there is no room for it");
+      at += written;
+    }
+    access.flush();
+    return at;
+  } finally {
+    access.close();
+  }
+}
+
+/**
+ * @param {Blob} file
+ * @returns {Promise<SavedMachine>}
+ */
+async function readMachine(file) {
+  const { header, section } = await readBlob(file);
+  const [state, host] = await Promise.all([section("machine"), section("host")]);
+  if (!state || !host) throw new StateError("damaged", "a part of it is missing");
+  const { wasm, recipe, memoryMiB, commandLine } = header.machine;
+  const { buffer, byteOffset, byteLength } = state;
+  return {
+    state: /** @type {ArrayBuffer} */ (
+      byteLength === buffer.byteLength ? buffer : buffer.slice(byteOffset, byteOffset + byteLength)
+    ),
+    host: JSON.parse(new TextDecoder().decode(host)),
+    info: { wasm, recipe, memoryMiB, commandLine },
+  };
+}
+
+/** @param {unknown} error */
+function unsaved(error) {
+  post({ type: "unsaved", message: error instanceof Error ? error.message : String(error) });
 }
 
 /**
@@ -146,6 +275,10 @@ function through(port) {
 /** @param {unknown} error */
 function fail(error) {
   const message = error instanceof Error ? error.message : String(error);
+  if (error instanceof StateError) {
+    post({ type: "unusable", message });
+    return;
+  }
   if (error instanceof MachineError)
     post({ type: "error", stage: error.stage, message, code: error.code });
   else

@@ -479,6 +479,8 @@ class _Sessions:
         """Know what is to be saved."""
         self._machine, self._mount = machine, mount
         digest = str(mount.image.digest)
+        if self.save is not None:
+            _ = mount.identity  # now, and not while the machine stands still
         self._header = {
             "image": {
                 "reference": lasting_name(image, digest),

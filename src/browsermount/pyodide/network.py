@@ -117,6 +117,18 @@ class PageNetwork:
         except NetworkError as error:
             return PageRequest(error)
 
+    def save(self) -> str:
+        """Return what :meth:`reset` takes, as JSON."""
+        return json.dumps(self._stack.save())
+
+    def reset(self, saved: str) -> None:
+        """Tell a guest that was saved that its connections are gone.
+
+        Raises:
+            InvalidState: See :meth:`browsermount.network.stack.Stack.reset`.
+        """
+        self._stack.reset(json.loads(saved))
+
     def close(self) -> None:
         """Give up all requests."""
         self._gateway.close()

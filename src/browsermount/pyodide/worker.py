@@ -21,7 +21,7 @@ from pyodide.ffi import JsException, to_js
 from browsermount.blobs.buffers import BufferCache
 from browsermount.blobs.files import MemoryFiles
 from browsermount.blobs.store import DEFAULT_LIMIT, Store
-from browsermount.errors import BrowsermountError, NetworkError
+from browsermount.errors import BrowsermountError, InvalidState, NetworkError
 from browsermount.events import Event, InterpreterReady, Resolved
 from browsermount.interpreters import install, interpreter_for
 from browsermount.machines import choose_machine, runnable
@@ -35,6 +35,7 @@ from browsermount.pyodide.fetch import BrowserFetcher
 from browsermount.pyodide.opfs import OpfsFiles
 from browsermount.rootfs.tree import Tree
 from browsermount.runtime.spec import ProcessOptions
+from browsermount.state import process_document
 
 if TYPE_CHECKING:
     from browsermount.network.tls import Engine
@@ -91,6 +92,7 @@ class Worker:
         self.relay = ""
         self._store: Store | None = None
         self._persistent = False
+        self._options = ProcessOptions()
         # The snapshot's generator would give every visitor the same numbers.
         random.seed()
 
@@ -120,6 +122,7 @@ class Worker:
                 - ``proxies``: ``{"rules", "foreign"}``, through whom the container reaches hosts;
                   see :func:`browsermount.proxies.parse_proxies`;
                 - ``relay``: the address of the relay that connects the container; may be empty;
+                - ``session``: the name under which the machine is going to be saved; may be empty;
                 - ``interpreters``: the URL of the site's directory of interpreters.
 
             emit: Takes progress events as JSON.
@@ -158,6 +161,7 @@ class Worker:
             answer = json.loads(await ask(json.dumps(asdict(request))))
             return Credentials(answer["username"], answer["secret"]) if answer else None
 
+        self._options = ProcessOptions(network=wanted["network"] != "none")
         self.close()
         if self._mount is not None:
             await self._mount.close()
@@ -179,7 +183,7 @@ class Worker:
                 if wanted["network"] != "none" and not self.relay
                 else None,
                 tree=tree,
-                options=ProcessOptions(network=wanted["network"] != "none"),
+                options=self._options,
                 sleep=self._sleep,
                 on_event=on_event,
             )
@@ -193,6 +197,8 @@ class Worker:
             for task in translations:
                 task.cancel()
             await asyncio.gather(*translations, return_exceptions=True)
+        if wanted.get("session"):
+            _ = mounted.identity  # now, and not while the machine stands still
         self._mount = mounted
         return json.dumps({"image": mounted.image.to_dict()})
 
@@ -237,6 +243,31 @@ class Worker:
 
     async def _certificate(self) -> bytes:
         return (await self.tls()).certificate
+
+    def save(self) -> str:
+        """Return what is to be saved of the guest's session, as JSON.
+
+        ``server`` is what :meth:`restore` takes, ``process`` how the process was started; where
+        there is none, it is ``{}``.
+        """
+        if self._session is None or self._mount is None:
+            return "{}"
+        server = {"ninep": self._session.save(self._mount.identity)}
+        return json.dumps({"server": server, "process": process_document(self._options)})
+
+    def restore(self, saved: str) -> str:
+        """Go on with a saved session on what is mounted.
+
+        Returns:
+            Why that is not possible; empty where it is.
+        """
+        if self._session is None or self._mount is None:
+            return "there is no session"
+        try:
+            self._session.restore(json.loads(saved).get("ninep"), self._mount.identity)
+        except InvalidState as error:
+            return error.message
+        return ""
 
     def fill(self) -> None:
         """Begin to fetch what has not been read yet, whenever the guest is idle."""
