@@ -153,6 +153,7 @@ def test_an_image_through_the_worker_glue(pyodide: Any) -> None:
                 "base": "http://localhost/",
                 "mirror": "",
                 "platform": "",
+                "machine": "",
                 "allowUnverified": False,
                 "interpreters": "http://localhost/nowhere/",
                 "network": "none",
