@@ -5,8 +5,8 @@
  *     NODE_OPTIONS="--import=.../own-time.mjs" node ...
  */
 import { openSync, readSync } from "node:fs";
+import { performance } from "node:perf_hooks";
 
-const { performance } = globalThis;
 const wall = performance.now.bind(performance);
 const file = openSync(`/proc/self/task/${process.pid}/schedstat`, "r");
 const buffer = Buffer.alloc(96);
