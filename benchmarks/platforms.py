@@ -9,8 +9,8 @@ natively it is the processor's time.  The medians count.  Machines differ, so co
 of this program prints.
 
 With ``arm64`` or ``riscv64`` as PLATFORM it compares what is translated: smaller programs in the
-fixture images ``foreign``, with those for linux/386 in the first column; the best of all runs
-counts.
+fixture images ``foreign``, with those for linux/386 in the first column; there the best of all
+runs counts.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Work:
     Attributes:
         command: For bash: a simple command, or a function of `FUNCTIONS`.
         prepare: What has to be there first. It is not measured.
-        times: How often it is executed in each run. The first time is not counted where there are
-            others.
+        times: How often it is executed in each run. Where there are others, the first time is not
+            counted.
         reference: It is to take at most so many times as long as for linux/386.
         native: The same, as it takes natively.
         seconds: It is to take at most so long.

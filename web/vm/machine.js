@@ -525,6 +525,7 @@ export class Machine {
     await emulator.restore({ state, host: host.emulator });
     this.#input.restore(host.input);
     this.#lines.restore(host.line);
+    this.#ready = true;
     this.#started = true;
     this.#reached = new Set(["mounted", "started"]);
   }
