@@ -178,8 +178,8 @@ let gotServer = () => {};
 /** @param {{ path: string, go: boolean, header: any }} message */
 async function save({ path, go, header }) {
   if (!machine) return;
-  await machine.freeze();
   const began = performance.now();
+  await machine.freeze();
   let saved;
   let server;
   try {
