@@ -180,7 +180,7 @@ fn aim(instruction: &Instruction, registers: &mut Registers, target: u64) -> boo
 
 #[test]
 fn instructions_are_the_processors() {
-    native::prepare();
+    let _alone = native::prepare();
     let number = |name: &str, default: u64| {
         std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
     };

@@ -1,7 +1,7 @@
 //! The real processor: executes one instruction with given registers, and catches its faults.
 
 use core::arch::global_asm;
-use std::sync::Once;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 /// Where code and data are, for the real processor and for ours alike.
 pub const CODE: u64 = 0x1000_0000;
@@ -145,9 +145,11 @@ extern "C" fn handle(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::c
     }
 }
 
-/// Maps code and data, and catches faults. Once.
-pub fn prepare() {
+/// Maps code and data, and catches faults. Other tests wait as long as the result is kept: there is one place.
+pub fn prepare() -> MutexGuard<'static, ()> {
     static ONCE: Once = Once::new();
+    static ALONE: Mutex<()> = Mutex::new(());
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     ONCE.call_once(|| unsafe {
         for (address, size, executable) in [(CODE, 0x2000, true), (DATA, DATA_SIZE, false)] {
             let protection =
@@ -156,13 +158,6 @@ pub fn prepare() {
             let mapped = libc::mmap(address as *mut _, size as usize, protection, flags, -1, 0);
             assert_eq!(mapped as u64, address);
         }
-        let size = 1 << 16;
-        let stack = libc::stack_t {
-            ss_sp: Box::leak(vec![0u8; size].into_boxed_slice()).as_mut_ptr().cast(),
-            ss_flags: 0,
-            ss_size: size,
-        };
-        assert_eq!(libc::sigaltstack(&stack, core::ptr::null_mut()), 0);
         for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP] {
             let mut action: libc::sigaction = core::mem::zeroed();
             action.sa_sigaction = handle as *const () as usize;
@@ -170,6 +165,17 @@ pub fn prepare() {
             assert_eq!(libc::sigaction(signal, &action, core::ptr::null_mut()), 0);
         }
     });
+    // Each thread has its own.
+    unsafe {
+        let size = 1 << 16;
+        let stack = libc::stack_t {
+            ss_sp: Box::leak(vec![0u8; size].into_boxed_slice()).as_mut_ptr().cast(),
+            ss_flags: 0,
+            ss_size: size,
+        };
+        assert_eq!(libc::sigaltstack(&stack, core::ptr::null_mut()), 0);
+    }
+    alone
 }
 
 /// Executes the instruction at `CODE`, and another one at `landing` when that is where it goes.

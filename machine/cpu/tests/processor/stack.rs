@@ -56,7 +56,7 @@ const INSTRUCTIONS: &[(&str, &[u8])] = &[
 
 #[test]
 fn outside_the_canonical_addresses() {
-    native::prepare();
+    let _alone = native::prepare();
     let mut random = Random(1);
     let mut ours = Ours::new();
     let mut wrong = Vec::new();
