@@ -99,7 +99,7 @@ async function startPython() {
     FRAME_SIZE,
     storage,
     pause,
-    () => startTls(python),
+    (/** @type {string} */ authority) => startTls(python, authority),
   );
   glue.destroy();
   const milliseconds = Math.round(performance.now() - started);
@@ -110,12 +110,13 @@ async function startPython() {
 /**
  * Fetches the TLS engine, and makes what Python uses of it.
  * @param {any} python
+ * @param {string} authority The one of a saved session; may be empty.
  */
-async function startTls(python) {
+async function startTls(python, authority) {
   const url = new URL("./tls/tls.wasm.gz", import.meta.url);
   const [code] = await Promise.all([new Fetcher(() => {}).bytes(url), addModules(python)]);
   const module = await instantiate(code);
-  return python.pyimport("browsermount.pyodide.tls").new_engine(module);
+  return python.pyimport("browsermount.pyodide.tls").new_engine(module, authority);
 }
 
 const storage = openStorage();

@@ -47,9 +47,15 @@ class SavedState:
     server: dict[str, Any]
 
 
+_OURS = "host"
+"""The option that is not in a document: only what our own machine starts is ever saved."""
+
+
 def process_document(options: ProcessOptions) -> dict[str, Any]:
     """Return a process's options as JSON's types; :func:`read_state` reads them."""
-    return asdict(options)
+    document = asdict(options)
+    del document[_OURS]
+    return document
 
 
 def read_state(file: BinaryIO) -> SavedState:
@@ -108,7 +114,8 @@ def _state(header: dict[str, Any], server: Any) -> SavedState:
 
 def _options(document: dict[str, Any]) -> ProcessOptions:
     """Return options; lists have become tuples again, and types are what they were."""
-    values = {field.name: document[field.name] for field in fields(ProcessOptions)}
+    names = {field.name for field in fields(ProcessOptions)} - {_OURS}
+    values = {name: document[name] for name in names}
     for name in ("entrypoint", "args", "env"):
         if values[name] is not None:
             values[name] = tuple(map(str, values[name]))

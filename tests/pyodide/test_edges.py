@@ -146,7 +146,17 @@ def test_an_image_through_the_worker_glue(pyodide: Any) -> None:
             from browsermount.ninep import wire
             from browsermount.pyodide.worker import Worker
 
-            worker = Worker(lambda reply: None, 1 << 19)
+            class Authority:
+                certificate = b"a certificate"
+                def save(self):
+                    return b"a secret"
+
+            given = []
+            async def open_tls(authority):
+                given.append(authority)
+                return Authority()
+
+            worker = Worker(lambda reply: None, 1 << 19, None, None, open_tls)
             events = []
             request = {{
                 "image": {url!r},
@@ -157,6 +167,7 @@ def test_an_image_through_the_worker_glue(pyodide: Any) -> None:
                 "allowUnverified": False,
                 "interpreters": "http://localhost/nowhere/",
                 "network": "none",
+                "relay": "",
                 "proxies": {{"rules": "", "foreign": False}},
             }}
             mounted = json.loads(await worker.mount(json.dumps(request), events.append, None))
@@ -171,10 +182,20 @@ def test_an_image_through_the_worker_glue(pyodide: Any) -> None:
             ask(wire.Tattach(0, wire.NOFID, b"", b"", 0))
             ask(wire.Twalk(0, 1, (b"rootfs", b"etc", b"passwd")))
             ask(wire.Tlopen(1, 0))
-            [mounted["image"]["platform"], ask(wire.Tread(1, 0, 4)).data.decode(), len(events) > 3]
+            text = ask(wire.Tread(1, 0, 4)).data.decode()
+
+            # What runs in a saved session trusts the authority that it has known.
+            await worker.tls()
+            saved = json.dumps(json.loads(worker.save())["server"])
+            unusable = worker.restore(saved)
+            await worker.tls()
+            again = json.dumps(json.loads(worker.save())["server"])
+            [mounted["image"]["platform"], text, len(events) > 3, unusable, given, again == saved]
             """
         )
-    assert list(result) == ["linux/386", "root", True]
+    platform, text, said, unusable, given, same = list(result)
+    assert (platform, text, said, unusable, same) == ("linux/386", "root", True, "", True)
+    assert list(given) == ["", b64encode(b"a secret").decode()]
 
 
 _STORAGE = """

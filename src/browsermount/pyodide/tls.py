@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from pyodide.ffi import JsException
@@ -39,10 +40,14 @@ class _PageModule:
             self._view(address, len(data)).assign(data)
 
 
-def new_engine(module: Any) -> Engine:
-    """Return an engine with a new authority.
+def new_engine(module: Any, saved: str = "") -> Engine:
+    """Return an engine.
 
     Args:
         module: A ``TlsModule``.
+        saved: The authority of a saved session, in base64; by default it has a new one.
+
+    Raises:
+        ValueError: What was saved is no authority.
     """
-    return Engine(_PageModule(module))
+    return Engine(_PageModule(module), saved=base64.b64decode(saved))

@@ -8,6 +8,7 @@ answering it.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import random
@@ -61,8 +62,8 @@ class Worker:
         pause: Returns a promise that is kept when the browser's other tasks have had their turn.
             Waiting for 0 seconds does not do that in Chromium: Pyodide posts a message to
             itself for it, and Chromium delivers all messages of a port in one task.
-        open_tls: Returns a promise of the engine for encrypted connections, which is not in the
-            memory snapshot.
+        open_tls: Takes an authority that was saved, in base64, or nothing, and returns a promise
+            of the engine for encrypted connections, which is not in the memory snapshot.
 
     Attributes:
         proxies: Through whom the container reaches hosts.
@@ -76,7 +77,7 @@ class Worker:
         size: int,
         storage: Awaitable[Any] | None = None,
         pause: Callable[[], Awaitable[Any]] | None = None,
-        open_tls: Callable[[], Awaitable[Engine]] | None = None,
+        open_tls: Callable[[str], Awaitable[Engine]] | None = None,
     ) -> None:
         self.buffer = bytearray(size)
         self._view = memoryview(self.buffer)
@@ -88,6 +89,8 @@ class Worker:
         self._pause = pause
         self._open_tls = open_tls
         self._opening_tls: asyncio.Task[Engine] | None = None
+        # Of a session that goes on: what runs in it trusts this one.
+        self._authority = ""
         self.proxies: tuple[Proxy, ...] = ()
         self.relay = ""
         self._store: Store | None = None
@@ -234,7 +237,7 @@ class Worker:
     async def _start_tls(self) -> Engine:
         assert self._open_tls is not None
         try:
-            return await self._open_tls()
+            return await self._open_tls(self._authority)
         except JsException as error:
             raise NetworkError(
                 f"the page's own TLS engine cannot be had: {error.message}",
@@ -252,7 +255,10 @@ class Worker:
         """
         if self._session is None or self._mount is None:
             return "{}"
-        server = {"ninep": self._session.save(self._mount.identity)}
+        server = {
+            "ninep": self._session.save(self._mount.identity),
+            "authority": self._save_authority(),
+        }
         return json.dumps({"server": server, "process": process_document(self._options)})
 
     def restore(self, saved: str) -> str:
@@ -264,10 +270,20 @@ class Worker:
         if self._session is None or self._mount is None:
             return "there is no session"
         try:
-            self._session.restore(json.loads(saved).get("ninep"), self._mount.identity)
+            server = json.loads(saved)
+            self._session.restore(server.get("ninep"), self._mount.identity)
         except InvalidState as error:
             return error.message
+        self._authority = str(server.get("authority", ""))
+        self._opening_tls = None
         return ""
+
+    def _save_authority(self) -> str:
+        """Return the authority that the container trusts, in base64; empty if there is none yet."""
+        opening = self._opening_tls
+        if opening is None or not opening.done() or opening.cancelled() or opening.exception():
+            return self._authority
+        return base64.b64encode(opening.result().save()).decode()
 
     def fill(self) -> None:
         """Begin to fetch what has not been read yet, whenever the guest is idle."""
