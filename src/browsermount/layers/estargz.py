@@ -66,8 +66,8 @@ def layer_path(name: bytes) -> bytes:
     return b"/".join(part for part in name.split(b"/") if part not in (b"", b"."))
 
 
-def unpack_toc(stored: bytes) -> bytes:
-    """Return the table of contents, which is a gzip member with a tar archive of one file.
+def unpack_toc(stored: bytes) -> Steps[bytes]:
+    """Return the table of contents, in steps: a gzip member with a tar archive of one file.
 
     Args:
         stored: The blob's bytes from where the footer says to the footer.
@@ -81,6 +81,7 @@ def unpack_toc(stored: bytes) -> bytes:
         plain += part
         if len(plain) > MAX_TOC_SIZE:
             raise InvalidLayer(f"the table of contents is larger than {MAX_TOC_SIZE} bytes")
+        yield
     found = parser.feed(bytes(plain))
     if not found or found[0].name != TOC_NAME or len(found[0].segments) != 1:
         raise InvalidLayer(f"the layer has no {TOC_NAME.decode()} where its footer says")

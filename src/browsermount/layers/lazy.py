@@ -11,7 +11,7 @@ from browsermount.layers.index import LayerIndex
 from browsermount.layers.toc import MAX_TOC_SIZE
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
-from browsermount.steps import in_turns
+from browsermount.steps import Steps, in_turns
 
 Read = Callable[[int, int], Awaitable[bytes]]
 
@@ -19,6 +19,8 @@ _MIN_TAIL = 1 << 16
 _MAX_TAIL = 1 << 20
 # Tables take some hundredth of their layer: most come along with the footer.
 _TAIL_PART = 64
+# Some milliseconds in a browser.
+_HASH_STEP = 1 << 20
 
 
 def toc_digest(descriptor: Descriptor) -> str | None:
@@ -61,8 +63,8 @@ async def open_index(
     if chunked is not None:
         where, checksum = chunked
         stored = await _read_toc(descriptor, where.offset, where.size, read, where.plain_size)
-        _verify(stored, checksum)
-        toc = zstd_chunked.unpack_toc(stored, where)
+        await in_turns(_verify(stored, checksum), sleep)
+        toc = await in_turns(zstd_chunked.unpack_toc(stored, where), sleep)
         await sleep(0)
         return await in_turns(zstd_chunked.index_from_toc(toc, where.offset), sleep)
     digest = descriptor.annotations.get(estargz.DIGEST_ANNOTATION)
@@ -93,17 +95,17 @@ async def _open_by_footer(
         stored = await _read_toc(
             descriptor, offset, descriptor.size - footer_size - offset, read_rest
         )
-        toc = estargz.unpack_toc(stored)
+        toc = await in_turns(estargz.unpack_toc(stored), sleep)
         if digest is not None:
-            _verify(toc, digest)
+            await in_turns(_verify(toc, digest), sleep)
         await sleep(0)
         return await in_turns(estargz.index_from_toc(toc, offset), sleep)
     if (where := zstd_chunked.parse_footer(tail)) is not None:
         # Also written by containerd's converter, with the digest of the plain table.
         stored = await _read_toc(descriptor, where.offset, where.size, read_rest, where.plain_size)
-        toc = zstd_chunked.unpack_toc(stored, where)
+        toc = await in_turns(zstd_chunked.unpack_toc(stored, where), sleep)
         if digest is not None:
-            _verify(toc, digest)
+            await in_turns(_verify(toc, digest), sleep)
         await sleep(0)
         return await in_turns(zstd_chunked.index_from_toc(toc, where.offset), sleep)
     if digest is not None:
@@ -133,13 +135,16 @@ async def _read(offset: int, size: int, read: Read) -> bytes:
     return data
 
 
-def _verify(data: bytes, digest: str) -> None:
+def _verify(data: bytes, digest: str) -> Steps[None]:
     try:
         expected = Digest.parse(digest)
     except InvalidImage as error:
         raise InvalidLayer(f"the annotation of the layer: {error.message}") from None
     hasher = expected.hasher()
-    hasher.update(data)
+    view = memoryview(data)
+    for start in range(0, len(view), _HASH_STEP):
+        hasher.update(view[start : start + _HASH_STEP])
+        yield
     if hasher.hexdigest() != expected.encoded:
         raise DigestMismatch(
             f"the table of contents has the digest {expected.algorithm}:{hasher.hexdigest()} "

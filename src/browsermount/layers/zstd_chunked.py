@@ -79,8 +79,8 @@ def parse_footer(tail: bytes) -> TocPlace | None:
     return None
 
 
-def unpack_toc(stored: bytes, where: TocPlace) -> bytes:
-    """Return the table of contents.
+def unpack_toc(stored: bytes, where: TocPlace) -> Steps[bytes]:
+    """Return the table of contents, in steps.
 
     Args:
         stored: The compressed one.
@@ -94,6 +94,7 @@ def unpack_toc(stored: bytes, where: TocPlace) -> bytes:
         plain += part
         if len(plain) > where.plain_size:
             break
+        yield
     if len(plain) != where.plain_size:
         raise InvalidLayer("the table of contents is longer or shorter than it should be")
     return bytes(plain)
