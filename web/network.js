@@ -74,7 +74,21 @@ export class NetworkPort {
    * @param {GuestRequest} request
    * @param {MessagePort} reply
    */
-  async request({ port, method, target, headers, body }, reply) {
+  async request(request, reply) {
+    try {
+      await this.#request(request, reply);
+    } catch (error) {
+      // A defect: whoever waits is not to wait for ever.
+      reply.postMessage({ error: String(error) });
+      throw error;
+    }
+  }
+
+  /**
+   * @param {GuestRequest} request
+   * @param {MessagePort} reply
+   */
+  async #request({ port, method, target, headers, body }, reply) {
     if (this.#network !== "none") await this.#start();
     if (this.#closed || !this.#stack) {
       reply.postMessage({ error: "the container has no network" });

@@ -110,6 +110,9 @@ MAX_HTTP_HEAD = 64 << 10
 MAX_HTTP_BODY = 256 << 20
 """Bytes that a request uploads through the browser, which takes them at once."""
 
+MAX_HTTP_UPLOADS = 384 << 20
+"""Bytes that all such requests of a container have at once."""
+
 MAX_RELAY_UNREAD = 64 << 20
 """Bytes that a relay has sent and the guest has not taken; a relay cannot be told to wait."""
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from browsermount import limits
 from browsermount.errors import NetworkError
 from browsermount.limits import MAX_HTTP_HEAD, MAX_NAMES
 from browsermount.network.addresses import parse
+from browsermount.network.http1 import InvalidMessage, RequestReader, Uploads
 from browsermount.network.names import Names
 from browsermount.network.tls import Engine
 from browsermount.network.web import WebGateway, is_public_host
@@ -368,3 +370,54 @@ def test_names_without_end() -> None:
     assert len(addresses) == MAX_NAMES
     assert max(addresses) < parse("198.20.0.0")
     assert GATEWAY not in addresses
+
+
+class Given:
+    """What a client has sent, before it goes away."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    async def read(self) -> bytes:
+        data, self.data = self.data, b""
+        return data
+
+    async def write(self, data: bytes) -> None:
+        raise AssertionError
+
+
+def test_uploads_at_once_have_a_bound_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_HTTP_UPLOADS", 1000)
+    uploads = Uploads()
+
+    async def upload(size: int) -> RequestReader:
+        head = b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: %d\r\n\r\n" % size
+        reader = RequestReader(Given(head + bytes(size)), uploads=uploads)
+        request = await reader.request()
+        assert request is not None
+        assert await reader.body(request) == bytes(size)
+        return reader
+
+    async def scenario() -> None:
+        first = await upload(600)
+        second = await upload(400)
+        with pytest.raises(InvalidMessage) as refused:
+            await upload(1)
+        assert refused.value.status == 503
+        second.forget()
+        second.forget()
+        assert uploads.size == 600
+        await upload(400)
+        first.forget()
+        assert uploads.size == 400
+
+    run(scenario())
+
+
+def test_requests_that_are_answered_are_uploads_no_more() -> None:
+    world = World()
+    post = b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 100\r\n\r\n" + bytes(100)
+    for end in (b"", b"POST / HTTP/1.1\r\n", b"POST"):
+        run(world.request(post, post, end))
+        assert world.gateway.uploading == 0
+    assert len(world.asked) == 6

@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
+from browsermount import limits
 from browsermount.limits import MAX_HTTP_BODY, MAX_HTTP_HEAD
 from browsermount.network.stream import ByteStream
 
@@ -139,8 +140,51 @@ class _Reader:
                 break
 
 
+class Uploads:
+    """How much of requests' bodies is held by all connections of a container.
+
+    Attributes:
+        size: In bytes.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def add(self, size: int) -> None:
+        """Count bytes that are going to be held.
+
+        Raises:
+            InvalidMessage: Those are too many.
+        """
+        if self.size + size > limits.MAX_HTTP_UPLOADS:
+            raise InvalidMessage(503, "other uploads are under way: try again when they have ended")
+        self.size += size
+
+    def remove(self, size: int) -> None:
+        """Count bytes that are held no more."""
+        self.size -= size
+
+
 class RequestReader(_Reader):
-    """Reads requests from a connection, one after the other."""
+    """Reads requests from a connection, one after the other.
+
+    Args:
+        stream: The connection.
+        begun: What was read of it already.
+        uploads: What other connections hold.
+    """
+
+    def __init__(
+        self, stream: ByteStream, begun: bytes = b"", uploads: Uploads | None = None
+    ) -> None:
+        super().__init__(stream, begun)
+        self._uploads = uploads or Uploads()
+        self._counted = 0
+
+    def forget(self) -> None:
+        """Take note that the last body is of no use any more."""
+        self._uploads.remove(self._counted)
+        self._counted = 0
 
     async def request(self) -> Request | None:
         """Return the next request; None where the client sends no more.
@@ -198,6 +242,8 @@ class RequestReader(_Reader):
         if size + before > MAX_HTTP_BODY:
             limit = MAX_HTTP_BODY >> 20
             raise InvalidMessage(413, f"a browser can send {limit} MiB from here at most")
+        self._uploads.add(size)
+        self._counted += size
         while len(self._buffer) < size:
             if not await self._more():
                 raise InvalidMessage(400, "the message ends before its end")

@@ -14,7 +14,13 @@ from browsermount.errors import BrowsermountError, NetworkError
 from browsermount.network import dns
 from browsermount.network.addresses import GATEWAY, HOST, HOST_NAMES, NETMASK, to_text
 from browsermount.network.connection import Connection
-from browsermount.network.http1 import InvalidMessage, Request, RequestReader, ResponseWriter
+from browsermount.network.http1 import (
+    InvalidMessage,
+    Request,
+    RequestReader,
+    ResponseWriter,
+    Uploads,
+)
 from browsermount.network.names import Names
 from browsermount.network.stack import Stack
 from browsermount.network.stream import ByteStream, Stream
@@ -146,11 +152,17 @@ class WebGateway:
         self._proxies = proxies
         self._private = private
         self._tell = tell
+        self._uploads = Uploads()
         self._told: set[str] = set()
         self._names = Names()
         self._tasks: set[asyncio.Task[None]] = set()
         stack.on_connect = self._connect
         stack.on_datagram = self._take_datagram
+
+    @property
+    def uploading(self) -> int:
+        """How many bytes of requests are held, or are going to be."""
+        return self._uploads.size
 
     def close(self) -> None:
         """Give up all requests."""
@@ -252,25 +264,31 @@ class WebGateway:
 
     async def _answer_all(self, stream: ByteStream, begun: bytes, origin: Origin) -> None:
         """Answer requests until the client, or an answer, ends the connection."""
-        reader = RequestReader(stream, begun)
-        while True:
-            request: Request | None = Request("GET", "/", "HTTP/1.0", ())
-            try:
-                request = await reader.request()
-                if request is None:
-                    return
-                url = self._url(request, origin)
-                if request.header("expect").lower() == "100-continue":
-                    await stream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                body = await reader.body(request)
-            except InvalidMessage as error:
-                assert request is not None
-                last = Request(request.method, "/", "HTTP/1.0", ())
-                await _answer_text(ResponseWriter(stream, last), error.status, error.reason)
-                return
-            await self._answer(ResponseWriter(stream, request), request, url, body)
-            if not request.keeps_alive:
-                return
+        reader = RequestReader(stream, begun, self._uploads)
+        try:
+            while await self._answer_one(stream, reader, origin):
+                reader.forget()
+        finally:
+            reader.forget()
+
+    async def _answer_one(self, stream: ByteStream, reader: RequestReader, origin: Origin) -> bool:
+        """Answer a request; False where it was the last one."""
+        request: Request | None = Request("GET", "/", "HTTP/1.0", ())
+        try:
+            request = await reader.request()
+            if request is None:
+                return False
+            url = self._url(request, origin)
+            if request.header("expect").lower() == "100-continue":
+                await stream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            body = await reader.body(request)
+        except InvalidMessage as error:
+            assert request is not None
+            last = Request(request.method, "/", "HTTP/1.0", ())
+            await _answer_text(ResponseWriter(stream, last), error.status, error.reason)
+            return False
+        await self._answer(ResponseWriter(stream, request), request, url, body)
+        return request.keeps_alive
 
     async def _answer(
         self, writer: ResponseWriter, request: Request, url: str, body: bytes
