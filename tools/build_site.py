@@ -6,6 +6,7 @@ Needs ``npm ci`` and the development dependencies; asks pip for micropip's wheel
 from __future__ import annotations
 
 import argparse
+import ast
 import gzip
 import hashlib
 import json
@@ -200,7 +201,22 @@ def write_network(wheel: Path, output: Path) -> None:
     with zipfile.ZipFile(wheel) as whole, zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as zip:
         for entry in whole.infolist():
             if entry.filename.startswith(_NETWORK):
-                zip.writestr(entry, whole.read(entry), zipfile.ZIP_DEFLATED, 9)
+                source = whole.read(entry)
+                if entry.filename.endswith(".py"):
+                    source = _without_words(source)
+                zip.writestr(entry, source, zipfile.ZIP_DEFLATED, 9)
+
+
+def _without_words(source: bytes) -> bytes:
+    """Return a module without docstrings and comments, which half of it is."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree).encode()
 
 
 def _standard_library(source: Path, cache: Path) -> Path:

@@ -10,7 +10,7 @@ import pytest
 
 from browsermount.cli import run
 from browsermount.cli.machine import Machine, MachineFailure
-from browsermount.cli.run import _follow, _Signals, _Streams
+from browsermount.cli.run import _follow, _Sessions, _Signals, _Streams
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def followed(data: bytes) -> int:
         reader.feed_eof()
         nothing: Any = None
         machine = Machine(nothing, nothing, nothing, reader, nothing)
-        return await _follow(machine, _Signals(), _Streams(False, False))
+        return await _follow(machine, _Signals(), _Streams(False, False), _Sessions(), None)
 
     return asyncio.run(work())
 
