@@ -12,7 +12,7 @@ _RULE = re.compile(r"(?:(?P<host>(?:\*\.)?[^=/?#{}*]+)=)?(?P<address>.+)")
 _HINT = (
     "Write the address of a proxy, with {url} where the wanted address belongs, such as "
     "https://proxy.example.com/{url}, or of a server that has the same files. In front of it may "
-    "stand the host that it is for: deb.debian.org=https://proxy.example.com/{url}"
+    "stand the host that it is for: packages.example=https://proxy.example.com/{url}"
 )
 
 

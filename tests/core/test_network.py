@@ -169,12 +169,12 @@ def query(name: bytes, kind: int = 1, flags: int = 0x0100, count: int = 1) -> by
 
 def test_a_query_and_its_answer() -> None:
     # What follows the question (EDNS) is not repeated.
-    parsed = dns.parse(query(b"Deb.Debian.org") + b"more")
+    parsed = dns.parse(query(b"Packages.Example") + b"more")
     assert parsed is not None
-    assert (parsed.name, parsed.kind) == ("deb.debian.org", dns.A)
+    assert (parsed.name, parsed.kind) == ("packages.example", dns.A)
     answer = dns.answer(parsed, [parse("1.2.3.4"), parse("5.6.7.8")])
     assert answer[:12] == struct.pack("!HHHHHH", 7, 0x8180, 1, 2, 0, 0)
-    question = query(b"Deb.Debian.org")[12:]
+    question = query(b"Packages.Example")[12:]
     record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4"
     assert answer[12:] == question + record + b"\1\2\3\4" + record + b"\5\6\7\x08"
     refused = dns.answer(parsed, code=dns.NO_SUCH_NAME)

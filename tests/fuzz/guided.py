@@ -1,4 +1,4 @@
-"""Fuzzing that follows which code an input reaches, by atheris (https://pypi.org/project/atheris).
+"""Fuzzing that follows which code an input reaches, by atheris (https://github.com/google/atheris).
 
     .venv/bin/python -m pip install atheris
     .venv/bin/python -m tests.fuzz.guided TARGET -max_total_time=600
