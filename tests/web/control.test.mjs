@@ -6,7 +6,8 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import test from "node:test";
 import { InputWindow, KernelLog, LineReader } from "../../web/vm/console.js";
 import { MAX_LINE, parseGuestMessage } from "../../web/vm/control.js";
-import { MAX_OUTSTANDING, MachineError, createMachine } from "../../web/vm/machine.js";
+import { MAX_OUTSTANDING, MachineError } from "../../web/vm/machine.js";
+import { booted } from "./fake-emulator.mjs";
 
 /** @param {string} text */
 const bytes = (text) => new TextEncoder().encode(text);
@@ -133,54 +134,18 @@ for (const [size, limit] of [
 
 /** A machine whose guest says what the test wants. */
 async function hostile() {
-  /** @type {import("../../web/vm/machine.js").EmulatorEvents | undefined} */
-  let events;
-  let destroyed = false;
-  /** @type {string[]} */
-  const told = [];
   /** @type {any[]} */
   const seen = [];
-  const machine = await createMachine({
-    emulator: {
-      wasm: new ArrayBuffer(0),
-      commandLine: "",
-      create: async (options) => {
-        events = options.events;
-        return {
-          boot: async () => {},
-          restore: async () => {},
-          run: () => events?.output(1, bytes('{"type": "ready"}\n')),
-          pause: async () => {},
-          memory: () => new Uint8Array(),
-          save: async () => ({ state: new ArrayBuffer(0) }),
-          send: (_port, data) => told.push(new TextDecoder().decode(data)),
-          sendFrame: () => true,
-          destroy: () => (destroyed = true),
-        };
-      },
-    },
-    recipe: "",
-    bootFiles: async () => ({ kernel: new ArrayBuffer(0), initramfs: new ArrayBuffer(0) }),
-    on: {
-      stage: (stage) => seen.push(stage.stage),
-      output: (data) => seen.push(data.length),
-      archive: (data) => seen.push(data),
-      archived: (result) => seen.push(result),
-      exit: (exit) => seen.push(exit),
-      error: (error) => seen.push(error),
-    },
+  const { machine, events, told, say, destroyed } = await booted({
+    stage: (stage) => seen.push(stage.stage),
+    output: (data) => seen.push(data.length),
+    archive: (data) => seen.push(data),
+    archived: (result) => seen.push(result),
+    exit: (exit) => seen.push(exit),
+    error: (error) => seen.push(error),
   });
   seen.length = 0;
-  return {
-    machine,
-    seen,
-    told,
-    /** @param {string} text */
-    say: (text) => events?.output(1, bytes(text)),
-    /** @param {number} port @param {Uint8Array} data */
-    output: (port, data) => events?.output(port, data),
-    destroyed: () => destroyed,
-  };
+  return { machine, seen, told, say, output: events.output, destroyed: () => destroyed() > 0 };
 }
 
 test("what a container has changed is passed on only where it was asked for", async () => {

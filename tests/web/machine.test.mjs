@@ -2,47 +2,17 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { createMachine } from "../../web/vm/machine.js";
+import { booted } from "./fake-emulator.mjs";
 
-const CONTROL = 1;
-
-/** A machine that has booted, what its emulator can tell, and what came of it. */
-async function booted() {
-  /** @type {import("../../web/vm/machine.js").EmulatorEvents | undefined} */
-  let events;
-  let destroyed = 0;
+/** A machine, and its failures. */
+async function failing() {
   /** @type {any[]} */
   const errors = [];
-  const ready = new TextEncoder().encode('{"type":"ready"}\n');
-  const machine = await createMachine({
-    emulator: {
-      wasm: new ArrayBuffer(0),
-      commandLine: "",
-      create: async (options) => {
-        events = options.events;
-        return {
-          boot: async () => {},
-          restore: async () => {},
-          run: () => queueMicrotask(() => events?.output(CONTROL, ready)),
-          pause: async () => {},
-          memory: () => new Uint8Array(0),
-          save: async () => ({ state: new ArrayBuffer(0) }),
-          send: () => {},
-          sendFrame: () => true,
-          destroy: () => void (destroyed += 1),
-        };
-      },
-    },
-    recipe: "",
-    bootFiles: async () => ({ kernel: new ArrayBuffer(0), initramfs: new ArrayBuffer(0) }),
-    on: { error: (error) => void errors.push(error) },
-  });
-  assert.ok(events);
-  return { machine, events, errors, destroyed: () => destroyed };
+  return { errors, ...(await booted({ error: (error) => void errors.push(error) })) };
 }
 
 test("a machine that halts before it is started says so, once", async () => {
-  const { events, errors, destroyed } = await booted();
+  const { events, errors, destroyed } = await failing();
   events.halted("the machine was reset");
   events.halted("the machine was reset");
   assert.deepEqual(
@@ -53,10 +23,10 @@ test("a machine that halts before it is started says so, once", async () => {
 });
 
 test("a guest that fails while it prepares itself is heard", async () => {
-  const { machine, events, errors } = await booted();
+  const { machine, say, errors } = await failing();
   machine.prepare();
   const message = { type: "error", stage: "mount", message: "no tree", code: 125 };
-  events.output(CONTROL, new TextEncoder().encode(`${JSON.stringify(message)}\n`));
+  say(`${JSON.stringify(message)}\n`);
   assert.deepEqual(
     errors.map(({ stage, message }) => [stage, message]),
     [["mount", "no tree"]],
@@ -64,7 +34,7 @@ test("a guest that fails while it prepares itself is heard", async () => {
 });
 
 test("a machine that was stopped says nothing more", async () => {
-  const { machine, events, errors } = await booted();
+  const { machine, events, errors } = await failing();
   machine.stop();
   events.halted("the machine was reset");
   assert.deepEqual(errors, []);

@@ -6,12 +6,13 @@ compiler.  ``machine.json`` beside it says what it was made from.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from tools import wasm_recipe
+from tools.wasm_recipe import sha256
+
+ROOT = wasm_recipe.ROOT
 SOURCES = ROOT / "machine"
 OUTPUT = ROOT / "web" / "vm" / "x64"
 CODE = "machine.wasm"
@@ -29,10 +30,7 @@ def inputs() -> list[Path]:
 
 def digest() -> str:
     """One SHA-256 over the names and contents of all inputs."""
-    total = hashlib.sha256()
-    for path in inputs():
-        total.update(f"{path.relative_to(ROOT).as_posix()} {sha256(path)}\n".encode())
-    return total.hexdigest()
+    return wasm_recipe.digest(inputs())
 
 
 def describe(directory: Path) -> dict[str, Any]:
@@ -43,15 +41,6 @@ def describe(directory: Path) -> dict[str, Any]:
 
 def problems(directory: Path = OUTPUT) -> list[str]:
     """What is wrong with the built file; nothing, when it is as it should be."""
-    manifest = json.loads((directory / MANIFEST).read_text("utf-8"))
-    found = []
-    if manifest["recipe"] != digest():
-        found.append("the machine's sources have changed: run tools/machine/build.py")
-    if manifest["file"] != describe(directory):
-        found.append(f"{CODE} is not the file that was built")
-    return found
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    rebuild = "the machine's sources have changed: run tools/machine/build.py"
+    file = describe(directory)
+    return wasm_recipe.problems(directory / MANIFEST, digest(), file, CODE, rebuild)

@@ -6,14 +6,13 @@ As the 64-bit machine's code, it is built when the sources change, and committed
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
-from tools.machine.recipe import sha256
+from tools import wasm_recipe
+from tools.wasm_recipe import sha256
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = wasm_recipe.ROOT
 SOURCES = ROOT / "tls"
 OUTPUT = ROOT / "web" / "tls"
 CODE = "tls.wasm"
@@ -30,10 +29,7 @@ def inputs() -> list[Path]:
 
 def digest() -> str:
     """One SHA-256 over the names and contents of all inputs."""
-    total = hashlib.sha256()
-    for path in inputs():
-        total.update(f"{path.relative_to(ROOT).as_posix()} {sha256(path)}\n".encode())
-    return total.hexdigest()
+    return wasm_recipe.digest(inputs())
 
 
 def describe(directory: Path) -> dict[str, Any]:
@@ -48,10 +44,6 @@ def describe(directory: Path) -> dict[str, Any]:
 
 def problems(directory: Path = OUTPUT) -> list[str]:
     """What is wrong with the built file; nothing, when it is as it should be."""
-    manifest = json.loads((directory / MANIFEST).read_text("utf-8"))
-    found = []
-    if manifest["recipe"] != digest():
-        found.append("the TLS server's sources have changed: run tools/tls/build.py")
-    if manifest["file"] != describe(directory):
-        found.append(f"{CODE} is not the file that was built")
-    return found
+    rebuild = "the TLS server's sources have changed: run tools/tls/build.py"
+    file = describe(directory)
+    return wasm_recipe.problems(directory / MANIFEST, digest(), file, CODE, rebuild)

@@ -367,7 +367,9 @@ async def _run(
                     raise _unusable(sessions.resume, error.message, error.hint) from None
                 sessions.begin(machine, mount, name, options)
                 signals.on_save = sessions.on_signal
-                code = await _follow(machine, signals, streams, sessions, commit)
+                code = await _follow(
+                    machine, signals, streams, sessions, commit, quiet=opening.quiet
+                )
                 if commit is not None and not sessions.is_saved:
                     async with opened(name) as (source, _):
                         await commit.finish(source, mount.image)
@@ -405,6 +407,8 @@ async def _follow(
     streams: _Streams,
     sessions: _Sessions,
     commit: Commit | None,
+    *,
+    quiet: bool = False,
 ) -> int:
     """Do what the machine's messages ask for, until the process has ended."""
     with raw() as set_raw:
@@ -414,7 +418,8 @@ async def _follow(
                     set_raw()
                 signals.forward_to(machine, terminal=streams.terminal)
             elif message["type"] == "stage" and message.get("stage") == "full":
-                _say(_FULL)
+                if not quiet:
+                    _say(_FULL)
             elif message["type"] == "exit":
                 return exit_code(message)
             elif sessions.receive(message):
