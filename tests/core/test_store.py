@@ -196,6 +196,20 @@ def test_a_limit_stops_writing() -> None:
     run(use())
 
 
+def test_room_is_made_beside_what_is_to_be_saved_anew() -> None:
+    async def main() -> None:
+        store = Store(limit=1000)
+        await store.save("a", bytes(400))
+        await store.save("b", bytes(400))
+        # Whoever saves the one must not wait until the other is saved: by itself.
+        store.save_later("a", bytes(500))
+        store.save_later("b", bytes(600))
+        await store.commit()
+        assert (await store.usage()).size <= 1000
+
+    run(main())
+
+
 def test_a_full_disk_is_survived() -> None:
     async def use() -> None:
         files = CrampedFiles(30)
@@ -419,7 +433,7 @@ def test_many_at_a_time_in_a_place_that_is_full(seed: int) -> None:
     async def use(store: Store) -> None:
         for _ in range(30):
             key = f"sha256-{chance.randrange(6)}"
-            match chance.randrange(6):
+            match chance.randrange(7):
                 case 0:
                     await store.save(key, bytes(chance.randrange(50)))
                 case 1:
@@ -434,6 +448,8 @@ def test_many_at_a_time_in_a_place_that_is_full(seed: int) -> None:
                     await store.remove(key)
                 case 5:
                     await store.commit()
+                case 6:
+                    store.save_later(key, bytes(chance.randrange(50)))
 
     async def main() -> None:
         store = Store(UnhurriedFiles(chance), limit=200)

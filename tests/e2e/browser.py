@@ -87,7 +87,7 @@ class Page:
         end = time.monotonic() + seconds
         while text not in (now := self.text):
             assert self.state != "failed", self.visible
-            assert time.monotonic() < end, f"no {text!r} in:\n{now[-3000:]}"
+            assert time.monotonic() < end, f"no {text!r} in:\n{now[-3000:]}\n{self.visible}"
             time.sleep(0.05)
         return now
 

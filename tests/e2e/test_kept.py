@@ -107,23 +107,18 @@ def test_two_tabs_share_what_is_kept(page: Page, site: str, server: Nginx) -> No
     page.wait_text(LAST_WORDS)
 
 
-def test_a_browser_that_leaves_little_room(page: Page, site: str, server: Nginx) -> None:
-    page.forget(site)
-    quota = "Storage.overrideQuotaForOrigin"
-    origin = {"origin": site.rstrip("/")}
-    page.driver.execute_cdp_cmd(quota, {**origin, "quotaSize": 600_000})
-    try:
-        start(page, f"{site}?image={server.url}/original")
-        page.type("tail -n 1 /data/linked-words; wc -c < /data/noise\r")
-        page.wait_text("300000")
-        assert LAST_WORDS in page.text
-        # It is said again a while after the image has changed what is kept.
-        end = time.monotonic() + 30
-        while "kB" not in (kept := page.script(KEPT)):
-            assert time.monotonic() < end, kept
-            time.sleep(0.1)
-    finally:
-        page.driver.execute_cdp_cmd(quota, origin)
+def test_a_browser_that_leaves_little_room(fresh: Page, site: str, server: Nginx) -> None:
+    less = {"origin": site.rstrip("/"), "quotaSize": 600_000}
+    fresh.driver.execute_cdp_cmd("Storage.overrideQuotaForOrigin", less)
+    start(fresh, f"{site}?image={server.url}/original")
+    fresh.type("tail -n 1 /data/linked-words; wc -c < /data/noise\r")
+    fresh.wait_text("300000")
+    assert LAST_WORDS in fresh.text
+    # It is said again a while after the image has changed what is kept.
+    end = time.monotonic() + 30
+    while "kB" not in (kept := fresh.script(KEPT)):
+        assert time.monotonic() < end, kept
+        time.sleep(0.1)
 
 
 KEPT = "return document.querySelector('.bm-kept').innerText"
@@ -135,27 +130,23 @@ navigator.locks.query().then(({ held, pending }) => done([held.length, pending.l
 """
 
 
-def test_a_quota_that_is_used_up_later_keeps_nobody_waiting(page: Page, site: str) -> None:
-    page.forget(site)
-    page.open(f"{site}?fetch=read")
-    page.wait_text("browsermount:~#", 60)
+def test_a_quota_that_is_used_up_later_keeps_nobody_waiting(fresh: Page, site: str) -> None:
+    fresh.open(f"{site}?fetch=read")
+    fresh.wait_text("browsermount:~#", 60)
     time.sleep(2 * COMMIT_SECONDS)
-    origin = {"origin": site.rstrip("/")}
-    quota = "Storage.overrideQuotaForOrigin"
     # Less than what is kept: not even the catalog can be written any more.
-    page.driver.execute_cdp_cmd(quota, {**origin, "quotaSize": 1000})
-    try:
-        page.type("cat /usr/bin/* /usr/games/* > /dev/null; echo re''ad\r")
-        page.wait_text("\nread\n")
-        time.sleep(COMMIT_SECONDS + 1)
-        assert page.driver.execute_async_script(LOCKS) == [0, 0]
-        # Another start is not kept waiting either.
-        page.open(f"{site}?fetch=read")
-        page.wait_text("browsermount:~#", 60)
-        page.type("cat /usr/bin/* /usr/games/* > /dev/null; echo re''ad\r")
-        page.wait_text("\nread\n")
-    finally:
-        page.driver.execute_cdp_cmd(quota, origin)
+    # Less than what is kept: not even the catalog can be written any more.
+    less = {"origin": site.rstrip("/"), "quotaSize": 1000}
+    fresh.driver.execute_cdp_cmd("Storage.overrideQuotaForOrigin", less)
+    fresh.type("cat /usr/bin/* /usr/games/* > /dev/null; echo re''ad\r")
+    fresh.wait_text("\nread\n")
+    time.sleep(COMMIT_SECONDS + 1)
+    assert fresh.driver.execute_async_script(LOCKS) == [0, 0]
+    # Another start is not kept waiting either.
+    fresh.open(f"{site}?fetch=read")
+    fresh.wait_text("browsermount:~#", 60)
+    fresh.type("cat /usr/bin/* /usr/games/* > /dev/null; echo re''ad\r")
+    fresh.wait_text("\nread\n")
 
 
 def test_a_tab_that_never_gives_the_lock_back_stops_no_other(

@@ -416,7 +416,9 @@ class Store:
         for key in sorted(records, key=lambda key: (records[key].whole, records[key].used)):
             if self._size <= limit:
                 return
-            if key not in self._open:
+            # What is to be saved anew stays: its removal would wait for whoever saves, which may
+            # be who makes room here.
+            if key not in self._open and key not in self._unsaved:
                 await self.remove(key)
 
     async def _merge(self, removed: set[str] | frozenset[str] = frozenset()) -> None:
