@@ -1,6 +1,6 @@
 //! Which instructions the compiler has code for, and how it treats the others.
 
-use crate::vector;
+use crate::{vector, CodeSize};
 use cpu::condition_number;
 use iced_x86::{Code, ConditionCode, EncodingKind, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
@@ -183,11 +183,11 @@ pub fn addressable(instruction: &Instruction) -> bool {
     base != Register::None || index != Register::None || instruction.memory_displ_size() > 2
 }
 
-pub fn select(instruction: &Instruction, long: bool) -> Action {
+pub fn select(instruction: &Instruction, code_size: CodeSize) -> Action {
     if instruction.is_invalid() {
         return Action::Leave;
     }
-    let action = compiled(instruction, long);
+    let action = compiled(instruction, code_size);
     if let Some(action) = action {
         return action;
     }
@@ -198,8 +198,8 @@ pub fn select(instruction: &Instruction, long: bool) -> Action {
     }
 }
 
-fn compiled(instruction: &Instruction, long: bool) -> Option<Action> {
-    if let Some(action) = control(instruction, long) {
+fn compiled(instruction: &Instruction, code_size: CodeSize) -> Option<Action> {
+    if let Some(action) = control(instruction, code_size) {
         return Some(action);
     }
     if instruction.code().encoding() != EncodingKind::Legacy {
@@ -301,7 +301,8 @@ fn shifts_double(instruction: &Instruction) -> bool {
 }
 
 /// Jumps, calls and returns.
-fn control(instruction: &Instruction, long: bool) -> Option<Action> {
+fn control(instruction: &Instruction, code_size: CodeSize) -> Option<Action> {
+    let long = code_size == CodeSize::Bits64;
     let wide = |in_long: Code, in_short: Code| instruction.code() == if long { in_long } else { in_short };
     if instruction.is_jcc_short_or_near() {
         let near16 = instruction.op_kind(0) == OpKind::NearBranch16;

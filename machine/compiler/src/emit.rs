@@ -16,6 +16,7 @@ use iced_x86::{Instruction, Register};
 
 use crate::flags::Form;
 use crate::wasm::{op, simd, Code, Hint, Label, Type};
+use crate::CodeSize;
 
 /// The functions that a module imports, in this order: names as the crate cpu exports them, parameters
 /// and result.
@@ -128,6 +129,7 @@ const PACKED_SHIFT: u32 = 14;
 pub struct Emitter {
     pub code: Code,
     addresses: Addresses,
+    pub code_size: CodeSize,
     /// Registers that are read or written, a bit for each.
     used: u32,
     /// Registers that are written.
@@ -158,13 +160,14 @@ pub struct Emitter {
 
 impl Emitter {
     /// `selectors`: of how many loops it has to be said where they are entered.
-    pub fn new(addresses: Addresses, selectors: u32) -> Emitter {
+    pub fn new(addresses: Addresses, code_size: CodeSize, selectors: u32) -> Emitter {
         let mut code = Code::default();
         let exit = code.block(None);
         let packed_exit = code.block(Some(Type::I32));
         Emitter {
             code,
             addresses,
+            code_size,
             used: 0,
             changed: 0,
             vectors_used: 0,
@@ -505,6 +508,11 @@ impl Emitter {
         }
     }
 
+    /// Cuts an address to the code's size.
+    pub fn cut_address(&mut self) {
+        self.cut(self.code_size.bytes());
+    }
+
     /// Fills what is above a value's size with its sign.
     pub fn sign_extend(&mut self, size: u32) {
         match size {
@@ -569,6 +577,15 @@ impl Emitter {
     pub fn effective_address(&mut self, instruction: &Instruction) {
         let (base, index) = (instruction.memory_base(), instruction.memory_index());
         let displacement = instruction.memory_displacement64() as i64;
+        let short = match (base, index) {
+            (Register::None, Register::None) => {
+                instruction.memory_displ_size() == 4 && displacement >> 32 == 0 && displacement >> 31 != 0
+            }
+            (Register::None, index) => index.size() == 4,
+            (base, _) => base.size() == 4,
+        };
+        // Constants of few bytes are those that are small by their amount.
+        let displacement = if short { i64::from(displacement as i32) } else { displacement };
         let mut pushed = false;
         if base == Register::RIP || base == Register::EIP {
             // The displacement is the distance from the page.
@@ -596,13 +613,6 @@ impl Emitter {
             self.code.i64(displacement);
             self.code.op(op::I64_ADD);
         }
-        let short = match (base, index) {
-            (Register::None, Register::None) => {
-                instruction.memory_displ_size() == 4 && displacement >> 32 == 0 && displacement >> 31 != 0
-            }
-            (Register::None, index) => index.size() == 4,
-            (base, _) => base.size() == 4,
-        };
         if short {
             self.cut(4);
         }
@@ -613,6 +623,7 @@ impl Emitter {
         self.effective_address(instruction);
         if self.segment_base(instruction.memory_segment()) {
             self.code.op(op::I64_ADD);
+            self.cut_address();
         }
     }
 
@@ -764,13 +775,16 @@ impl Emitter {
     /// Leaves for a place at this distance from the page's beginning. The block's instructions are
     /// already subtracted from the budget.
     pub fn leave(&mut self, distance: i64) {
-        if (0..1 << PACKED_SHIFT).contains(&distance) {
+        // Behind the last page of 32-bit code's addresses comes the first.
+        let within = if self.code_size == CodeSize::Bits32 { crate::PAGE as i64 } else { 1 << PACKED_SHIFT };
+        if (0..within).contains(&distance) {
             self.code.i32(packed(distance as u32, 0, Exit::Next));
             self.code.br(self.packed_exit);
         } else {
             self.code.get(local::PAGE);
             self.code.i64(distance);
             self.code.op(op::I64_ADD);
+            self.cut_address();
             self.leave_to();
         }
     }

@@ -14,14 +14,16 @@ use crate::integer::form_after;
 use crate::module::Compiled;
 use crate::structure::{self, Item};
 use crate::wasm::{op, Hint, Label};
+use crate::CodeSize;
 
 pub fn compile(
     addresses: Addresses,
+    size: CodeSize,
     bytes: &[u8],
     starts: &[u16],
     wanted: &dyn Fn(u16) -> bool,
 ) -> Option<(Vec<u8>, Vec<(u32, Hint)>, Compiled)> {
-    let graph = Graph::new(bytes, 64, starts, wanted);
+    let graph = Graph::new(bytes, size, starts, wanted);
     if graph.entries.is_empty() {
         return None;
     }
@@ -30,7 +32,7 @@ pub fn compile(
     let forms = forms(&graph, &successors);
     let mut region = Region {
         graph: &graph,
-        emitter: Emitter::new(addresses, structure.selectors as u32),
+        emitter: Emitter::new(addresses, size, structure.selectors as u32),
         forms,
         factory: InstructionInfoFactory::new(),
         scopes: Vec::new(),

@@ -14,9 +14,10 @@ use alloc::vec::Vec;
 use core::mem::offset_of;
 
 use crate::chain::Link;
+use crate::code;
 use crate::memory::PAGE;
 use crate::paging::Access;
-use crate::state::Exit;
+use crate::state::{Exit, Mode};
 use crate::{Cpu, Outcome, Stop};
 
 /// How often a block is interpreted before it is said to be hot.
@@ -90,7 +91,7 @@ pub struct Hot {
 impl Hot {
     /// See `code::Block`.
     fn key(self) -> u64 {
-        self.address << 3 | u64::from(self.mode)
+        code::key(self.address, self.mode)
     }
 }
 
@@ -130,7 +131,7 @@ impl Cpu {
         let keys = core::mem::take(&mut compiled.hot);
         keys.into_iter()
             .filter(|key| !compiled.entries.contains_key(key))
-            .map(|key| Hot { address: key >> 3, mode: (key & 7) as u32 })
+            .map(|key| Hot { address: key >> Mode::BITS, mode: key as u32 % (1 << Mode::BITS) })
             .collect()
     }
 
@@ -186,7 +187,7 @@ impl Cpu {
     /// What links hold now: see `chain`.
     #[inline(always)]
     pub(crate) fn chain_tag(&self) -> u64 {
-        (self.code.epoch + self.tlb.epoch) << 16 | self.state.tlb_generation << 3 | u64::from(self.state.mode)
+        (self.code.epoch + self.tlb.epoch) << 16 | self.state.tlb_generation << Mode::BITS | u64::from(self.state.mode)
     }
 
     /// Runs compiled code until it leaves.
