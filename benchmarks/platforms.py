@@ -6,8 +6,8 @@ Runs the same programs in the fixture images ``works``: for linux/amd64 on the 6
 linux/386 on v86, both in Node, and those of amd64 without a machine, in turns.  The guest takes
 the times, by a clock that stands while other programs have the processor (works/own-time.mjs);
 natively it is the processor's time.  The medians count.  Machines differ, so compare what one run
-of this program prints.  With ``--of 386`` those for linux/386 run on the 64-bit machine as well as on
-v86, and are to be no slower there.
+of this program prints.  With ``--of 386`` those for linux/386 run on the 64-bit machine as well as
+on v86, and are to be no slower there.
 
 With ``arm64`` or ``riscv64`` as PLATFORM it compares what is translated: smaller programs in the
 fixture images ``foreign``, with those for linux/386 in the first column; there the best of all
