@@ -49,6 +49,7 @@ pub enum Action {
         down: bool,
     },
     Vector,
+    X87(X87),
     // What ends a block.
     Jump,
     Branch(u8),
@@ -104,6 +105,16 @@ pub enum Scan {
     TrailingZeros,
     LeadingZeros,
     Ones,
+}
+
+/// x87 instructions, which helpers execute.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum X87 {
+    Registers,
+    /// FCOMI and its like.
+    Compare,
+    Load,
+    Store,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -208,6 +219,9 @@ fn compiled(instruction: &Instruction, code_size: CodeSize) -> Option<Action> {
     if vector::select(instruction) {
         return Some(Action::Vector);
     }
+    if let Some(how) = x87(instruction) {
+        return Some(Action::X87(how));
+    }
     match instruction.mnemonic() {
         // Their memory operand is not accessed.
         Mnemonic::Nop
@@ -291,6 +305,32 @@ fn compiled(instruction: &Instruction, code_size: CodeSize) -> Option<Action> {
         Mnemonic::Clc => Action::Carry(Carry::Clear),
         Mnemonic::Stc => Action::Carry(Carry::Set),
         Mnemonic::Cmc => Action::Carry(Carry::Complement),
+        _ => return None,
+    })
+}
+
+/// x87 instructions of which nothing depends on flags or other registers.
+fn x87(instruction: &Instruction) -> Option<X87> {
+    use Mnemonic::*;
+    let registers = (0..instruction.op_count()).all(|operand| is_register(instruction, operand));
+    if !registers && (!addressable(instruction) || matches!(instruction.memory_segment(), Register::FS | Register::GS))
+    {
+        return None;
+    }
+    Some(match instruction.mnemonic() {
+        Fcomi | Fcomip | Fucomi | Fucomip => X87::Compare,
+        Fadd | Faddp | Fsub | Fsubp | Fsubr | Fsubrp | Fmul | Fmulp | Fdiv | Fdivp | Fdivr | Fdivrp | Fld | Fcom
+        | Fcomp
+            if !registers =>
+        {
+            X87::Load
+        }
+        Fild | Fiadd | Fisub | Fisubr | Fimul | Fidiv | Fidivr | Ficom | Ficomp | Fldcw => X87::Load,
+        Fst | Fstp | Fnstsw if !registers => X87::Store,
+        Fist | Fistp | Fisttp | Fnstcw => X87::Store,
+        Fadd | Faddp | Fsub | Fsubp | Fsubr | Fsubrp | Fmul | Fmulp | Fdiv | Fdivp | Fdivr | Fdivrp | Fld | Fcom
+        | Fcomp | Fcompp | Fucom | Fucomp | Fucompp | Fst | Fstp | Fxch | Fchs | Fabs | Fsqrt | Frndint | Ftst
+        | Fxam | Fld1 | Fldz | Fldpi | Fldl2e | Fldl2t | Fldlg2 | Fldln2 => X87::Registers,
         _ => return None,
     })
 }

@@ -20,7 +20,7 @@ use crate::CodeSize;
 
 /// The functions that a module imports, in this order: names as the crate cpu exports them, parameters
 /// and result.
-pub const IMPORTS: [(&str, &[Type], Type); 8] = [
+pub const IMPORTS: [(&str, &[Type], Type); 10] = [
     ("compiled_read", &[Type::I32, Type::I64, Type::I32], Type::I32),
     ("compiled_write", &[Type::I32, Type::I64, Type::I64, Type::I32], Type::I32),
     ("compiled_modify", &[Type::I32, Type::I64, Type::I32], Type::I32),
@@ -29,6 +29,8 @@ pub const IMPORTS: [(&str, &[Type], Type); 8] = [
     ("compiled_flags", &[Type::I32], Type::I64),
     ("compiled_multiply_high", &[Type::I64, Type::I64], Type::I64),
     ("compiled_cross", &[Type::I32], Type::I32),
+    ("compiled_x87", &[Type::I32, Type::I32, Type::I64], Type::I32),
+    ("compiled_x87_memory", &[Type::I32, Type::I64, Type::I32, Type::I32, Type::I64], Type::I32),
 ];
 
 /// The type of compiled functions comes behind those of the imports.
@@ -43,6 +45,8 @@ mod import {
     pub const FLAGS: u32 = 5;
     pub const MULTIPLY_HIGH: u32 = 6;
     pub const CROSS: u32 = 7;
+    pub const X87: u32 = 8;
+    pub const X87_MEMORY: u32 = 9;
 }
 
 /// Numbers of locals.
@@ -140,6 +144,8 @@ pub struct Emitter {
     /// Whether there is code for SSE instructions.
     uses_vectors: bool,
     vectors: Vectors,
+    /// Whether there is code for x87 instructions.
+    uses_x87: bool,
     selectors: u32,
     /// Whether it comes to where an instruction reaches into the next page.
     crosses: bool,
@@ -173,6 +179,7 @@ impl Emitter {
             vectors_used: 0,
             vectors_changed: 0,
             uses_vectors: false,
+            uses_x87: false,
             vectors: Vectors::behind(selectors),
             selectors,
             crosses: false,
@@ -240,6 +247,9 @@ impl Emitter {
         self.code.op(op::END);
 
         let body = core::mem::take(&mut self.code);
+        if self.uses_x87 {
+            self.leave_without_x87();
+        }
         if self.uses_vectors {
             self.leave_without_vectors();
             self.load_usual();
@@ -394,6 +404,20 @@ impl Emitter {
         code.op(op::I32_AND);
         code.op(op::I32_EQZ);
         code.op(op::I32_OR);
+        code.if_(None, Some(Hint::Unlikely));
+        code.i32(Exit::Step as i32);
+        code.op(op::RETURN);
+        code.end();
+    }
+
+    /// Where x87 instructions fault now, all of the code is left to the interpreter.
+    fn leave_without_x87(&mut self) {
+        use cpu::control::{CR0_EM, CR0_TS};
+        let code = &mut self.code;
+        code.i32(0);
+        code.memory(op::I32_LOAD, self.addresses.cr0);
+        code.i32((CR0_EM | CR0_TS) as i32);
+        code.op(op::I32_AND);
         code.if_(None, Some(Hint::Unlikely));
         code.i32(Exit::Step as i32);
         code.op(op::RETURN);
@@ -760,6 +784,43 @@ impl Emitter {
 
     pub fn multiply_high(&mut self) {
         self.code.call(import::MULTIPLY_HIGH);
+    }
+
+    /// Pushes what a helper needs to know of the present x87 instruction.
+    fn x87_instruction(&mut self, operation: u32) {
+        self.uses_x87 = true;
+        self.code.i32(self.addresses.cpu as i32);
+        self.code.i32(operation as i32);
+        self.code.get(local::PAGE);
+        self.code.i64(i64::from(self.offset));
+        self.code.op(op::I64_ADD);
+    }
+
+    /// An x87 instruction without memory operand, which sets the flags where it is one that compares into them.
+    pub fn x87(&mut self, operation: u32, compares: bool) {
+        self.x87_instruction(operation);
+        self.code.call(import::X87);
+        self.step_if();
+        if compares {
+            self.load_state(op::I64_LOAD, offset::FLAGS_RESULT);
+            self.code.set(local::FLAGS_RESULT);
+            self.set_form(Form::Explicit);
+        }
+    }
+
+    /// An x87 instruction with a memory operand of this size, which has no segment with a base.
+    pub fn x87_memory(&mut self, instruction: &Instruction, operation: u32, size: u32, stores: bool) {
+        self.effective_address(instruction);
+        if stores {
+            self.modify_pointer(size);
+            self.code.get(local::MODIFIED);
+        } else {
+            self.read_pointer(size);
+        }
+        self.code.get(local::ADDRESS);
+        self.x87_instruction(operation);
+        self.code.call(import::X87_MEMORY);
+        self.step_if();
     }
 
     // -- Leaving -------------------------------------------------------------------------

@@ -5,7 +5,7 @@ use iced_x86::{Instruction, OpKind, Register};
 
 use crate::action::{
     counter_size, is_memory, is_register, operand_size, writes_flags, Action, Binary, Bit, Carry, Counter, Scan, Shift,
-    Unary,
+    Unary, X87,
 };
 use crate::emit::{local, mask, Emitter};
 use crate::flags::Form;
@@ -64,6 +64,7 @@ pub fn form_after(instruction: &Instruction, action: Action, before: Form) -> Fo
         Action::CompareExchange => Form::Subtract(size),
         Action::ExchangeAdd => Form::Add(size),
         Action::Vector => crate::vector::form_after(instruction, before),
+        Action::X87(X87::Compare) => Form::Explicit,
         Action::Step => {
             if writes_flags(instruction) {
                 Form::Unknown

@@ -4,9 +4,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use cpu::compiled::Addresses;
+use cpu::state::Mode;
 use iced_x86::{InstructionInfoFactory, OpAccess};
 
-use crate::action::{self, Action};
+use crate::action::{self, Action, X87};
 use crate::emit::{local, Effects, Emitter};
 use crate::flags::Form;
 use crate::graph::{Block, Decoded, Graph, Target};
@@ -32,6 +33,7 @@ pub fn compile(
     let forms = forms(&graph, &successors);
     let mut region = Region {
         graph: &graph,
+        bytes,
         emitter: Emitter::new(addresses, size, structure.selectors as u32),
         forms,
         factory: InstructionInfoFactory::new(),
@@ -84,6 +86,8 @@ struct Scope<'a> {
 
 struct Region<'a> {
     graph: &'a Graph,
+    /// The page.
+    bytes: &'a [u8],
     emitter: Emitter,
     forms: Vec<Form>,
     factory: InstructionInfoFactory,
@@ -257,6 +261,7 @@ impl<'a> Region<'a> {
                     let effects = self.effects(&instructions[at..=at]);
                     self.emitter.vector_instruction(&one.instruction, &mut |emitter| emitter.interpret(&effects));
                 }
+                Action::X87(how) => self.x87(one, how),
                 action if action.ends_block() => self.end_of(block, one),
                 action => self.emitter.integer(&one.instruction, action),
             }
@@ -265,6 +270,22 @@ impl<'a> Region<'a> {
         if !instructions.last().is_some_and(|one| one.action.ends_block()) {
             self.emitter.spend(instructions.len() as u32);
             self.go_to(block.next.expect("it goes on"));
+        }
+    }
+
+    fn x87(&mut self, one: &Decoded, how: X87) {
+        let bytes = &self.bytes[usize::from(one.offset)..one.next() as usize];
+        let mode = match self.emitter.code_size {
+            CodeSize::Bits32 => Mode::FLAT,
+            CodeSize::Bits64 => Mode::LONG,
+        };
+        let operation = cpu::x87_operation(bytes, mode).expect("it was decoded as such an instruction");
+        match how {
+            X87::Registers | X87::Compare => self.emitter.x87(operation, how == X87::Compare),
+            X87::Load | X87::Store => {
+                let size = action::operand_size(&one.instruction, 0);
+                self.emitter.x87_memory(&one.instruction, operation, size, how == X87::Store);
+            }
         }
     }
 

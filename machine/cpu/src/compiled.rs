@@ -356,6 +356,29 @@ pub unsafe extern "C" fn compiled_cross(cpu: *mut Cpu) -> u32 {
     unsafe { (*cpu).cross() as u32 }
 }
 
+/// An x87 instruction without memory operand, at this address. Returns 0, or 1 where the interpreter has to
+/// do it.
+///
+/// # Safety
+/// As [`compiled_read`]. `operation` is what [`crate::x87_operation`] gives for an instruction that neither
+/// reads flags nor writes AX.
+#[no_mangle]
+pub unsafe extern "C" fn compiled_x87(cpu: *mut Cpu, operation: u32, at: u64) -> u32 {
+    u32::from(!unsafe { &mut *cpu }.compiled_x87(operation, at))
+}
+
+/// An x87 instruction with a memory operand of at most 10 bytes, whose offset and host address are given.
+/// Returns as [`compiled_x87`].
+///
+/// # Safety
+/// As [`compiled_x87`]. The host address is what [`compiled_read`] or [`compiled_modify`] gives, or the TLB.
+#[no_mangle]
+pub unsafe extern "C" fn compiled_x87_memory(host: u32, offset: u64, cpu: *mut Cpu, operation: u32, at: u64) -> u32 {
+    // Of host addresses, only the low halves are known (all there is in WebAssembly).
+    let host = cpu as usize & !0xffff_ffff_usize | host as usize;
+    u32::from(!unsafe { (*cpu).compiled_x87_memory(operation, at, offset, host as *mut u8) })
+}
+
 /// The arithmetic flags, at their places in RFLAGS.
 ///
 /// # Safety

@@ -218,7 +218,8 @@ pub fn instruction(random: &mut Random, code_size: CodeSize, out: &mut Vec<u8>) 
             let opcode = random.pick(&[0xf0u8, 0xf1]);
             encode(random, code_size, out, long_size, &[0x0f, 0x38, opcode], 0, reg, true, 0);
         }
-        39..=51 => vector(random, code_size, out, memory, reg),
+        39..=47 => vector(random, code_size, out, memory, reg),
+        48..=51 => x87(random, code_size, out, memory),
         _ => match random.below(3) {
             // PUSH of an immediate and of memory; an instruction that only the interpreter has.
             0 => out.extend([0x6a, random.next() as u8]),
@@ -256,6 +257,23 @@ fn short(random: &mut Random, out: &mut Vec<u8>) {
         // LEA with addresses of 16 bits.
         _ => out.extend([0x67, 0x8d, reg << 3 | random.below(6) as u8]),
     }
+}
+
+/// An instruction of x87, any but those that store or load all of its state.
+fn x87(random: &mut Random, code_size: CodeSize, out: &mut Vec<u8>, memory: bool) {
+    let escape = random.below(8) as u8;
+    let reg = random.below(8) as u8;
+    if !memory {
+        if random.below(3) == 0 {
+            // Room for what is to be loaded.
+            out.extend([0xdd, 0xc0 | random.below(8) as u8]);
+        }
+        return out.extend([0xd8 | escape, 0xc0 | reg << 3 | random.below(8) as u8]);
+    }
+    // In place of FLDENV, FNSTENV, FRSTOR and FNSAVE, FILD.
+    let state = matches!((escape, reg), (1, 4 | 6) | (5, 4 | 6));
+    let (escape, reg) = if state { (3, 0) } else { (escape, reg) };
+    encode(random, code_size, out, 4, &[0xd8 | escape], 0, reg, true, 0);
 }
 
 /// An instruction of SSE.
