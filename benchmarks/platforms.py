@@ -1,12 +1,13 @@
 """How fast programs run on the two machines, and natively.
 
-    .venv/bin/python -m benchmarks.platforms [--runs N] [--works NAME ...] [PLATFORM ...]
+    .venv/bin/python -m benchmarks.platforms [--runs N] [--works NAME ...] [--of 386] [PLATFORM ...]
 
 Runs the same programs in the fixture images ``works``: for linux/amd64 on the 64-bit machine, for
 linux/386 on v86, both in Node, and those of amd64 without a machine, in turns.  The guest takes
 the times, by a clock that stands while other programs have the processor (works/own-time.mjs);
 natively it is the processor's time.  The medians count.  Machines differ, so compare what one run
-of this program prints.
+of this program prints.  With ``--of 386`` those for linux/386 run on the 64-bit machine as well as
+on v86, and are to be no slower there.
 
 With ``arm64`` or ``riscv64`` as PLATFORM it compares what is translated: smaller programs in the
 fixture images ``foreign``, with those for linux/386 in the first column; there the best of all
@@ -21,7 +22,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.fixtures import fixture
@@ -32,6 +33,8 @@ CLOCK = Path(__file__).resolve().parent / "works" / "own-time.mjs"
 NATIVE = "native"
 REFERENCE = "386"
 OURS = "amd64"
+COMPATIBLE = "386 on 64"
+"""The image for 386 on the 64-bit machine."""
 
 # -- The two machines, and none ------------------------------------------------------------------
 
@@ -140,9 +143,10 @@ def script(names: Sequence[str], took: str) -> str:
 
 def command(place: str, code: str) -> list[str]:
     """The command that executes a script in a place: an image's platform, or natively."""
-    directory = fixture("works") / place
+    directory = fixture("works") / (REFERENCE if place == COMPATIBLE else place)
     if place != NATIVE:
         run = [sys.executable, "-m", "browsermount", "run", "--quiet", "--memory", "1g"]
+        run += ["--machine", "64"] if place == COMPATIBLE else []
         return [*run, str(directory), "bash", "-c", code]
     inside = (
         'mount -t tmpfs tmpfs "$0/tmp" && mount --rbind /dev "$0/dev" && '
@@ -171,17 +175,24 @@ def measure_works(place: str, names: Sequence[str]) -> dict[str, list[float]]:
     return times
 
 
-def compare_works(runs: int, names: Sequence[str]) -> None:
+def limited(name: str, place: str) -> Work:
+    """Return a work with what its times in a place are to be."""
+    work = WORKS.get(name, Work(""))
+    return replace(work, reference=1.0, native=None, seconds=None) if place == COMPATIBLE else work
+
+
+def compare_works(runs: int, names: Sequence[str], ours_place: str) -> None:
     """Print a table of the works' times and ratios, beside what they are to be."""
-    places = (OURS, REFERENCE, NATIVE)
+    places = (ours_place, REFERENCE, NATIVE)
     times: dict[str, dict[str, list[float]]] = {place: {} for place in places}
     for _ in range(runs):
         for place in places:
             for name, seen in measure_works(place, names).items():
                 times[place].setdefault(name, []).extend(seen)
-    print(f"{'seconds':<26}{OURS:>9}{REFERENCE:>9}{NATIVE:>9}   of 386        of native     limit")
-    for name, ours in times[OURS].items():
-        work = WORKS.get(name, Work(""))
+    columns = f"{ours_place:>9}{REFERENCE:>9}{NATIVE:>9}"
+    print(f"{'seconds':<26}{columns}   of 386        of native     limit")
+    for name, ours in times[ours_place].items():
+        work = limited(name, ours_place)
         own = statistics.median(ours)
         cells = f"{name:<26}{own:>9.3f}"
         ratios, missed = "", False
@@ -259,6 +270,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS), metavar="NAME")
+    parser.add_argument("--of", choices=[OURS, REFERENCE], default=OURS, dest="image")
     parser.add_argument("platforms", nargs="*", help=", ".join(PLATFORMS[1:]))
     options = parser.parse_args()
     if unknown := set(options.platforms) - set(PLATFORMS[1:]):
@@ -266,7 +278,8 @@ def main() -> None:
     if options.platforms:
         compare_small(options.runs, options.platforms)
     else:
-        compare_works(options.runs, options.works)
+        place = COMPATIBLE if options.image == REFERENCE else OURS
+        compare_works(options.runs, options.works, place)
 
 
 if __name__ == "__main__":

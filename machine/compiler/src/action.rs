@@ -1,6 +1,6 @@
 //! Which instructions the compiler has code for, and how it treats the others.
 
-use crate::vector;
+use crate::{vector, CodeSize};
 use cpu::condition_number;
 use iced_x86::{Code, ConditionCode, EncodingKind, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
@@ -49,6 +49,7 @@ pub enum Action {
         down: bool,
     },
     Vector,
+    X87(X87),
     // What ends a block.
     Jump,
     Branch(u8),
@@ -104,6 +105,16 @@ pub enum Scan {
     TrailingZeros,
     LeadingZeros,
     Ones,
+}
+
+/// x87 instructions, which helpers execute.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum X87 {
+    Registers,
+    /// FCOMI and its like.
+    Compare,
+    Load,
+    Store,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -183,11 +194,11 @@ pub fn addressable(instruction: &Instruction) -> bool {
     base != Register::None || index != Register::None || instruction.memory_displ_size() > 2
 }
 
-pub fn select(instruction: &Instruction, long: bool) -> Action {
+pub fn select(instruction: &Instruction, code_size: CodeSize) -> Action {
     if instruction.is_invalid() {
         return Action::Leave;
     }
-    let action = compiled(instruction, long);
+    let action = compiled(instruction, code_size);
     if let Some(action) = action {
         return action;
     }
@@ -198,8 +209,8 @@ pub fn select(instruction: &Instruction, long: bool) -> Action {
     }
 }
 
-fn compiled(instruction: &Instruction, long: bool) -> Option<Action> {
-    if let Some(action) = control(instruction, long) {
+fn compiled(instruction: &Instruction, code_size: CodeSize) -> Option<Action> {
+    if let Some(action) = control(instruction, code_size) {
         return Some(action);
     }
     if instruction.code().encoding() != EncodingKind::Legacy {
@@ -207,6 +218,9 @@ fn compiled(instruction: &Instruction, long: bool) -> Option<Action> {
     }
     if vector::select(instruction) {
         return Some(Action::Vector);
+    }
+    if let Some(how) = x87(instruction) {
+        return Some(Action::X87(how));
     }
     match instruction.mnemonic() {
         // Their memory operand is not accessed.
@@ -295,13 +309,40 @@ fn compiled(instruction: &Instruction, long: bool) -> Option<Action> {
     })
 }
 
+/// x87 instructions of which nothing depends on flags or other registers.
+fn x87(instruction: &Instruction) -> Option<X87> {
+    use Mnemonic::*;
+    let registers = (0..instruction.op_count()).all(|operand| is_register(instruction, operand));
+    if !registers && (!addressable(instruction) || matches!(instruction.memory_segment(), Register::FS | Register::GS))
+    {
+        return None;
+    }
+    Some(match instruction.mnemonic() {
+        Fcomi | Fcomip | Fucomi | Fucomip => X87::Compare,
+        Fadd | Faddp | Fsub | Fsubp | Fsubr | Fsubrp | Fmul | Fmulp | Fdiv | Fdivp | Fdivr | Fdivrp | Fld | Fcom
+        | Fcomp
+            if !registers =>
+        {
+            X87::Load
+        }
+        Fild | Fiadd | Fisub | Fisubr | Fimul | Fidiv | Fidivr | Ficom | Ficomp | Fldcw => X87::Load,
+        Fst | Fstp | Fnstsw if !registers => X87::Store,
+        Fist | Fistp | Fisttp | Fnstcw => X87::Store,
+        Fadd | Faddp | Fsub | Fsubp | Fsubr | Fsubrp | Fmul | Fmulp | Fdiv | Fdivp | Fdivr | Fdivrp | Fld | Fcom
+        | Fcomp | Fcompp | Fucom | Fucomp | Fucompp | Fst | Fstp | Fxch | Fchs | Fabs | Fsqrt | Frndint | Ftst
+        | Fxam | Fld1 | Fldz | Fldpi | Fldl2e | Fldl2t | Fldlg2 | Fldln2 => X87::Registers,
+        _ => return None,
+    })
+}
+
 /// SHLD and SHRD that have code: of registers of 32 and 64 bits by immediate counts.
 fn shifts_double(instruction: &Instruction) -> bool {
     is_register(instruction, 0) && !is_register(instruction, 2) && operand_size(instruction, 0) >= 4
 }
 
 /// Jumps, calls and returns.
-fn control(instruction: &Instruction, long: bool) -> Option<Action> {
+fn control(instruction: &Instruction, code_size: CodeSize) -> Option<Action> {
+    let long = code_size == CodeSize::Bits64;
     let wide = |in_long: Code, in_short: Code| instruction.code() == if long { in_long } else { in_short };
     if instruction.is_jcc_short_or_near() {
         let near16 = instruction.op_kind(0) == OpKind::NearBranch16;

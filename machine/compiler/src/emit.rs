@@ -16,10 +16,11 @@ use iced_x86::{Instruction, Register};
 
 use crate::flags::Form;
 use crate::wasm::{op, simd, Code, Hint, Label, Type};
+use crate::CodeSize;
 
 /// The functions that a module imports, in this order: names as the crate cpu exports them, parameters
 /// and result.
-pub const IMPORTS: [(&str, &[Type], Type); 8] = [
+pub const IMPORTS: [(&str, &[Type], Type); 10] = [
     ("compiled_read", &[Type::I32, Type::I64, Type::I32], Type::I32),
     ("compiled_write", &[Type::I32, Type::I64, Type::I64, Type::I32], Type::I32),
     ("compiled_modify", &[Type::I32, Type::I64, Type::I32], Type::I32),
@@ -28,6 +29,8 @@ pub const IMPORTS: [(&str, &[Type], Type); 8] = [
     ("compiled_flags", &[Type::I32], Type::I64),
     ("compiled_multiply_high", &[Type::I64, Type::I64], Type::I64),
     ("compiled_cross", &[Type::I32], Type::I32),
+    ("compiled_x87", &[Type::I32, Type::I32, Type::I64], Type::I32),
+    ("compiled_x87_memory", &[Type::I32, Type::I64, Type::I32, Type::I32, Type::I64], Type::I32),
 ];
 
 /// The type of compiled functions comes behind those of the imports.
@@ -42,6 +45,8 @@ mod import {
     pub const FLAGS: u32 = 5;
     pub const MULTIPLY_HIGH: u32 = 6;
     pub const CROSS: u32 = 7;
+    pub const X87: u32 = 8;
+    pub const X87_MEMORY: u32 = 9;
 }
 
 /// Numbers of locals.
@@ -128,6 +133,7 @@ const PACKED_SHIFT: u32 = 14;
 pub struct Emitter {
     pub code: Code,
     addresses: Addresses,
+    pub code_size: CodeSize,
     /// Registers that are read or written, a bit for each.
     used: u32,
     /// Registers that are written.
@@ -138,6 +144,8 @@ pub struct Emitter {
     /// Whether there is code for SSE instructions.
     uses_vectors: bool,
     vectors: Vectors,
+    /// Whether there is code for x87 instructions.
+    uses_x87: bool,
     selectors: u32,
     /// Whether it comes to where an instruction reaches into the next page.
     crosses: bool,
@@ -158,18 +166,20 @@ pub struct Emitter {
 
 impl Emitter {
     /// `selectors`: of how many loops it has to be said where they are entered.
-    pub fn new(addresses: Addresses, selectors: u32) -> Emitter {
+    pub fn new(addresses: Addresses, code_size: CodeSize, selectors: u32) -> Emitter {
         let mut code = Code::default();
         let exit = code.block(None);
         let packed_exit = code.block(Some(Type::I32));
         Emitter {
             code,
             addresses,
+            code_size,
             used: 0,
             changed: 0,
             vectors_used: 0,
             vectors_changed: 0,
             uses_vectors: false,
+            uses_x87: false,
             vectors: Vectors::behind(selectors),
             selectors,
             crosses: false,
@@ -237,6 +247,9 @@ impl Emitter {
         self.code.op(op::END);
 
         let body = core::mem::take(&mut self.code);
+        if self.uses_x87 {
+            self.leave_without_x87();
+        }
         if self.uses_vectors {
             self.leave_without_vectors();
             self.load_usual();
@@ -397,6 +410,20 @@ impl Emitter {
         code.end();
     }
 
+    /// Where x87 instructions fault now, all of the code is left to the interpreter.
+    fn leave_without_x87(&mut self) {
+        use cpu::control::{CR0_EM, CR0_TS};
+        let code = &mut self.code;
+        code.i32(0);
+        code.memory(op::I32_LOAD, self.addresses.cr0);
+        code.i32((CR0_EM | CR0_TS) as i32);
+        code.op(op::I32_AND);
+        code.if_(None, Some(Hint::Unlikely));
+        code.i32(Exit::Step as i32);
+        code.op(op::RETURN);
+        code.end();
+    }
+
     pub fn load_usual(&mut self) {
         self.load_state(op::I32_LOAD, offset::MXCSR);
         self.code.i32(MXCSR_MASK);
@@ -505,6 +532,11 @@ impl Emitter {
         }
     }
 
+    /// Cuts an address to the code's size.
+    pub fn cut_address(&mut self) {
+        self.cut(self.code_size.bytes());
+    }
+
     /// Fills what is above a value's size with its sign.
     pub fn sign_extend(&mut self, size: u32) {
         match size {
@@ -569,6 +601,15 @@ impl Emitter {
     pub fn effective_address(&mut self, instruction: &Instruction) {
         let (base, index) = (instruction.memory_base(), instruction.memory_index());
         let displacement = instruction.memory_displacement64() as i64;
+        let short = match (base, index) {
+            (Register::None, Register::None) => {
+                instruction.memory_displ_size() == 4 && displacement >> 32 == 0 && displacement >> 31 != 0
+            }
+            (Register::None, index) => index.size() == 4,
+            (base, _) => base.size() == 4,
+        };
+        // Constants of few bytes are those that are small by their amount.
+        let displacement = if short { i64::from(displacement as i32) } else { displacement };
         let mut pushed = false;
         if base == Register::RIP || base == Register::EIP {
             // The displacement is the distance from the page.
@@ -596,13 +637,6 @@ impl Emitter {
             self.code.i64(displacement);
             self.code.op(op::I64_ADD);
         }
-        let short = match (base, index) {
-            (Register::None, Register::None) => {
-                instruction.memory_displ_size() == 4 && displacement >> 32 == 0 && displacement >> 31 != 0
-            }
-            (Register::None, index) => index.size() == 4,
-            (base, _) => base.size() == 4,
-        };
         if short {
             self.cut(4);
         }
@@ -613,6 +647,7 @@ impl Emitter {
         self.effective_address(instruction);
         if self.segment_base(instruction.memory_segment()) {
             self.code.op(op::I64_ADD);
+            self.cut_address();
         }
     }
 
@@ -751,6 +786,43 @@ impl Emitter {
         self.code.call(import::MULTIPLY_HIGH);
     }
 
+    /// Pushes what a helper needs to know of the present x87 instruction.
+    fn x87_instruction(&mut self, operation: u32) {
+        self.uses_x87 = true;
+        self.code.i32(self.addresses.cpu as i32);
+        self.code.i32(operation as i32);
+        self.code.get(local::PAGE);
+        self.code.i64(i64::from(self.offset));
+        self.code.op(op::I64_ADD);
+    }
+
+    /// An x87 instruction without memory operand, which sets the flags where it is one that compares into them.
+    pub fn x87(&mut self, operation: u32, compares: bool) {
+        self.x87_instruction(operation);
+        self.code.call(import::X87);
+        self.step_if();
+        if compares {
+            self.load_state(op::I64_LOAD, offset::FLAGS_RESULT);
+            self.code.set(local::FLAGS_RESULT);
+            self.set_form(Form::Explicit);
+        }
+    }
+
+    /// An x87 instruction with a memory operand of this size, which has no segment with a base.
+    pub fn x87_memory(&mut self, instruction: &Instruction, operation: u32, size: u32, stores: bool) {
+        self.effective_address(instruction);
+        if stores {
+            self.modify_pointer(size);
+            self.code.get(local::MODIFIED);
+        } else {
+            self.read_pointer(size);
+        }
+        self.code.get(local::ADDRESS);
+        self.x87_instruction(operation);
+        self.code.call(import::X87_MEMORY);
+        self.step_if();
+    }
+
     // -- Leaving -------------------------------------------------------------------------
 
     /// Pops a condition, under which the interpreter has to execute the present instruction.
@@ -764,13 +836,16 @@ impl Emitter {
     /// Leaves for a place at this distance from the page's beginning. The block's instructions are
     /// already subtracted from the budget.
     pub fn leave(&mut self, distance: i64) {
-        if (0..1 << PACKED_SHIFT).contains(&distance) {
+        // Behind the last page of 32-bit code's addresses comes the first.
+        let within = if self.code_size == CodeSize::Bits32 { crate::PAGE as i64 } else { 1 << PACKED_SHIFT };
+        if (0..within).contains(&distance) {
             self.code.i32(packed(distance as u32, 0, Exit::Next));
             self.code.br(self.packed_exit);
         } else {
             self.code.get(local::PAGE);
             self.code.i64(distance);
             self.code.op(op::I64_ADD);
+            self.cut_address();
             self.leave_to();
         }
     }

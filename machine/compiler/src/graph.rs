@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, OpKind};
 
 use crate::action::{self, Action};
-use crate::PAGE;
+use crate::{CodeSize, PAGE};
 
 /// What is beyond becomes other regions: engines take long for long functions.
 pub const MAX_INSTRUCTIONS: usize = 1000;
@@ -83,7 +83,7 @@ fn branch_target(instruction: &Instruction) -> Option<i64> {
 
 impl Graph {
     /// Decodes what can be reached from these offsets by ways to places that are wanted.
-    pub fn new(bytes: &[u8], bits: u32, starts: &[u16], wanted: &dyn Fn(u16) -> bool) -> Graph {
+    pub fn new(bytes: &[u8], size: CodeSize, starts: &[u16], wanted: &dyn Fn(u16) -> bool) -> Graph {
         let mut leader = vec![false; PAGE];
         let mut decoded: Vec<Option<Decoded>> = vec![None; PAGE];
         let mut work: Vec<u16> = Vec::new();
@@ -103,7 +103,7 @@ impl Graph {
         }
         let mut count = 0;
         let mut crossings = Vec::new();
-        let mut decoder = Decoder::with_ip(bits, bytes, 0, DecoderOptions::NONE);
+        let mut decoder = Decoder::with_ip(size.bits(), bytes, 0, DecoderOptions::NONE);
         while let Some(start) = work.pop() {
             let mut offset = start as usize;
             while offset < PAGE && decoded[offset].is_none() && count < MAX_INSTRUCTIONS {
@@ -116,7 +116,7 @@ impl Graph {
                     crossings.push(offset as u16);
                     break;
                 }
-                let action = action::select(&instruction, bits == 64);
+                let action = action::select(&instruction, size);
                 let one = Decoded { instruction, action, offset: offset as u16 };
                 decoded[offset] = Some(one);
                 count += 1;

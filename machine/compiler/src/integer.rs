@@ -5,11 +5,12 @@ use iced_x86::{Instruction, OpKind, Register};
 
 use crate::action::{
     counter_size, is_memory, is_register, operand_size, writes_flags, Action, Binary, Bit, Carry, Counter, Scan, Shift,
-    Unary,
+    Unary, X87,
 };
 use crate::emit::{local, mask, Emitter};
 use crate::flags::Form;
 use crate::wasm::op;
+use crate::CodeSize;
 
 const RAX: u32 = 0;
 const RCX: u32 = 1;
@@ -63,6 +64,7 @@ pub fn form_after(instruction: &Instruction, action: Action, before: Form) -> Fo
         Action::CompareExchange => Form::Subtract(size),
         Action::ExchangeAdd => Form::Add(size),
         Action::Vector => crate::vector::form_after(instruction, before),
+        Action::X87(X87::Compare) => Form::Explicit,
         Action::Step => {
             if writes_flags(instruction) {
                 Form::Unknown
@@ -213,19 +215,24 @@ impl Emitter {
             }
             Action::Push => self.push_operand(instruction),
             Action::Pop => {
+                let size = self.code_size.bytes();
                 self.whole(RSP);
-                self.load(8);
+                self.cut_address();
+                self.load(size);
                 self.code.set(T0);
-                self.move_stack(8);
+                self.move_stack(i64::from(size));
                 self.code.get(T0);
                 self.set_operand(instruction, 0);
             }
             Action::LeaveFrame => {
+                let size = self.code_size.bytes();
                 self.whole(RBP);
-                self.load(8);
+                self.cut_address();
+                self.load(size);
                 self.whole(RBP);
-                self.code.i64(8);
+                self.code.i64(i64::from(size));
                 self.code.op(op::I64_ADD);
+                self.cut_address();
                 self.set_whole(RSP);
                 self.set_whole(RBP);
             }
@@ -425,16 +432,19 @@ impl Emitter {
         self.whole(RSP);
         self.code.i64(distance);
         self.code.op(op::I64_ADD);
+        self.cut_address();
         self.set_whole(RSP);
     }
 
     /// Pushes `VALUE` on the guest's stack.
     fn push_value(&mut self) {
+        let size = self.code_size.bytes();
         self.whole(RSP);
-        self.code.i64(-8);
+        self.code.i64(-i64::from(size));
         self.code.op(op::I64_ADD);
-        self.store(8);
-        self.move_stack(-8);
+        self.cut_address();
+        self.store(size);
+        self.move_stack(-i64::from(size));
     }
 
     fn push_operand(&mut self, instruction: &Instruction) {
@@ -1042,23 +1052,28 @@ impl Emitter {
 
     /// Puts the target of an indirect jump or call into `T0`.
     pub fn indirect_target(&mut self, instruction: &Instruction) {
-        self.operand(instruction, 0);
+        self.zero_extended(instruction, 0);
         self.code.set(T0);
         self.check_canonical();
     }
 
     /// Puts the target of a return into `T0`, and takes it from the stack.
     pub fn return_target(&mut self, instruction: &Instruction) {
+        let size = self.code_size.bytes();
         self.whole(RSP);
-        self.load(8);
+        self.cut_address();
+        self.load(size);
         self.code.set(T0);
         self.check_canonical();
         let more = if instruction.op_count() > 0 { i64::from(instruction.immediate16()) } else { 0 };
-        self.move_stack(8 + more);
+        self.move_stack(i64::from(size) + more);
     }
 
-    /// What is in `T0` has to be a canonical address.
+    /// What is in `T0` has to be a canonical address, as all of 32 bits are.
     fn check_canonical(&mut self) {
+        if self.code_size == CodeSize::Bits32 {
+            return;
+        }
         self.code.get(T0);
         self.code.i64(16);
         self.code.op(op::I64_SHL);

@@ -7,6 +7,7 @@ use cpu::compiled::Addresses;
 use crate::emit::{FUNCTION_TYPE, IMPORTS};
 use crate::region;
 use crate::wasm::{self, name, section, unsigned, Hint, Type};
+use crate::CodeSize;
 
 /// Regions that become one module.
 ///
@@ -48,15 +49,21 @@ impl Module {
         self.functions.is_empty()
     }
 
-    /// Compiles what is reachable from some places in a page of 64-bit code by ways to places that are
-    /// wanted: code that was never executed is left out. None where the first instructions of all
-    /// starts are none that are compiled.
+    /// Compiles what is reachable from some places in a page of code by ways to places that are wanted:
+    /// code that was never executed is left out. None where the first instructions of all starts are
+    /// none that are compiled.
     ///
     /// # Panics
     /// Where `bytes` is no page.
-    pub fn add(&mut self, bytes: &[u8], starts: &[u16], wanted: &dyn Fn(u16) -> bool) -> Option<Compiled> {
+    pub fn add(
+        &mut self,
+        size: CodeSize,
+        bytes: &[u8],
+        starts: &[u16],
+        wanted: &dyn Fn(u16) -> bool,
+    ) -> Option<Compiled> {
         assert_eq!(bytes.len(), crate::PAGE);
-        let (function, hints, compiled) = region::compile(self.addresses, bytes, starts, wanted)?;
+        let (function, hints, compiled) = region::compile(self.addresses, size, bytes, starts, wanted)?;
         self.functions.push((function, hints));
         Some(compiled)
     }

@@ -4,9 +4,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use cpu::compiled::Addresses;
+use cpu::state::Mode;
 use iced_x86::{InstructionInfoFactory, OpAccess};
 
-use crate::action::{self, Action};
+use crate::action::{self, Action, X87};
 use crate::emit::{local, Effects, Emitter};
 use crate::flags::Form;
 use crate::graph::{Block, Decoded, Graph, Target};
@@ -14,14 +15,16 @@ use crate::integer::form_after;
 use crate::module::Compiled;
 use crate::structure::{self, Item};
 use crate::wasm::{op, Hint, Label};
+use crate::CodeSize;
 
 pub fn compile(
     addresses: Addresses,
+    size: CodeSize,
     bytes: &[u8],
     starts: &[u16],
     wanted: &dyn Fn(u16) -> bool,
 ) -> Option<(Vec<u8>, Vec<(u32, Hint)>, Compiled)> {
-    let graph = Graph::new(bytes, 64, starts, wanted);
+    let graph = Graph::new(bytes, size, starts, wanted);
     if graph.entries.is_empty() {
         return None;
     }
@@ -30,7 +33,8 @@ pub fn compile(
     let forms = forms(&graph, &successors);
     let mut region = Region {
         graph: &graph,
-        emitter: Emitter::new(addresses, structure.selectors as u32),
+        bytes,
+        emitter: Emitter::new(addresses, size, structure.selectors as u32),
         forms,
         factory: InstructionInfoFactory::new(),
         scopes: Vec::new(),
@@ -82,6 +86,8 @@ struct Scope<'a> {
 
 struct Region<'a> {
     graph: &'a Graph,
+    /// The page.
+    bytes: &'a [u8],
     emitter: Emitter,
     forms: Vec<Form>,
     factory: InstructionInfoFactory,
@@ -255,6 +261,7 @@ impl<'a> Region<'a> {
                     let effects = self.effects(&instructions[at..=at]);
                     self.emitter.vector_instruction(&one.instruction, &mut |emitter| emitter.interpret(&effects));
                 }
+                Action::X87(how) => self.x87(one, how),
                 action if action.ends_block() => self.end_of(block, one),
                 action => self.emitter.integer(&one.instruction, action),
             }
@@ -263,6 +270,22 @@ impl<'a> Region<'a> {
         if !instructions.last().is_some_and(|one| one.action.ends_block()) {
             self.emitter.spend(instructions.len() as u32);
             self.go_to(block.next.expect("it goes on"));
+        }
+    }
+
+    fn x87(&mut self, one: &Decoded, how: X87) {
+        let bytes = &self.bytes[usize::from(one.offset)..one.next() as usize];
+        let mode = match self.emitter.code_size {
+            CodeSize::Bits32 => Mode::FLAT,
+            CodeSize::Bits64 => Mode::LONG,
+        };
+        let operation = cpu::x87_operation(bytes, mode).expect("it was decoded as such an instruction");
+        match how {
+            X87::Registers | X87::Compare => self.emitter.x87(operation, how == X87::Compare),
+            X87::Load | X87::Store => {
+                let size = action::operand_size(&one.instruction, 0);
+                self.emitter.x87_memory(&one.instruction, operation, size, how == X87::Store);
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use cpu::compiled::{Entry, Hot};
 use cpu::state::Mode;
 use cpu::Cpu;
 
-use crate::{Module, PAGE};
+use crate::{CodeSize, Module, PAGE};
 
 /// Pages that are worth a module.
 const BATCH: usize = 12;
@@ -82,7 +82,7 @@ impl Tiers {
         if self.ordered.is_some() {
             return None;
         }
-        self.waiting.extend(cpu.take_hot().into_iter().filter(|hot| hot.mode & Mode::LONG != 0));
+        self.waiting.extend(cpu.take_hot().into_iter().filter(|hot| Mode::is_compiled(hot.mode)));
         if self.waiting.is_empty() {
             return None;
         }
@@ -129,7 +129,7 @@ impl Tiers {
                     let place = Hot { address: page + u64::from(offset), mode };
                     cpu.was_executed(place) && !(alone && cpu.is_compiled(place)) && !covered.contains(&offset)
                 };
-                let Some(compiled) = module.add(bytes, &starts, &wanted) else { break };
+                let Some(compiled) = module.add(CodeSize::of(mode), bytes, &starts, &wanted) else { break };
                 lines.push((page, compiled.lines));
                 covered.extend(&compiled.entries);
                 starts.retain(|start| !covered.contains(start));

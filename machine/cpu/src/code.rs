@@ -156,18 +156,28 @@ impl CodeCache {
     }
 }
 
+/// Of what begins at a physical address in a mode.
+#[inline(always)]
+pub(crate) fn key(address: u64, mode: u32) -> u64 {
+    address << Mode::BITS | u64::from(mode)
+}
+
+#[inline(always)]
 fn slot(key: u64) -> usize {
+    let address = key >> Mode::BITS;
     // Neighbours of a page are in different slots, pages are spread.
-    ((key >> 3) ^ (key >> 15).wrapping_mul(0x9e37)) as usize % BLOCKS
+    (address ^ (address >> 12).wrapping_mul(0x9e37)) as usize % BLOCKS
 }
 
 impl Cpu {
     /// The linear address of the next instruction.
     #[inline(always)]
-    fn code_address(&self) -> u64 {
+    fn code_address(&mut self) -> u64 {
         if self.long() {
             self.state.rip
         } else {
+            // Behind the last instruction below 4 GiB, EIP is 0 again.
+            self.state.rip &= 0xffff_ffff;
             self.segments[crate::segment::CS].base.wrapping_add(self.state.rip) & 0xffff_ffff
         }
     }
@@ -175,7 +185,8 @@ impl Cpu {
     /// The physical address of the next instruction.
     #[inline(always)]
     fn fetch_address(&mut self) -> Result<u64, Stop> {
-        self.translate_code(self.code_address())
+        let va = self.code_address();
+        self.translate_code(va)
     }
 
     #[inline(always)]
@@ -194,7 +205,7 @@ impl Cpu {
             Ok(pa) => pa,
             Err(stop) => return self.stopped(stop, 0),
         };
-        let key = pa << 3 | u64::from(self.state.mode);
+        let key = key(pa, self.state.mode);
         let version = self.code.version(pa);
         let block = &mut self.code.blocks[slot(key)];
         if block.key != key || version != block.version {
@@ -259,8 +270,9 @@ impl Cpu {
                 return None;
             }
         };
-        // Only 64-bit code is compiled: no other block has both bits in its key.
-        let key = pa << 3 | u64::from(self.state.mode | Mode::BITS16);
+        // Beside the block that may be compiled: no mode has both bits.
+        let beside = if Mode::is_compiled(self.state.mode) { Mode::LONG | Mode::BITS16 } else { 0 };
+        let key = key(pa, self.state.mode | beside);
         let version = self.code.version(pa);
         let block = &self.code.blocks[slot(key)];
         if (block.key != key || version != block.version) && !self.decode_block(pa, key) {
@@ -298,7 +310,7 @@ impl Cpu {
             self.fault = None;
             return Exit::Step;
         };
-        let Some(op) = self.crossing_op(pa, pa << 3 | u64::from(self.state.mode)) else {
+        let Some(op) = self.crossing_op(pa, key(pa, self.state.mode)) else {
             return Exit::Step;
         };
         let length = u64::from(op.length);
@@ -330,7 +342,7 @@ impl Cpu {
             self.fault = None;
             return None;
         };
-        let place = (key >> 3 >> 12) as usize % CROSSINGS;
+        let place = (key >> Mode::BITS >> 12) as usize % CROSSINGS;
         let version = self.code.version(end);
         let known = self.code.crossings[place];
         let crossing = match known {

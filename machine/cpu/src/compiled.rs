@@ -14,9 +14,10 @@ use alloc::vec::Vec;
 use core::mem::offset_of;
 
 use crate::chain::Link;
+use crate::code;
 use crate::memory::PAGE;
 use crate::paging::Access;
-use crate::state::Exit;
+use crate::state::{Exit, Mode};
 use crate::{Cpu, Outcome, Stop};
 
 /// How often a block is interpreted before it is said to be hot.
@@ -90,7 +91,7 @@ pub struct Hot {
 impl Hot {
     /// See `code::Block`.
     fn key(self) -> u64 {
-        self.address << 3 | u64::from(self.mode)
+        code::key(self.address, self.mode)
     }
 }
 
@@ -130,7 +131,7 @@ impl Cpu {
         let keys = core::mem::take(&mut compiled.hot);
         keys.into_iter()
             .filter(|key| !compiled.entries.contains_key(key))
-            .map(|key| Hot { address: key >> 3, mode: (key & 7) as u32 })
+            .map(|key| Hot { address: key >> Mode::BITS, mode: key as u32 % (1 << Mode::BITS) })
             .collect()
     }
 
@@ -186,7 +187,7 @@ impl Cpu {
     /// What links hold now: see `chain`.
     #[inline(always)]
     pub(crate) fn chain_tag(&self) -> u64 {
-        (self.code.epoch + self.tlb.epoch) << 16 | self.state.tlb_generation << 3 | u64::from(self.state.mode)
+        (self.code.epoch + self.tlb.epoch) << 16 | self.state.tlb_generation << Mode::BITS | u64::from(self.state.mode)
     }
 
     /// Runs compiled code until it leaves.
@@ -353,6 +354,29 @@ pub unsafe extern "C" fn compiled_interpret(cpu: *mut Cpu, count: u32) -> u32 {
 #[no_mangle]
 pub unsafe extern "C" fn compiled_cross(cpu: *mut Cpu) -> u32 {
     unsafe { (*cpu).cross() as u32 }
+}
+
+/// An x87 instruction without memory operand, at this address. Returns 0, or 1 where the interpreter has to
+/// do it.
+///
+/// # Safety
+/// As [`compiled_read`]. `operation` is what [`crate::x87_operation`] gives for an instruction that neither
+/// reads flags nor writes AX.
+#[no_mangle]
+pub unsafe extern "C" fn compiled_x87(cpu: *mut Cpu, operation: u32, at: u64) -> u32 {
+    u32::from(!unsafe { &mut *cpu }.compiled_x87(operation, at))
+}
+
+/// An x87 instruction with a memory operand of at most 10 bytes, whose offset and host address are given.
+/// Returns as [`compiled_x87`].
+///
+/// # Safety
+/// As [`compiled_x87`]. The host address is what [`compiled_read`] or [`compiled_modify`] gives, or the TLB.
+#[no_mangle]
+pub unsafe extern "C" fn compiled_x87_memory(host: u32, offset: u64, cpu: *mut Cpu, operation: u32, at: u64) -> u32 {
+    // Of host addresses, only the low halves are known (all there is in WebAssembly).
+    let host = cpu as usize & !0xffff_ffff_usize | host as usize;
+    u32::from(!unsafe { (*cpu).compiled_x87_memory(operation, at, offset, host as *mut u8) })
 }
 
 /// The arithmetic flags, at their places in RFLAGS.

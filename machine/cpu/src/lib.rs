@@ -35,7 +35,7 @@ use segment::{Segment, Table};
 use state::State;
 
 pub use decode::has_handler;
-pub use instructions::condition_number;
+pub use instructions::{condition_number, x87_operation};
 use tlb::{Generations, Tlb};
 
 /// Why an instruction did not end as usual.
@@ -133,8 +133,6 @@ pub struct Cpu {
     pub idtr: Table,
     pub ldtr: Segment,
     pub tr: Segment,
-    /// Addresses outside FS and GS need no base.
-    flat: bool,
     fault: Option<Fault>,
     pub fpu: x87::Fpu,
     pub code: CodeCache,
@@ -170,7 +168,6 @@ impl Cpu {
             idtr: Table::default(),
             ldtr: Segment::default(),
             tr: Segment::default(),
-            flat: true,
             fault: None,
             fpu: x87::Fpu::new(),
             code: CodeCache::new(pages),

@@ -201,7 +201,7 @@ impl Cpu {
             GS => self.state.gs_base = segment.base,
             _ => {}
         }
-        self.update_flat();
+        self.update_mode();
     }
 
     /// Changes CS and with it privilege, mode and what the TLB's table is.
@@ -217,19 +217,14 @@ impl Cpu {
             mode |= Mode::LONG;
         } else if !code.is_32() {
             mode |= Mode::BITS16;
+        } else if [ES, CS, SS, DS].iter().all(|&number| self.segments[number].base == 0) {
+            mode |= Mode::FLAT;
         }
         if self.privilege() == 3 {
             mode |= Mode::USER;
         }
         self.state.mode = mode;
         self.table = self.tlb.tables[(mode & Mode::USER) as usize].as_mut_ptr();
-        self.update_flat();
-    }
-
-    /// Whether addresses outside FS and GS need no base.
-    fn update_flat(&mut self) {
-        self.flat = self.long()
-            || [ES, CS, SS, DS].iter().all(|&number| self.segments[number].base == 0);
     }
 
     /// The base that an address in this segment has.

@@ -63,6 +63,16 @@ impl Mode {
     pub const LONG: u32 = 2;
     /// In a segment of 32-bit code: operands and addresses of 16 bits by default.
     pub const BITS16: u32 = 4;
+    /// In a segment of 32-bit code: code, stack and data segments all begin at 0, so that only FS and GS
+    /// have a base to be added.
+    pub const FLAT: u32 = 8;
+    /// How many bits there are.
+    pub const BITS: u32 = 4;
+
+    /// Whether code is compiled in this mode.
+    pub fn is_compiled(mode: u32) -> bool {
+        mode & (Mode::LONG | Mode::FLAT) != 0
+    }
 }
 
 /// Why compiled code returned. `State::rip` is the instruction to be executed next.

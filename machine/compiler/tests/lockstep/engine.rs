@@ -58,6 +58,20 @@ impl Wasm {
             .unwrap();
         linker.func_wrap("env", "compiled_flags", move |cpu: u32| unsafe { compiled_flags(whole(cpu)) }).unwrap();
         linker.func_wrap("env", "compiled_cross", move |cpu: u32| unsafe { compiled_cross(whole(cpu)) }).unwrap();
+        linker
+            .func_wrap("env", "compiled_x87", move |cpu: u32, operation: u32, at: u64| unsafe {
+                compiled_x87(whole(cpu), operation, at)
+            })
+            .unwrap();
+        linker
+            .func_wrap(
+                "env",
+                "compiled_x87_memory",
+                move |host: u32, offset: u64, cpu: u32, operation: u32, at: u64| unsafe {
+                    compiled_x87_memory(host, offset, whole(cpu), operation, at)
+                },
+            )
+            .unwrap();
         linker.func_wrap("env", "compiled_multiply_high", |a: u64, b: u64| compiled_multiply_high(a, b)).unwrap();
         Wasm { store, linker, table, calls: 0 }
     }

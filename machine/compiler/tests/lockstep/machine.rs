@@ -1,18 +1,27 @@
 //! A processor with some pages of code and data, in user mode.
 
+use compiler::CodeSize;
 use cpu::control::CR4_OSFXSR;
 use cpu::memory::Ram;
+use cpu::segment::{Segment, GS};
 use cpu::{Bus, Cpu, Memory};
 
 pub const RAM: usize = 0x40_0000;
 const TABLES: u64 = 0x10_0000;
-/// Physical, and as many bytes from a linear address on.
+/// Physical addresses.
 pub const CODE_AT: u64 = 0x20_0000;
-pub const CODE: u64 = 0x5555_0040_0000;
-pub const CODE_SIZE: u64 = 0x4_0000;
 pub const DATA_AT: u64 = 0x30_0000;
-pub const DATA: u64 = 0x7fff_0000_0000;
+pub const CODE_SIZE: u64 = 0x4_0000;
 pub const DATA_SIZE: u64 = 0x8_0000;
+
+/// The linear addresses of code and data.
+pub fn places(size: CodeSize) -> (u64, u64) {
+    match size {
+        // The code's last page is the last below 4 GiB.
+        CodeSize::Bits32 => (0x1_0000_0000 - CODE_SIZE, 0xbfff_0000),
+        CodeSize::Bits64 => (0x5555_0040_0000, 0x7fff_0000_0000),
+    }
+}
 
 struct NoDevices;
 
@@ -48,7 +57,7 @@ impl Bus for NoDevices {
     }
 }
 
-pub fn processor() -> Box<Cpu> {
+pub fn processor(code_size: CodeSize) -> Box<Cpu> {
     let layout = std::alloc::Layout::from_size_align(RAM, 4096).unwrap();
     let base = unsafe { std::alloc::alloc(layout) };
     unsafe { base.write_bytes(0, RAM) };
@@ -56,7 +65,8 @@ pub fn processor() -> Box<Cpu> {
     let mut cpu = Cpu::new(ram, Box::new(NoDevices));
     let user = 7;
     let mut next = TABLES + 0x1000;
-    for (va, pa, size) in [(CODE, CODE_AT, CODE_SIZE), (DATA, DATA_AT, DATA_SIZE)] {
+    let (code, data) = places(code_size);
+    for (va, pa, size) in [(code, CODE_AT, CODE_SIZE), (data, DATA_AT, DATA_SIZE)] {
         for page in 0..size / 0x1000 {
             let (va, pa) = (va + page * 0x1000, pa + page * 0x1000);
             let mut table = TABLES;
@@ -73,8 +83,10 @@ pub fn processor() -> Box<Cpu> {
     }
     cpu.write_control(3, TABLES).unwrap();
     cpu.write_control(4, cpu.control.cr4 | CR4_OSFXSR | 0x400).unwrap();
-    let code = cpu::segment::Segment { access: 0xa0fb, ..cpu::segment::Segment::flat_code(0x33) };
-    cpu.set_code_segment(code);
+    let access = if code_size == CodeSize::Bits32 { 0xc0fb } else { 0xa0fb };
+    cpu.set_code_segment(Segment { access, ..Segment::flat_code(0x33) });
+    // As threads' own data have it.
+    cpu.set_segment(GS, Segment { base: data + 0x2000, ..Segment::flat_data(0x63) });
     cpu
 }
 

@@ -10,12 +10,12 @@ mod generate;
 mod machine;
 mod programs;
 
-use compiler::Module;
+use compiler::{CodeSize, Module};
 use cpu::state::Exit;
 use cpu::Cpu;
 use engine::Wasm;
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
-use machine::{CODE, CODE_AT, DATA, DATA_AT, DATA_SIZE};
+use machine::{CODE_AT, CODE_SIZE, DATA_AT, DATA_SIZE};
 
 #[global_allocator]
 static ALLOCATOR: arena::Arena = arena::Arena;
@@ -72,9 +72,9 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
-fn listing(code: &[u8], from: usize) -> String {
+fn listing(code_size: CodeSize, code: &[u8], from: usize) -> String {
     let mut text = String::new();
-    let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
+    let mut decoder = Decoder::with_ip(if code_size == CodeSize::Bits32 { 32 } else { 64 }, code, 0, DecoderOptions::NONE);
     decoder.set_position(from).unwrap();
     decoder.set_ip(from as u64);
     let mut formatter = NasmFormatter::new();
@@ -113,6 +113,9 @@ fn differences(reference: &Cpu, cpu: &Cpu) -> String {
     // Compiled code does not tell of denormal operands: see `vector`.
     let mxcsr = |cpu: &Cpu| u64::from(cpu.state.mxcsr & !2);
     different("mxcsr".into(), mxcsr(reference), mxcsr(cpu));
+    if reference.fpu != cpu.fpu {
+        text += &format!("  fpu: {:x?} expected,\n    {:x?} found\n", reference.fpu, cpu.fpu);
+    }
     let data = |cpu: &Cpu| cpu.ram.bytes(DATA_AT, DATA_SIZE).unwrap().to_vec();
     let (expected, actual) = (data(reference), data(cpu));
     if let Some(at) = (0..expected.len()).find(|&at| expected[at] != actual[at]) {
@@ -129,38 +132,62 @@ struct Counts {
 }
 
 /// One random program, from random states.
-fn program(seed: u64, wasm: &mut Wasm, cpu: &mut Cpu, reference: &mut Cpu, function: u32, counts: &mut Counts) {
+fn program(
+    seed: u64,
+    code_size: CodeSize,
+    wasm: &mut Wasm,
+    cpu: &mut Cpu,
+    reference: &mut Cpu,
+    function: u32,
+    counts: &mut Counts,
+) {
     let mut random = Random(seed);
+    let (code_place, data) = machine::places(code_size);
+    // In the first page or in the last one.
+    let distance = random.below(2) * (CODE_SIZE - 0x1000);
+    let page = code_place + distance;
+    let (pointer, index) = generate::pointer_and_index(code_size);
+    // Of 32-bit code, the registers' high halves may be anything.
+    let above = if code_size == CodeSize::Bits32 { 0xffff_ffff_0000_0000 } else { 0 };
     let blocks = 1 + random.below(12) as usize;
-    let (starts, code) = generate::page(&mut random, blocks);
+    let (starts, code) = generate::page(&mut random, code_size, blocks);
     let mut module = Module::new(cpu.addresses());
     let begin: Vec<u16> = starts.iter().copied().filter(|_| random.below(3) == 0).chain([starts[0]]).collect();
-    let compiled = module.add(&code, &begin, &|_| true);
+    let compiled = module.add(code_size, &code, &begin, &|_| true);
     for cpu in [&mut *cpu, &mut *reference] {
-        machine::load(cpu, CODE_AT, &code);
+        machine::load(cpu, CODE_AT + distance, &code);
     }
     let Some(compiled) = compiled else { return };
     wasm.instantiate(&module.finish(), function);
     for _ in 0..4 {
-        let gpr: [u64; 16] = std::array::from_fn(|i| match i {
-            4 => DATA + 0x4000 + random.below(64) * 8,
-            14 => random.below(16),
-            15 => DATA + 0x1000 * random.below(4) + random.pick(&[0x800, 0xff8, random.0 % 0x1000, 0x1000]),
-            _ => random.value(),
+        let gpr: [u64; 16] = std::array::from_fn(|i| {
+            let low = match i as u8 {
+                4 => data + 0x4000 + random.below(64) * 8,
+                i if i == index => random.below(16),
+                i if i == pointer => {
+                    data + 0x1000 * random.below(4) + random.pick(&[0x800, 0xff8, random.0 % 0x1000, 0x1000])
+                }
+                _ => return random.value(),
+            };
+            low | random.next() & above
         });
         let flags = random.next() & 0x8d5 | 2;
         let mut entry = random.below(compiled.entries.len() as u64) as usize;
         let seed_of_data = random.next();
         let mxcsr = random.pick(&[0x1f80u32, 0x1fa0, 0x1fa0, 0x1fa0, 0x3fa0, 0x9fe0, 0x1fc0]);
+        // Rarely with unmasked exceptions.
+        let x87_control = random.pick(&[0x37fu16, 0x37f, 0x27f, 0xf7f, 0x37f ^ 1 << (random.0 % 6)]);
         let xmm: [[u64; 2]; 16] = std::array::from_fn(|_| [random.number(), random.number()]);
         for cpu in [&mut *cpu, &mut *reference] {
             cpu.state.gpr = gpr;
             cpu.set_rflags(flags);
             cpu.state.mxcsr = mxcsr;
+            cpu.fpu.fninit();
+            cpu.fpu.fldcw(x87_control);
             for (register, value) in cpu.state.xmm.iter_mut().zip(xmm) {
                 register.0 = value;
             }
-            cpu.state.rip = CODE + u64::from(compiled.entries[entry]);
+            cpu.state.rip = page + u64::from(compiled.entries[entry]);
             cpu.state.budget = 0;
             let mut random = Random(seed_of_data);
             for word in cpu.ram.bytes_mut(DATA_AT, 0x8000).unwrap().chunks_exact_mut(8) {
@@ -178,14 +205,14 @@ fn program(seed: u64, wasm: &mut Wasm, cpu: &mut Cpu, reference: &mut Cpu, funct
             let fail = |text: String| -> ! {
                 panic!(
                     "seed {seed}: after {executed} instructions, exit {exit}:\n{text}before: {before}\n{}",
-                    listing(&code, starts[0] as usize)
+                    listing(code_size, &code, starts[0] as usize)
                 )
             };
             if executed < 0 || executed > budget + 200 {
                 fail(format!("  budget {budget}\n"));
             }
             for _ in 0..executed {
-                let place = reference.state.rip.wrapping_sub(CODE) as usize;
+                let place = reference.state.rip.wrapping_sub(page) as usize;
                 if let Err(fault) = reference.try_step() {
                     if !cpu::has_handler(&code[place..], reference.state.mode) {
                         // There is nothing to compare with.
@@ -209,7 +236,7 @@ fn program(seed: u64, wasm: &mut Wasm, cpu: &mut Cpu, reference: &mut Cpu, funct
                 }
             }
             // It goes on where that is an entry.
-            let place = cpu.state.rip.wrapping_sub(CODE);
+            let place = cpu.state.rip.wrapping_sub(page);
             match compiled.entries.iter().position(|&at| u64::from(at) == place) {
                 Some(next) => entry = next,
                 None => break,
@@ -218,17 +245,17 @@ fn program(seed: u64, wasm: &mut Wasm, cpu: &mut Cpu, reference: &mut Cpu, funct
     }
 }
 
-#[test]
-fn random_programs() {
+fn random_programs(code_size: CodeSize) {
     let (memory, _guard) = arena::begin();
     let mut wasm = Wasm::new(memory);
-    let mut reference = machine::processor();
-    let mut cpu = arena::inside(machine::processor);
+    let mut reference = machine::processor(code_size);
+    let mut cpu = arena::inside(|| machine::processor(code_size));
     let seed = setting("LOCKSTEP_SEED", 1);
     let rounds = setting("LOCKSTEP_ROUNDS", 1500);
     let mut counts = Counts::default();
     for round in 0..rounds {
-        program(seed + round, &mut wasm, &mut cpu, &mut reference, (round % 60_000) as u32, &mut counts);
+        let function = (round % 60_000) as u32;
+        program(seed + round, code_size, &mut wasm, &mut cpu, &mut reference, function, &mut counts);
     }
     println!(
         "{} calls, {} instructions compiled, {} left to the interpreter",
@@ -238,4 +265,14 @@ fn random_programs() {
         // The comparison says something only where compiled code does something.
         assert!(counts.compiled > 20 * rounds && counts.compiled > 5 * counts.stepped);
     }
+}
+
+#[test]
+fn random_programs_of_64_bits() {
+    random_programs(CodeSize::Bits64);
+}
+
+#[test]
+fn random_programs_of_32_bits() {
+    random_programs(CodeSize::Bits32);
 }

@@ -4,18 +4,29 @@ asm(".section .text.unlikely,\"ax\"\n jmp start\n .text");
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
-typedef unsigned long u64;
-typedef long i64;
+typedef unsigned long long u64;
+typedef long long i64;
+typedef __SIZE_TYPE__ size_t;
 
-static u64 *const results = (u64 *)0x7fff00000000;
-static u8 *const buffer = (u8 *)0x7fff00010000;
+#ifdef __x86_64__
+#define POPCOUNT __builtin_popcountll
+#define TRAILING __builtin_ctzll
+#define LEADING __builtin_clzll
+#else
+#define POPCOUNT(x) (__builtin_popcount(x) + __builtin_popcount(x >> 32))
+#define TRAILING(x) ((u32)x ? __builtin_ctz(x) : 32 + __builtin_ctz(x >> 32))
+#define LEADING(x) (x >> 32 ? __builtin_clz(x >> 32) : 32 + __builtin_clz(x | 1))
+#endif
 
-void *memcpy(void *to, const void *from, u64 size) {
+static u64 *const results = (u64 *)DATA;
+static u8 *const buffer = (u8 *)(DATA + 0x10000);
+
+void *memcpy(void *to, const void *from, size_t size) {
     u8 *t = to; const u8 *f = from;
     while (size--) *t++ = *f++;
     return to;
 }
-void *memset(void *to, int value, u64 size) {
+void *memset(void *to, int value, size_t size) {
     u8 *t = to;
     while (size--) *t++ = value;
     return to;
@@ -23,11 +34,11 @@ void *memset(void *to, int value, u64 size) {
 
 static u64 state;
 static u64 rnd(void) {
-    state = state * 6364136223846793005ul + 1442695040888963407ul;
+    state = state * 6364136223846793005ull + 1442695040888963407ull;
     return state >> 20;
 }
 
-static __attribute__((noinline)) u32 crc32(const u8 *data, u64 size) {
+static __attribute__((noinline)) u32 crc32(const u8 *data, size_t size) {
     u32 crc = ~0u;
     for (u64 i = 0; i < size; i++) {
         crc ^= data[i];
@@ -87,7 +98,9 @@ static __attribute__((noinline)) u64 divide(u64 seed) {
     for (int i = 0; i < 300; i++) {
         u64 a = rnd(), b = rnd() | 1;
         sum += a / b + a % b + (i64)(a - b) / (i64)(b >> 5 | 1) + (u32)a / ((u32)b | 1) + (int)a % (int)(b >> 9 | 1);
+#ifdef __x86_64__
         sum ^= (u64)(((unsigned __int128)a * b) >> 64) + (u64)(((__int128)(i64)-a * (i64)b) >> 64);
+#endif
     }
     return sum;
 }
@@ -130,12 +143,36 @@ static __attribute__((noinline)) u64 bits(void) {
     state = 99;
     for (int i = 0; i < 500; i++) {
         u64 x = rnd() | 1;
-        sum += __builtin_ctzl(x) + __builtin_clzl(x) + __builtin_popcountl(x) + __builtin_bswap64(x) + __builtin_parityl(x);
+        sum += TRAILING(x) + LEADING(x) + POPCOUNT(x) + __builtin_bswap64(x) + __builtin_parity(x);
         sum ^= (u64)(u16)x << (x & 63);
         if (x >> (i & 63) & 1) sum += 3;
     }
     return sum;
 }
+
+#ifdef __i386__
+/* What compilers call for numbers of 64 bits. */
+u64 __udivmoddi4(u64 a, u64 b, u64 *rest) {
+    u64 result = 0, left = 0;
+    for (int bit = 63 - LEADING(a); bit >= 0; bit--) {
+        left = left << 1 | (a >> bit & 1);
+        if (left >= b) left -= b, result |= 1ull << bit;
+    }
+    if (rest) *rest = left;
+    return result;
+}
+u64 __udivdi3(u64 a, u64 b) { return __udivmoddi4(a, b, 0); }
+u64 __umoddi3(u64 a, u64 b) { u64 rest; __udivmoddi4(a, b, &rest); return rest; }
+i64 __divdi3(i64 a, i64 b) {
+    u64 result = __udivmoddi4(a < 0 ? -(u64)a : (u64)a, b < 0 ? -(u64)b : (u64)b, 0);
+    return (a < 0) != (b < 0) ? -result : result;
+}
+i64 __moddi3(i64 a, i64 b) {
+    u64 rest;
+    __udivmoddi4(a < 0 ? -(u64)a : (u64)a, b < 0 ? -(u64)b : (u64)b, &rest);
+    return a < 0 ? -rest : rest;
+}
+#endif
 
 /* Code that changes itself: the immediate operand of `mov $1, %eax`. */
 int changing(void);
@@ -157,7 +194,7 @@ __attribute__((noreturn)) void start(void) {
         for (int i = 0; i < 4096; i++) buffer[i] = rnd();
         *r++ = crc32(buffer, 2000);
         i64 *numbers = (i64 *)(buffer + 0x1000);
-        for (int i = 0; i < 1000; i++) numbers[i] = rnd() - (1ul << 43);
+        for (int i = 0; i < 1000; i++) numbers[i] = rnd() - (1ull << 43);
         sort(numbers, 0, 999);
         for (int i = 1; i < 1000; i++) if (numbers[i - 1] > numbers[i]) *r = 1;
         *r++ = numbers[500];

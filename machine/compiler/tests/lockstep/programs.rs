@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use compiler::tiers::Tiers;
+use compiler::CodeSize;
 use cpu::{Cpu, Outcome};
 
 use crate::engine::Wasm;
-use crate::machine::{self, CODE, CODE_AT, DATA, DATA_AT, DATA_SIZE};
+use crate::machine::{self, places, CODE_AT, DATA_AT, DATA_SIZE};
 use crate::{arena, differences};
 
 thread_local! {
@@ -32,10 +33,11 @@ macro_rules! functions {
 /// Functions of the processor's kind, each for the one at a place in WebAssembly's table.
 const FUNCTIONS: [[Function; 8]; 16] = functions!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
 
-fn build(options: &[&str]) -> Vec<u8> {
+fn build(code_size: CodeSize, options: &[&str]) -> Vec<u8> {
+    let (code, data) = places(code_size);
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lockstep/programs.c");
-    let program = directory.join(format!("programs{}", options.concat()));
+    let program = directory.join(format!("programs-{code_size:?}{}", options.concat()));
     let status = Command::new("cc")
         .args(options)
         .args([
@@ -45,11 +47,12 @@ fn build(options: &[&str]) -> Vec<u8> {
             "-fno-stack-protector",
             "-fno-pic",
             "-no-pie",
-            "-mcmodel=large",
             "-mpopcnt",
         ])
+        .args(if code_size == CodeSize::Bits32 { ["-m32", "-mstackrealign"] } else { ["-m64", "-mcmodel=large"] })
+        .arg(format!("-DDATA={data:#x}"))
         .args(["-fno-asynchronous-unwind-tables", "-fno-toplevel-reorder", "-Wl,--build-id=none", "-Wl,-N"])
-        .arg(format!("-Wl,-Ttext={CODE:#x}"))
+        .arg(format!("-Wl,-Ttext={code:#x}"))
         .args(["-Wl,--oformat=binary", "-Wl,-estart", source, "-o"])
         .arg(&program)
         .status()
@@ -58,20 +61,21 @@ fn build(options: &[&str]) -> Vec<u8> {
     std::fs::read(program).unwrap()
 }
 
-fn prepare(cpu: &mut Cpu, program: &[u8]) {
+fn prepare(cpu: &mut Cpu, code_size: CodeSize, program: &[u8]) {
+    let (code, data) = places(code_size);
     machine::load(cpu, CODE_AT, program);
-    cpu.state.rip = CODE;
-    cpu.state.gpr[4] = DATA + 0x7_0000;
+    cpu.state.rip = code;
+    cpu.state.gpr[4] = data + 0x7_0000;
 }
 
-fn compare(options: &[&str], tail_calls: bool) {
-    let program = build(options);
+fn compare(code_size: CodeSize, options: &[&str], tail_calls: bool) {
+    let program = build(code_size, options);
     let (memory, _guard) = arena::begin();
     WASM.set(Some(Wasm::new(memory)));
-    let mut reference = machine::processor();
-    let mut cpu = arena::inside(machine::processor);
-    prepare(&mut reference, &program);
-    prepare(&mut cpu, &program);
+    let mut reference = machine::processor(code_size);
+    let mut cpu = arena::inside(|| machine::processor(code_size));
+    prepare(&mut reference, code_size, &program);
+    prepare(&mut cpu, code_size, &program);
     let mut slices = 0;
     // The program ends by an instruction that faults; there is nothing to handle that.
     while reference.run(100_000) != Outcome::Shutdown {
@@ -118,20 +122,30 @@ fn calls() -> u64 {
 
 #[test]
 fn unoptimised() {
-    compare(&["-O0"], true);
+    compare(CodeSize::Bits64, &["-O0"], true);
 }
 
 #[test]
 fn optimised() {
-    compare(&["-O2"], true);
+    compare(CodeSize::Bits64, &["-O2"], true);
 }
 
 #[test]
 fn vectorised() {
-    compare(&["-O3"], true);
+    compare(CodeSize::Bits64, &["-O3"], true);
 }
 
 #[test]
 fn without_tail_calls() {
-    compare(&["-O1"], false);
+    compare(CodeSize::Bits64, &["-O1"], false);
+}
+
+#[test]
+fn optimised_of_32_bits() {
+    compare(CodeSize::Bits32, &["-O2"], true);
+}
+
+#[test]
+fn vectorised_of_32_bits() {
+    compare(CodeSize::Bits32, &["-O3", "-msse2", "-mfpmath=sse"], false);
 }

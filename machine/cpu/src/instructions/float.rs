@@ -1,7 +1,9 @@
 //! x87: memory operands, exceptions and pointers; the crate `x87` does the rest.
 
 use iced_x86::{Code, Instruction};
+use x87::status::EXCEPTIONS;
 use x87::encoding::{is_control, is_waiting, memory_access, Access as Operand, Effect};
+use x87::Relation;
 
 use super::{is_memory, Width, Word};
 use crate::control::{CR0_EM, CR0_MP, CR0_TS};
@@ -39,10 +41,14 @@ fn wait(cpu: &mut Cpu, _: &Op) -> Step {
 
 /// Instruction and data pointers, for handlers of exceptions. `a` is the opcode's low bits, `b` ModRM.
 fn note(cpu: &mut Cpu, op: &Op) {
-    if !is_control(op.a, op.b) {
+    let at = cpu.state.rip.wrapping_sub(u64::from(op.length));
+    note_at(cpu, op.a, op.b, at);
+}
+
+fn note_at(cpu: &mut Cpu, escape: u8, modrm: u8, at: u64) {
+    if !is_control(escape, modrm) {
         let selector = cpu.segments[CS].selector;
-        let at = cpu.state.rip.wrapping_sub(u64::from(op.length));
-        cpu.fpu.note_instruction(selector, at, u16::from(op.a & 7) << 8 | u16::from(op.b));
+        cpu.fpu.note_instruction(selector, at, u16::from(escape & 7) << 8 | u16::from(modrm));
     }
 }
 
@@ -54,16 +60,20 @@ fn note_operand(cpu: &mut Cpu, op: &Op) {
     }
 }
 
+/// The flags after FCOMI and its like.
+fn compared(cpu: &mut Cpu, relation: Relation) {
+    let (zf, pf, cf) = relation.flags();
+    cpu.state.flags =
+        Flags::explicit([(zf, ZF), (pf, PF), (cf, CF)].iter().map(|&(set, bit)| u64::from(set) * bit).sum());
+}
+
 fn in_registers(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.check_x87(is_waiting(op.a, op.b))?;
-    let flags = cpu.state.flags.bits() as u32;
+    // Only FCMOVcc asks for them.
+    let flags = if matches!(op.a, 2 | 3) { cpu.state.flags.bits() as u32 } else { 0 };
     match cpu.fpu.execute_register(op.a, op.b, flags) {
         Effect::Done => {}
-        Effect::Compared(relation) => {
-            let (zf, pf, cf) = relation.flags();
-            cpu.state.flags =
-                Flags::explicit([(zf, ZF), (pf, PF), (cf, CF)].iter().map(|&(set, bit)| u64::from(set) * bit).sum());
-        }
+        Effect::Compared(relation) => compared(cpu, relation),
         Effect::StatusWord(word) => Word::set(cpu, RAX as u8, u64::from(word)),
         Effect::Undefined => return cpu.raise(INVALID_OPCODE, 0),
     }
@@ -139,6 +149,67 @@ fn with_memory(cpu: &mut Cpu, op: &Op) -> Step {
     }
     note(cpu, op);
     Ok(())
+}
+
+/// What compiled code calls with an x87 instruction's operation ([`x87_operation`]) and address. Both have
+/// done nothing where they return false, as they do unless all exceptions are masked.
+impl Cpu {
+    pub(crate) fn compiled_x87(&mut self, operation: u32, at: u64) -> bool {
+        let (escape, modrm) = (operation as u8, (operation >> 8) as u8);
+        if !self.masks_x87() {
+            return false;
+        }
+        match self.fpu.execute_register(escape, modrm, 0) {
+            Effect::Compared(relation) => compared(self, relation),
+            effect => debug_assert_eq!(effect, Effect::Done),
+        }
+        note_at(self, escape, modrm, at);
+        true
+    }
+
+    /// # Safety
+    /// `host` is where the operand's bytes are, which nobody else refers to.
+    pub(crate) unsafe fn compiled_x87_memory(&mut self, operation: u32, at: u64, offset: u64, host: *mut u8) -> bool {
+        let (escape, modrm, segment) = (operation as u8, (operation >> 8) as u8, (operation >> 16) as usize);
+        if !self.masks_x87() {
+            return false;
+        }
+        let reg = modrm >> 3 & 7;
+        let mut bytes = [0; 10];
+        match memory_access(escape, reg) {
+            Operand::Read(size) => {
+                unsafe { core::ptr::copy_nonoverlapping(host, bytes.as_mut_ptr(), size) };
+                self.fpu.execute_read(escape, reg, bytes);
+            }
+            Operand::Write(size) => {
+                // With all exceptions masked, there always is something to be stored.
+                if let Some(bytes) = self.fpu.execute_write(escape, reg) {
+                    unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), host, size) };
+                }
+            }
+            _ => return false,
+        }
+        if !is_control(escape, modrm) {
+            let selector = self.segments[segment].selector;
+            self.fpu.note_operand(selector, offset);
+            note_at(self, escape, modrm, at);
+        }
+        true
+    }
+
+    /// Whether no exception of the unit can be seen but in its status.
+    #[inline(always)]
+    fn masks_x87(&self) -> bool {
+        self.fpu.control_word() & EXCEPTIONS == EXCEPTIONS
+    }
+}
+
+/// An x87 instruction as one number for compiled code: escape, ModRM byte and its operand's segment.
+pub fn x87_operation(bytes: &[u8], mode: u32) -> Option<u32> {
+    let op = crate::decode::one(bytes, mode)?;
+    let known = op.handler as usize == with_memory as Handler as usize
+        || op.handler as usize == in_registers as Handler as usize;
+    known.then(|| u32::from(op.a) | u32::from(op.b) << 8 | u32::from(op.segment) << 16)
 }
 
 /// Where the opcode is behind the prefixes.

@@ -13,6 +13,7 @@ mod vector;
 
 use iced_x86::{Instruction, OpKind};
 
+pub use float::x87_operation;
 pub use moves::condition_number;
 
 use crate::decode::{Handler, Op, HIGH};
