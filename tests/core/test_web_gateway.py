@@ -88,6 +88,12 @@ class World:
         reply = packet[28:]
         return reply[-4:] if reply[6:8] == b"\0\1" else None
 
+    async def closed(self) -> None:
+        """Give up all requests, and wait for their end."""
+        self.gateway.close()
+        for _ in range(5):
+            await asyncio.sleep(0)
+
     async def request(
         self, *parts: bytes, target: bytes | None = None, port: int = 80, end: bool = True
     ) -> bytes:
@@ -132,6 +138,52 @@ def test_a_request_and_its_answer() -> None:
         b"\r\n3\r\none\r\n4\r\ntwo!\r\n0\r\n\r\n"
     )
     assert answer.closed
+
+
+def test_a_small_answer_is_one_segment() -> None:
+    world = World(lambda url: Answer(parts=(b"a", b"b", b"c")))
+
+    async def act() -> list[bytes]:
+        peer = Peer(world.guest, target=(world.address("server.example") or b"", 80))
+        peer.open()
+        peer.send(ACK, GET)
+        got: list[bytes] = []
+        while not got or not got[-1].endswith(b"0\r\n\r\n"):
+            await asyncio.sleep(0)
+            got += [it.data for it in world.guest.segments() if it.data]
+        await world.closed()
+        return got
+
+    (whole,) = run(act())
+    assert whole.endswith(b"\r\n\r\n1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n")
+
+
+def test_what_is_there_of_an_answer_does_not_wait_for_the_rest() -> None:
+    seen = asyncio.Event()
+
+    class Slow(Answer):
+        async def chunks(self) -> AsyncIterator[bytes]:
+            for part in (b"first", b"second"):
+                await seen.wait()
+                seen.clear()
+                yield part
+
+    world = World(lambda url: Slow())
+
+    async def act() -> None:
+        peer = Peer(world.guest, target=(world.address("server.example") or b"", 80))
+        peer.open()
+        peer.send(ACK, GET)
+        for end in (b"\r\n\r\n", b"first\r\n", b"second\r\n0\r\n\r\n"):
+            got = b""
+            while not got.endswith(end):
+                await asyncio.sleep(0.001)
+                got += peer.receive(world.guest.segments())
+            peer.send(ACK)
+            seen.set()
+        await world.closed()
+
+    run(act())
 
 
 def test_requests_one_after_the_other_and_at_once() -> None:

@@ -17,6 +17,7 @@ _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _NUMBER = re.compile(r"[0-9]{1,15}")
 _STATUS_LINE = re.compile(r"HTTP/1\.[01] (?P<status>[1-9][0-9]{2})( .*)?")
 _MAX_CHUNK_LINE = 1024
+_MAX_GATHERED = 32 << 10
 _MAX_INTERIM = 100
 """Answers that only announce another one (RFC 9110, section 15.2)."""
 
@@ -340,6 +341,9 @@ class ResponseReader(_Reader):
 class ResponseWriter:
     """Writes one response.
 
+    Small parts are gathered: each that is sent alone costs the container's kernel as much as one of
+    many kilobytes.
+
     Args:
         stream: The connection.
         request: What is answered.
@@ -350,6 +354,12 @@ class ResponseWriter:
         self._request = request
         self._chunked = request.version == "HTTP/1.1"
         self._has_body = True
+        self._gathered = bytearray()
+
+    @property
+    def gathers(self) -> bool:
+        """Whether something has not been sent yet, so that :meth:`flush` would send it."""
+        return bool(self._gathered)
 
     async def head(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         """Write the status and the headers, but for those that are about the connection.
@@ -367,7 +377,7 @@ class ResponseWriter:
         if not self._request.keeps_alive:
             lines.append("Connection: close")
         text = "".join(f"{line}\r\n" for line in lines) + "\r\n"
-        await self._stream.write(text.encode("latin-1", "replace"))
+        await self._write(text.encode("latin-1", "replace"))
 
     async def part(self, data: bytes) -> None:
         """Write some of the body."""
@@ -375,12 +385,28 @@ class ResponseWriter:
             return
         if self._chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
-        await self._stream.write(data)
+        await self._write(data)
 
     async def end(self) -> None:
-        """Write what ends the body."""
+        """Write what ends the body, and send all."""
         if self._has_body and self._chunked:
-            await self._stream.write(b"0\r\n\r\n")
+            await self._write(b"0\r\n\r\n")
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Send what was written."""
+        if self._gathered:
+            data = bytes(self._gathered)
+            self._gathered.clear()
+            await self._stream.write(data)
+
+    async def _write(self, data: bytes) -> None:
+        if not self._gathered and len(data) >= _MAX_GATHERED:
+            await self._stream.write(data)
+            return
+        self._gathered += data
+        if len(self._gathered) >= _MAX_GATHERED:
+            await self.flush()
 
 
 def _phrase(status: int) -> str:
