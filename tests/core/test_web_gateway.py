@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import re
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +14,7 @@ import pytest
 from browsermount import limits
 from browsermount.errors import NetworkError
 from browsermount.limits import MAX_HTTP_HEAD, MAX_NAMES
+from browsermount.network import http1
 from browsermount.network.addresses import parse
 from browsermount.network.http1 import InvalidMessage, RequestReader, Uploads
 from browsermount.network.names import Names
@@ -229,6 +231,38 @@ def test_bodies_with_a_length_and_in_chunks() -> None:
     assert world.asked[0][2] == {"content-type": "text/x"}
 
 
+GZIPPED = gzip.compress(b"0123456789" * 100_000, mtime=0)
+
+
+def encoded(body: bytes, coding: bytes = b"gzip") -> bytes:
+    head = (
+        b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n"
+    )
+    return head % (coding, len(body)) + body
+
+
+def test_bodies_that_are_encoded_come_decoded() -> None:
+    world = World()
+    for request in (
+        encoded(GZIPPED),
+        encoded(GZIPPED, b"X-GZIP"),
+        encoded(b"as it is", b"identity"),
+    ):
+        run(world.request(*(request[at : at + 1400] for at in range(0, len(request), 1400))))
+    assert [body for *_, body in world.asked] == [b"0123456789" * 100_000] * 2 + [b"as it is"]
+    assert world.gateway.uploading == 0
+    assert "content-encoding" not in world.asked[0][2]
+
+
+def test_what_is_decoded_has_the_bound_of_all_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "MAX_HTTP_BODY", 999_999)
+    world = World()
+    request = encoded(GZIPPED)
+    parts = (request[at : at + 1400] for at in range(0, len(request), 1400))
+    assert run(world.request(*parts)).startswith(b"HTTP/1.1 413 ")
+    assert world.asked == []
+
+
 def test_who_waits_for_a_yes_before_the_body_gets_one() -> None:
     head = b"PUT / HTTP/1.1\r\nHost: a.example\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
     got = run(World().request(head, b"ab"))
@@ -387,6 +421,10 @@ def test_where_hosts_nearby_are_allowed() -> None:
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n", 413),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", 400),
+        (encoded(b"br", b"br"), 415),
+        (encoded(b"no gzip"), 400),
+        (encoded(GZIPPED[:-1]), 400),
+        (encoded(GZIPPED + b"x"), 400),
         (b"GET / HTTP/1.1\r\nA: " + b"x" * (MAX_HTTP_HEAD + 1000), 431),
     ],
 )
