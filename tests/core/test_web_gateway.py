@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import re
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +14,7 @@ import pytest
 from browsermount import limits
 from browsermount.errors import NetworkError
 from browsermount.limits import MAX_HTTP_HEAD, MAX_NAMES
+from browsermount.network import http1
 from browsermount.network.addresses import parse
 from browsermount.network.http1 import InvalidMessage, RequestReader, Uploads
 from browsermount.network.names import Names
@@ -88,6 +90,12 @@ class World:
         reply = packet[28:]
         return reply[-4:] if reply[6:8] == b"\0\1" else None
 
+    async def closed(self) -> None:
+        """Give up all requests, and wait for their end."""
+        self.gateway.close()
+        for _ in range(5):
+            await asyncio.sleep(0)
+
     async def request(
         self, *parts: bytes, target: bytes | None = None, port: int = 80, end: bool = True
     ) -> bytes:
@@ -134,6 +142,52 @@ def test_a_request_and_its_answer() -> None:
     assert answer.closed
 
 
+def test_a_small_answer_is_one_segment() -> None:
+    world = World(lambda url: Answer(parts=(b"a", b"b", b"c")))
+
+    async def act() -> list[bytes]:
+        peer = Peer(world.guest, target=(world.address("server.example") or b"", 80))
+        peer.open()
+        peer.send(ACK, GET)
+        got: list[bytes] = []
+        while not got or not got[-1].endswith(b"0\r\n\r\n"):
+            await asyncio.sleep(0)
+            got += [it.data for it in world.guest.segments() if it.data]
+        await world.closed()
+        return got
+
+    (whole,) = run(act())
+    assert whole.endswith(b"\r\n\r\n1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n")
+
+
+def test_what_is_there_of_an_answer_does_not_wait_for_the_rest() -> None:
+    seen = asyncio.Event()
+
+    class Slow(Answer):
+        async def chunks(self) -> AsyncIterator[bytes]:
+            for part in (b"first", b"second"):
+                await seen.wait()
+                seen.clear()
+                yield part
+
+    world = World(lambda url: Slow())
+
+    async def act() -> None:
+        peer = Peer(world.guest, target=(world.address("server.example") or b"", 80))
+        peer.open()
+        peer.send(ACK, GET)
+        for end in (b"\r\n\r\n", b"first\r\n", b"second\r\n0\r\n\r\n"):
+            got = b""
+            while not got.endswith(end):
+                await asyncio.sleep(0.001)
+                got += peer.receive(world.guest.segments())
+            peer.send(ACK)
+            seen.set()
+        await world.closed()
+
+    run(act())
+
+
 def test_requests_one_after_the_other_and_at_once() -> None:
     world = World(lambda url: Answer(parts=(url[-1:].encode(),)))
     requests = [GET.replace(b"q=1", b"q=%d" % number) for number in range(3)]
@@ -175,6 +229,38 @@ def test_bodies_with_a_length_and_in_chunks() -> None:
     run(world.request(first, chunked[:70], chunked[70:]))
     assert [body for *_, body in world.asked] == [b"0123456789", b"abc0123456789"]
     assert world.asked[0][2] == {"content-type": "text/x"}
+
+
+GZIPPED = gzip.compress(b"0123456789" * 100_000, mtime=0)
+
+
+def encoded(body: bytes, coding: bytes = b"gzip") -> bytes:
+    head = (
+        b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n"
+    )
+    return head % (coding, len(body)) + body
+
+
+def test_bodies_that_are_encoded_come_decoded() -> None:
+    world = World()
+    for request in (
+        encoded(GZIPPED),
+        encoded(GZIPPED, b"X-GZIP"),
+        encoded(b"as it is", b"identity"),
+    ):
+        run(world.request(*(request[at : at + 1400] for at in range(0, len(request), 1400))))
+    assert [body for *_, body in world.asked] == [b"0123456789" * 100_000] * 2 + [b"as it is"]
+    assert world.gateway.uploading == 0
+    assert "content-encoding" not in world.asked[0][2]
+
+
+def test_what_is_decoded_has_the_bound_of_all_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "MAX_HTTP_BODY", 999_999)
+    world = World()
+    request = encoded(GZIPPED)
+    parts = (request[at : at + 1400] for at in range(0, len(request), 1400))
+    assert run(world.request(*parts)).startswith(b"HTTP/1.1 413 ")
+    assert world.asked == []
 
 
 def test_who_waits_for_a_yes_before_the_body_gets_one() -> None:
@@ -335,6 +421,10 @@ def test_where_hosts_nearby_are_allowed() -> None:
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n", 413),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", 400),
+        (encoded(b"br", b"br"), 415),
+        (encoded(b"no gzip"), 400),
+        (encoded(GZIPPED[:-1]), 400),
+        (encoded(GZIPPED + b"x"), 400),
         (b"GET / HTTP/1.1\r\nA: " + b"x" * (MAX_HTTP_HEAD + 1000), 431),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _NUMBER = re.compile(r"[0-9]{1,15}")
 _STATUS_LINE = re.compile(r"HTTP/1\.[01] (?P<status>[1-9][0-9]{2})( .*)?")
 _MAX_CHUNK_LINE = 1024
+_MAX_GATHERED = 32 << 10
+_PIECE = 256 << 10
 _MAX_INTERIM = 100
 """Answers that only announce another one (RFC 9110, section 15.2)."""
 
@@ -37,6 +40,7 @@ _PHRASES = {
     403: "Forbidden",
     404: "Not Found",
     413: "Content Too Large",
+    415: "Unsupported Media Type",
     429: "Too Many Requests",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
@@ -213,9 +217,21 @@ class RequestReader(_Reader):
     async def body(self, request: Request) -> bytes:
         """Return a request's body; empty where it has none.
 
+        What is encoded (RFC 9110, section 8.4) is decoded: a page cannot tell a server about it
+        without asking for permission first. Git encodes what it asks for.
+
         Raises:
-            InvalidMessage: Its length is not clear, or too much.
+            InvalidMessage: Its length is not clear, or too much, or the coding is unknown.
         """
+        data = await self._encoded(request)
+        coding = request.header("content-encoding").lower()
+        if not data or coding in {"", "identity"}:
+            return data
+        if coding not in {"gzip", "x-gzip"}:
+            raise InvalidMessage(415, "the request's body has a coding that is not known here")
+        return self._decode(data)
+
+    async def _encoded(self, request: Request) -> bytes:
         coding = request.header("transfer-encoding").lower()
         length = request.header("content-length")
         if coding:
@@ -228,6 +244,27 @@ class RequestReader(_Reader):
             raise InvalidMessage(400, "the length of the request's body is not clear")
         return await self._exactly(int(length), 0)
 
+    def _decode(self, data: bytes) -> bytes:
+        """Undo gzip (RFC 1952), of one member as clients make it."""
+        decoder = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+        parts = []
+        size = 0
+        view = memoryview(data)
+        for at in range(0, len(data), _PIECE):
+            rest = bytes(view[at : at + _PIECE])
+            while rest and not decoder.eof:
+                try:
+                    part = decoder.decompress(rest, _PIECE)
+                except zlib.error:
+                    raise InvalidMessage(400, "the request's body is not in gzip's form") from None
+                self._count(len(part), size)
+                parts.append(part)
+                size += len(part)
+                rest = decoder.unconsumed_tail
+        if not decoder.eof or decoder.unused_data:
+            raise InvalidMessage(400, "the request's body is not in gzip's form")
+        return b"".join(parts)
+
     async def _chunks(self) -> bytes:
         parts = []
         size = 0
@@ -239,15 +276,19 @@ class RequestReader(_Reader):
         return b"".join(parts)
 
     async def _exactly(self, size: int, before: int) -> bytes:
+        self._count(size, before)
+        while len(self._buffer) < size:
+            if not await self._more():
+                raise InvalidMessage(400, "the message ends before its end")
+        return self._take(size)
+
+    def _count(self, size: int, before: int) -> None:
+        """Take note that a body has more bytes than before."""
         if size + before > MAX_HTTP_BODY:
             limit = MAX_HTTP_BODY >> 20
             raise InvalidMessage(413, f"a browser can send {limit} MiB from here at most")
         self._uploads.add(size)
         self._counted += size
-        while len(self._buffer) < size:
-            if not await self._more():
-                raise InvalidMessage(400, "the message ends before its end")
-        return self._take(size)
 
 
 def _header(line: str) -> tuple[str, str]:
@@ -340,6 +381,9 @@ class ResponseReader(_Reader):
 class ResponseWriter:
     """Writes one response.
 
+    Small parts are gathered: each that is sent alone costs the container's kernel as much as one of
+    many kilobytes.
+
     Args:
         stream: The connection.
         request: What is answered.
@@ -350,6 +394,12 @@ class ResponseWriter:
         self._request = request
         self._chunked = request.version == "HTTP/1.1"
         self._has_body = True
+        self._gathered = bytearray()
+
+    @property
+    def gathers(self) -> bool:
+        """Whether something has not been sent yet, so that :meth:`flush` would send it."""
+        return bool(self._gathered)
 
     async def head(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         """Write the status and the headers, but for those that are about the connection.
@@ -367,7 +417,7 @@ class ResponseWriter:
         if not self._request.keeps_alive:
             lines.append("Connection: close")
         text = "".join(f"{line}\r\n" for line in lines) + "\r\n"
-        await self._stream.write(text.encode("latin-1", "replace"))
+        await self._write(text.encode("latin-1", "replace"))
 
     async def part(self, data: bytes) -> None:
         """Write some of the body."""
@@ -375,12 +425,28 @@ class ResponseWriter:
             return
         if self._chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
-        await self._stream.write(data)
+        await self._write(data)
 
     async def end(self) -> None:
-        """Write what ends the body."""
+        """Write what ends the body, and send all."""
         if self._has_body and self._chunked:
-            await self._stream.write(b"0\r\n\r\n")
+            await self._write(b"0\r\n\r\n")
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Send what was written."""
+        if self._gathered:
+            data = bytes(self._gathered)
+            self._gathered.clear()
+            await self._stream.write(data)
+
+    async def _write(self, data: bytes) -> None:
+        if not self._gathered and len(data) >= _MAX_GATHERED:
+            await self._stream.write(data)
+            return
+        self._gathered += data
+        if len(self._gathered) >= _MAX_GATHERED:
+            await self.flush()
 
 
 def _phrase(status: int) -> str:

@@ -30,6 +30,8 @@ from browsermount.proxies import Proxy
 
 _PATIENCE_SECONDS = 10.0
 """How long a client may take for its first byte: in some protocols it is the server that begins."""
+_GATHER_SECONDS = 0.01
+"""How long what an answer begins with, or a small part of it, waits for what comes next."""
 _MAX_TOLD = 256
 
 # Any other header makes a browser ask the server first, and most servers do not allow it.
@@ -222,6 +224,8 @@ class WebGateway:
                 await self._serve_encrypted(stream, begun, host, port)
             else:
                 await self._answer_all(stream, begun, Origin("http", host, port))
+                # With the last of the data: the client need not answer twice.
+                stream.finish()
                 await stream.drained()
             stream.close()
         except TimeoutError:
@@ -306,9 +310,7 @@ class WebGateway:
             return
         try:
             await writer.head(answer.status, answer.headers)
-            async for chunk in answer.chunks():
-                await writer.part(chunk)
-            await writer.end()
+            await _pass_on(answer, writer)
         except BrowsermountError as error:
             # The client must not take what it has for all.
             self._tell_once(error.message, error.hint)
@@ -377,6 +379,27 @@ class WebGateway:
         if message not in self._told and len(self._told) < _MAX_TOLD:
             self._told.add(message)
             self._tell(message, hint)
+
+
+async def _pass_on(answer: Answer, writer: ResponseWriter) -> None:
+    """Write an answer's body; what is small waits for more of it, for a moment."""
+    chunks = answer.chunks()
+    while True:
+        if not writer.gathers:
+            chunk = await anext(chunks, None)
+        else:
+            following = asyncio.ensure_future(anext(chunks, None))
+            try:
+                done, _ = await asyncio.wait({following}, timeout=_GATHER_SECONDS)
+                if not done:
+                    await writer.flush()
+                chunk = await following
+            finally:
+                following.cancel()
+        if chunk is None:
+            break
+        await writer.part(chunk)
+    await writer.end()
 
 
 async def _answer_text(writer: ResponseWriter, status: int, text: str) -> None:
