@@ -49,7 +49,8 @@ class PageNetwork:
     Args:
         send: Takes frames for the guest, each a ``Uint8Array``.
         size: How many bytes the buffer has.
-        private: Whether hosts that are not of the internet may be asked, too.
+        network: What can be reached: ``public`` for the internet, ``all`` for hosts nearby, too, or
+            ``internal`` for other containers alone.
         shared: What outlives the machine.
         emit: Takes events as JSON.
     """
@@ -58,7 +59,7 @@ class PageNetwork:
         self,
         send: Callable[[Any], None],
         size: int,
-        private: bool,
+        network: str,
         shared: Shared,
         emit: Callable[[str], None],
     ) -> None:
@@ -71,8 +72,11 @@ class PageNetwork:
         def tell(message: str, hint: str) -> None:
             emit(json.dumps(NetworkRefusal(message, hint).to_dict()))
 
-        self._gateway: WebGateway | RelayGateway
-        if shared.relay:
+        private = network == "all"
+        self._gateway: WebGateway | RelayGateway | None = None
+        if network == "internal":
+            pass
+        elif shared.relay:
             self._gateway = RelayGateway(
                 self._stack,
                 partial(dial, shared.relay),
@@ -90,10 +94,15 @@ class PageNetwork:
                 tell=tell,
             )
 
+    @property
+    def stack(self) -> Stack:
+        """The other end of the card."""
+        return self._stack
+
     def handle(self, length: int) -> None:
         """Take the frames in the first ``length`` bytes of the buffer."""
         self._stack.receive(self._splitter.feed(bytes(self._view[:length])))
-        self._set_timer()
+        self.touch()
 
     async def request(
         self, port: int, method: str, target: str, headers: str, body: Any
@@ -111,7 +120,7 @@ class PageNetwork:
         content = body.to_bytes() if body else b""
         work = request(self._stack, port, method, target, headers=given, body=content)
         # Whatever the stack has sent may have to be sent again.
-        asyncio.get_running_loop().call_soon(self._set_timer)
+        asyncio.get_running_loop().call_soon(self.touch)
         try:
             return PageRequest(await work)
         except NetworkError as error:
@@ -131,11 +140,13 @@ class PageNetwork:
 
     def close(self) -> None:
         """Give up all requests."""
-        self._gateway.close()
+        if self._gateway is not None:
+            self._gateway.close()
         if self._timer is not None:
             self._timer.cancel()
 
-    def _set_timer(self) -> None:
+    def touch(self) -> None:
+        """Look after the stack when it has to be."""
         if self._timer is None and (deadline := self._stack.deadline) is not None:
             delay = max(0.1, deadline - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
@@ -143,7 +154,7 @@ class PageNetwork:
     def _tick(self) -> None:
         self._timer = None
         self._stack.tick()
-        self._set_timer()
+        self.touch()
 
 
 class PageRequest:

@@ -14,7 +14,7 @@ import logging
 import random
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from pyodide.ffi import JsException, to_js
@@ -121,7 +121,9 @@ class Worker:
                 - ``machine``: the one that is asked for, ``32`` or ``64``; may be empty;
                 - ``allowUnverified``: whether tables of contents are believed that the manifest
                   has no digest of;
-                - ``network``: ``none``, ``public`` for the internet alone, or ``all``;
+                - ``network``: ``none``, ``internal`` for other containers of this browser alone,
+                  ``public`` for the internet alone, or ``all``;
+                - ``hostname``: the container's host name; may be empty;
                 - ``proxies``: ``{"rules", "foreign"}``, through whom the container reaches hosts;
                   see :func:`browsermount.proxies.parse_proxies`;
                 - ``relay``: the address of the relay that connects the container; may be empty;
@@ -165,6 +167,8 @@ class Worker:
             return Credentials(answer["username"], answer["secret"]) if answer else None
 
         self._options = ProcessOptions(network=wanted["network"] != "none")
+        if wanted.get("hostname"):
+            self._options = replace(self._options, hostname=wanted["hostname"])
         self.close()
         if self._mount is not None:
             await self._mount.close()
@@ -183,7 +187,7 @@ class Worker:
                 platforms=runnable(wanted["platform"], machine),
                 allow_unverified=wanted["allowUnverified"],
                 authority=self._certificate
-                if wanted["network"] != "none" and not self.relay
+                if wanted["network"] not in {"none", "internal"} and not self.relay
                 else None,
                 tree=tree,
                 options=self._options,
