@@ -74,13 +74,13 @@ class Hood:
 
 
 class Member:
-    def __init__(self, browser: Browser, name: str) -> None:
+    def __init__(self, browser: Browser, name: str, *, alone: bool = False) -> None:
         self.guest = Guest()
         self.others: list[str] = []
         stack = self.guest.stack
         stack.on_connect = lambda it: (self.others.append(f"tcp {it.local}"), it.refuse())[1]
         stack.on_datagram = lambda it: self.others.append(f"udp {it.target}")
-        self.neighbours = Neighbours(stack, "shop", name, Hood(browser, name))
+        self.neighbours = Neighbours(stack, "shop", name, Hood(browser, name), alone=alone)
         browser.members[name] = self
         MEMBERS.append(self)
 
@@ -160,6 +160,22 @@ def test_names() -> None:
         for name in ("api", "api.shop", "web.shop.example", "web.example", "localhost"):
             assert await db.asks(name) is None
         assert len(db.others) == 5
+
+    play(test)
+
+
+def test_no_other_names_where_there_is_nothing_else() -> None:
+    async def test() -> None:
+        browser, _, _ = two()
+        member = Member(browser, "api", alone=True)
+        answer = await member.asks("web")
+        assert answer is not None
+        assert answer[-4:] == FIRST
+        for name in ("none", "server.example"):
+            answer = await member.asks(name)
+            assert answer is not None
+            assert (answer[3] & 15, answer[6:8]) == (3, b"\0\0")
+        assert member.others == []
 
     play(test)
 

@@ -106,6 +106,7 @@ class Neighbours:
         name: The container's own.
         neighbourhood: Finds the others.
         touched: Is called when the stack may have to be looked after at another time.
+        alone: Whether there is nothing beside neighbours: then no other name exists.
     """
 
     def __init__(
@@ -115,12 +116,15 @@ class Neighbours:
         name: str,
         neighbourhood: Neighbourhood,
         touched: Callable[[], None] = lambda: None,
+        *,
+        alone: bool = False,
     ) -> None:
         self._stack = stack
         self._name = name
         self._suffix = f".{network}"
         self._neighbourhood = neighbourhood
         self._touched = touched
+        self._alone = alone
         self._names = Names(_FIRST)
         self._links: dict[str, _Link] = {}
         self._open: set[_Link] = set()
@@ -278,7 +282,7 @@ class Neighbours:
             query = dns.parse(data)
             name = self._meant(query.name) if query else None
             if query is None or name is None:
-                self._other_datagram(datagram)
+                self._resolve_elsewhere(datagram, query)
             elif self._queries < limits.MAX_NEIGHBOUR_QUERIES:
                 self._spawn(self._resolve(datagram, query, name))
         elif target.address & _RANGE != _FIRST & _RANGE:
@@ -310,6 +314,13 @@ class Neighbours:
         name = host.removesuffix(self._suffix)
         return name if is_name(name) else None
 
+    def _resolve_elsewhere(self, datagram: Datagram, query: dns.Query | None) -> None:
+        if not self._alone:
+            self._other_datagram(datagram)
+        elif query is not None:
+            reply = dns.answer(query, code=dns.NO_SUCH_NAME)
+            self._stack.send_datagram(Datagram(datagram.target, datagram.source, reply))
+
     async def _resolve(self, datagram: Datagram, query: dns.Query, name: str) -> None:
         self._queries += 1
         try:
@@ -317,7 +328,7 @@ class Neighbours:
         finally:
             self._queries -= 1
         if not found:
-            self._other_datagram(datagram)
+            self._resolve_elsewhere(datagram, query)
             return
         addresses = []
         if query.kind == dns.A:

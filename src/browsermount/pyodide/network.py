@@ -99,6 +99,11 @@ class PageNetwork:
         """The other end of the card."""
         return self._stack
 
+    @property
+    def is_internal(self) -> bool:
+        """Whether it reaches other containers alone."""
+        return self._gateway is None
+
     def handle(self, length: int) -> None:
         """Take the frames in the first ``length`` bytes of the buffer."""
         self._stack.receive(self._splitter.feed(bytes(self._view[:length])))

@@ -83,7 +83,12 @@ class PageNeighbours:
 
     def __init__(self, network: PageNetwork, found: Any) -> None:
         self._neighbours = Neighbours(
-            network.stack, found.network, found.name, _Neighbourhood(found), network.touch
+            network.stack,
+            found.network,
+            found.name,
+            _Neighbourhood(found),
+            network.touch,
+            alone=network.is_internal,
         )
 
     def meet(self, name: str, link: Any) -> None:
