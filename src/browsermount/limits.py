@@ -119,6 +119,9 @@ MAX_HTTP_BODY = 256 << 20
 MAX_HTTP_UPLOADS = 384 << 20
 """Bytes that all such requests of a container have at once."""
 
+MAX_WEBSOCKET_MESSAGE = 64 << 20
+"""Bytes of one message of a WebSocket in a preview, in either direction."""
+
 MAX_RELAY_UNREAD = 64 << 20
 """Bytes that a relay has sent and the guest has not taken; a relay cannot be told to wait."""
 

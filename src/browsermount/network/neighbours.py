@@ -105,7 +105,6 @@ class Neighbours:
         network: The network's name.
         name: The container's own.
         neighbourhood: Finds the others.
-        touched: Is called when the stack may have to be looked after at another time.
         alone: Whether there is nothing beside neighbours: then no other name exists.
     """
 
@@ -115,7 +114,6 @@ class Neighbours:
         network: str,
         name: str,
         neighbourhood: Neighbourhood,
-        touched: Callable[[], None] = lambda: None,
         *,
         alone: bool = False,
     ) -> None:
@@ -123,7 +121,6 @@ class Neighbours:
         self._name = name
         self._suffix = f".{network}"
         self._neighbourhood = neighbourhood
-        self._touched = touched
         self._alone = alone
         self._names = Names(_FIRST)
         self._links: dict[str, _Link] = {}
@@ -260,7 +257,6 @@ class Neighbours:
         except ConnectionError:
             asked.break_off()
             return
-        self._touched()
         try:
             # Whoever asks may give up before the guest has answered.
             asked.on_change = lambda: stream.abort() if asked.reset else None

@@ -67,7 +67,9 @@ class PageNetwork:
         self._view = memoryview(self.buffer)
         self._splitter = FrameSplitter()
         self._timer: asyncio.TimerHandle | None = None
-        self._stack = Stack(lambda frame: send(to_js(frame)), time.monotonic)
+        self._looking = False
+        self._send = send
+        self._stack = Stack(self._send_frame, time.monotonic)
 
         def tell(message: str, hint: str) -> None:
             emit(json.dumps(NetworkRefusal(message, hint).to_dict()))
@@ -107,7 +109,6 @@ class PageNetwork:
     def handle(self, length: int) -> None:
         """Take the frames in the first ``length`` bytes of the buffer."""
         self._stack.receive(self._splitter.feed(bytes(self._view[:length])))
-        self.touch()
 
     async def request(
         self, port: int, method: str, target: str, headers: str, body: Any
@@ -123,11 +124,10 @@ class PageNetwork:
         """
         given = [(str(name), str(value)) for name, value in json.loads(headers)]
         content = body.to_bytes() if body else b""
-        work = request(self._stack, port, method, target, headers=given, body=content)
-        # Whatever the stack has sent may have to be sent again.
-        asyncio.get_running_loop().call_soon(self.touch)
         try:
-            return PageRequest(await work)
+            return PageRequest(
+                await request(self._stack, port, method, target, headers=given, body=content)
+            )
         except NetworkError as error:
             return PageRequest(error)
 
@@ -150,8 +150,15 @@ class PageNetwork:
         if self._timer is not None:
             self._timer.cancel()
 
-    def touch(self) -> None:
-        """Look after the stack when it has to be."""
+    def _send_frame(self, frame: bytes) -> None:
+        self._send(to_js(frame))
+        # Whatever is sent may have to be sent again.
+        if self._timer is None and not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._set_timer)
+
+    def _set_timer(self) -> None:
+        self._looking = False
         if self._timer is None and (deadline := self._stack.deadline) is not None:
             delay = max(0.1, deadline - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
@@ -159,7 +166,7 @@ class PageNetwork:
     def _tick(self) -> None:
         self._timer = None
         self._stack.tick()
-        self.touch()
+        self._set_timer()
 
 
 class PageRequest:

@@ -87,7 +87,6 @@ class PageNeighbours:
             found.network,
             found.name,
             _Neighbourhood(found),
-            network.touch,
             alone=network.is_internal,
         )
 
