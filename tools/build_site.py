@@ -52,6 +52,10 @@ _LATER = {
         "browsermount/network/trunk.py",
         "browsermount/pyodide/network_neighbours.py",
     ),
+    "websocket.zip": (
+        "browsermount/network/websocket",
+        "browsermount/pyodide/network_websocket.py",
+    ),
     "network.zip": (
         "browsermount/network/",
         "browsermount/pyodide/network",

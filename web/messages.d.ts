@@ -101,6 +101,8 @@ export interface GuestRequest {
   target: string;
   headers: [string, string][];
   body: ArrayBuffer | null;
+  /** Asks for a WebSocket, with one of these subprotocols: see serveSocket() in guest-socket.js. */
+  protocols?: string[];
 }
 
 /** Page to worker: send a request; see NetworkPort.request() for what comes back at `reply`. */

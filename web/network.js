@@ -19,6 +19,7 @@ const MODULE = "browsermount.pyodide.network";
 const ARCHIVES = {
   network: MODULE,
   neighbours: `${MODULE}_neighbours`,
+  websocket: `${MODULE}_websocket`,
 };
 
 /**
@@ -122,10 +123,19 @@ export class NetworkPort {
    * @param {GuestRequest} request
    * @param {MessagePort} reply
    */
-  async #request({ port, method, target, headers, body }, reply) {
+  async #request({ port, method, target, headers, body, protocols }, reply) {
     if (this.#network !== "none") await this.#start();
     if (this.#closed || !this.#stack) {
       reply.postMessage({ error: "the container has no network" });
+      return;
+    }
+    if (protocols) {
+      const { serveSocket } = await import("./guest-socket.js");
+      await addModules(this.#python, "websocket");
+      const glue = this.#python.pyimport(ARCHIVES.websocket);
+      const given = JSON.stringify(protocols);
+      await serveSocket(() => glue.open_socket(this.#stack, port, target, given), reply);
+      glue.destroy();
       return;
     }
     const answer = await this.#stack.request(port, method, target, JSON.stringify(headers), body);

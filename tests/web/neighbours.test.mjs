@@ -55,7 +55,7 @@ class Locks {
 }
 
 /** @type {Neighbourhood[]} */
-let joined = [];
+const joined = [];
 const saved = Object.getOwnPropertyDescriptor(globalThis, "navigator");
 beforeEach(() => {
   const value = { locks: new Locks() };
@@ -162,7 +162,7 @@ test("what is said in place of a name, or of a message", async () => {
     channel.postMessage(data);
   await pause();
   channel.close();
-  assert.deepEqual(web.met, []);
+  assert.equal(web.met.length, 0);
   const db = await join("db");
   const near = await db.it.dial("web");
   const atNear = heard(near);

@@ -51,6 +51,7 @@ class WebSocket:
         self._reader = FrameReader()
         self._begun = begun
         self._events: deque[Event] = deque()
+        self._error: WebSocketError | None = None
         self._writing = asyncio.Lock()
         self._closing = False
 
@@ -79,12 +80,16 @@ class WebSocket:
 
     async def _event(self) -> Event:
         while not self._events:
+            if self._error is not None:
+                raise self._error
             data, self._begun = self._begun, b""
             data = data or await self._stream.read()
             if not data:
                 raise ConnectionResetError("the server has ended the connection")
-            # All that is complete before an error comes first.
-            self._events.extend(self._reader.feed(data))
+            try:
+                self._events.extend(self._reader.feed(data))
+            except WebSocketError as error:
+                self._error = error  # after all that was complete before it
         return self._events.popleft()
 
     async def send(self, data: str | bytes) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from pyodide.ffi import to_js
 
-from browsermount import limits
 from browsermount.network.stream import Stream
 from browsermount.network.websocket import Close
 from browsermount.network.websocket_client import WebSocket, WebSocketFailure, connect
@@ -79,6 +78,3 @@ async def open_socket(network: PageNetwork, port: int, target: str, protocols: s
         return PageSocket(*await connect(network.stack, port, target, given))
     except WebSocketFailure as error:
         return PageSocket(None, None, str(error))
-
-
-MAX_MESSAGE = limits.MAX_WEBSOCKET_MESSAGE
