@@ -84,14 +84,16 @@ def test_containers_of_a_page_and_of_a_tab(page: Page, site: str) -> None:
     first = page.driver.current_window_handle
     page.driver.switch_to.new_window("tab")
     join(page, site, "api")
-    page.type("clear; (echo hello; cat) | busybox nc -l -p 9000\r")
+    run(page, "busybox httpd -p 9000")
     page.driver.switch_to.window(first)
-    page.type("clear; until sleep 0.2; busybox nc api 9000 | tee got; grep h got; do :; done\r")
-    page.wait_text("\nhello\n")
+    connected = "until busybox netstat -tn | grep -q ESTAB; do sleep 0.2; done; echo conn''ected"
+    page.type(f"clear; ({connected}) & busybox nc api 9000; echo en''ded\r")
+    page.wait_text("\nconnected\n")
+    assert "\nended\n" not in page.text
     page.driver.switch_to.window(page.driver.window_handles[-1])
     page.driver.close()
     page.driver.switch_to.window(first)
-    page.wait_text("\nhello\nhello\n")
+    page.wait_text("\nended\n")
     assert "bad address" in run(page, "busybox wget -O- http://api:9000/")
 
 
