@@ -219,6 +219,20 @@ def test_a_connection_and_its_end() -> None:
     play(test)
 
 
+def test_several_at_once_find_the_same_way() -> None:
+    async def test() -> None:
+        browser, web, db = two()
+        await db.asks("web")
+        for port in range(40000, 40003):
+            Peer(db.guest, port=port, target=(FIRST, 80)).send(SYN)
+            await asyncio.sleep(0)
+        await settle()
+        assert [it.flags for it in web.guest.segments()] == [SYN] * 3
+        assert len(browser.wires) == 1
+
+    play(test)
+
+
 def test_nobody_listens() -> None:
     async def test() -> None:
         _, web, db = two()

@@ -92,12 +92,13 @@ while ($c = $s->accept) {
   if (!$h{upgrade}) {
     print $c "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<!doctype html><title>chat</title>",
       "<script>mode = document.compatMode</script>";
+    shutdown $c, 1;
     exit;
   }
   my $key = $h{"sec-websocket-key"} . "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
   my $d = (split " ", `printf %s '$key' | sha1sum`)[0];
-  $d =~ s/../\\x$&/g;
-  $d = `printf %b '$d' | base64`;
+  $d =~ s/../sprintf "\\%03o", hex $&/ge;
+  $d = `printf '$d' | base64`;
   $d =~ s/\n//;
   print $c "HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
   print $c "Sec-WebSocket-Protocol: v2\r\n" if $h{"sec-websocket-protocol"};

@@ -185,7 +185,7 @@ class Neighbours:
             ConnectionError: There is none.
         """
         link = self._links.get(name)
-        if link is not None and not link.trunk.lost:
+        if link is not None and link.wire is not None and not link.trunk.lost:
             return link
         dialling = self._dialling.get(name)
         if dialling is None:
