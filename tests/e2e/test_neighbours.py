@@ -88,7 +88,7 @@ def test_containers_of_a_page_and_of_a_tab(page: Page, site: str) -> None:
     page.driver.switch_to.window(first)
     connected = "until busybox netstat -tn | grep -q ESTAB; do sleep 0.2; done; echo conn''ected"
     page.type(f"clear; ({connected}) & busybox nc api 9000; echo en''ded\r")
-    page.wait_text("\nconnected\n")
+    page.wait_text("\nconnected")
     assert "\nended\n" not in page.text
     page.driver.switch_to.window(page.driver.window_handles[-1])
     page.driver.close()
