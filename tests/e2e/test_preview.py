@@ -84,6 +84,7 @@ sub frame {
   pack("C", 128 | $op) . $n . $p;
 }
 sub number { my ($k, $n) = @_; read $c, my $b, $n; unpack $k, $b }
+sub shell { open my $f, "-|", "bash", "-c", $_[0]; local $/; scalar <$f> }
 while ($c = $s->accept) {
   next if fork;
   $/ = "\r\n";
@@ -96,10 +97,9 @@ while ($c = $s->accept) {
     exit;
   }
   my $key = $h{"sec-websocket-key"} . "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-  my $d = (split " ", `printf %s '$key' | sha1sum`)[0];
+  my $d = (split " ", shell("printf %s '$key' | sha1sum"))[0];
   $d =~ s/../sprintf "\\%03o", hex $&/ge;
-  $d = `printf '$d' | base64`;
-  $d =~ s/\n//;
+  $d = (split " ", shell("printf '$d' | base64"))[0];
   print $c "HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
   print $c "Sec-WebSocket-Protocol: v2\r\n" if $h{"sec-websocket-protocol"};
   print $c "Sec-WebSocket-Accept: $d\r\n\r\n";
@@ -122,6 +122,8 @@ while ($c = $s->accept) {
   exit;
 }
 """
+
+LISTENS = "until (exec 3<>/dev/tcp/127.0.0.1/8000) 2> /dev/null; do sleep 0.2; done"
 
 TALK = """
 const done = arguments[0];
@@ -330,8 +332,7 @@ def test_websockets(page: Page, site: str, images: str) -> None:
     page.wait_state("running")
     page.wait_text("#")
     encoded = base64.b64encode(CHAT.encode()).decode()
-    run(page, f"echo {encoded} | base64 -d > /tmp/chat; perl /tmp/chat & sleep 1")
-    wait(lambda: page.script(PORTS) == [8000], 60)
+    run(page, f"echo {encoded} | base64 -d > /tmp/chat; perl /tmp/chat & {LISTENS}", 60)
     page.script("window.open(document.querySelector('container-terminal').previewAddress(8000))")
     tab(page)
     into_frame(page)
