@@ -23,7 +23,7 @@ from browsermount.blobs.buffers import BufferCache
 from browsermount.blobs.files import MemoryFiles
 from browsermount.blobs.store import DEFAULT_LIMIT, Store
 from browsermount.errors import BrowsermountError, InvalidState, NetworkError
-from browsermount.events import Event, InterpreterReady, Resolved
+from browsermount.events import Event, InterpreterReady, NetworkRefusal, Resolved
 from browsermount.interpreters import install, interpreter_for
 from browsermount.machines import choose_machine, runnable
 from browsermount.mount import CACHE_SIZE, Mount, mount
@@ -162,6 +162,14 @@ class Worker:
                 await install(tree, interpreter, BrowserFetcher(), wanted["interpreters"], store)
                 on_event(InterpreterReady(interpreter.processor))
 
+        async def certificate() -> bytes:
+            try:
+                return (await self.tls()).certificate
+            except NetworkError as error:
+                # The program that reads it only learns that it cannot.
+                emit(json.dumps(NetworkRefusal(error.message, error.hint).to_dict()))
+                raise
+
         async def credentials(request: CredentialRequest) -> Credentials | None:
             answer = json.loads(await ask(json.dumps(asdict(request))))
             return Credentials(answer["username"], answer["secret"]) if answer else None
@@ -186,7 +194,7 @@ class Worker:
                 cache=BufferCache(CACHE_SIZE, JsBuffer),
                 platforms=runnable(wanted["platform"], machine),
                 allow_unverified=wanted["allowUnverified"],
-                authority=self._certificate
+                authority=certificate
                 if wanted["network"] not in {"none", "internal"} and not self.relay
                 else None,
                 tree=tree,
@@ -247,9 +255,6 @@ class Worker:
                 f"the page's own TLS engine cannot be had: {error.message}",
                 hint="Check the network connection and try again.",
             ) from error
-
-    async def _certificate(self) -> bytes:
-        return (await self.tls()).certificate
 
     def save(self) -> str:
         """Return what is to be saved of the guest's session, as JSON.
