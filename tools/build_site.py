@@ -44,11 +44,24 @@ _VENDOR = {
     "addon-serialize.mjs": "@xterm/addon-serialize/lib/addon-serialize.mjs",
     "xterm-pty.mjs": "xterm-pty/index.mjs",
 }
-_NETWORK = (
-    "browsermount/network/",
-    "browsermount/pyodide/network",
-    "browsermount/pyodide/tls.py",
-)
+# What each archive has of the modules that tools/site/snapshot.mjs leaves out of the snapshot; a
+# module goes into the first one that it fits.
+_LATER = {
+    "neighbours.zip": (
+        "browsermount/network/neighbours.py",
+        "browsermount/network/trunk.py",
+        "browsermount/pyodide/network_neighbours.py",
+    ),
+    "websocket.zip": (
+        "browsermount/network/websocket",
+        "browsermount/pyodide/network_websocket.py",
+    ),
+    "network.zip": (
+        "browsermount/network/",
+        "browsermount/pyodide/network",
+        "browsermount/pyodide/tls.py",
+    ),
+}
 _NOTICES = (
     "v86",
     "@xterm/xterm",
@@ -183,7 +196,7 @@ def _add_python(site: Path, cache: Path) -> None:
             shutil.copyfile(path, target / path.name)
         for name in ("pyodide.mjs", "pyodide.asm.mjs"):
             shutil.copyfile(source / name, target / name)
-        write_network(wheel, target / "network.zip")
+        write_later(wheel, target)
         shutil.copyfile(_standard_library(source, cache), target / "python_stdlib.zip")
         _write_lock(source, target, wheel, micropip)
         # The engine itself is needed by Node here, and goes into the site compressed.
@@ -196,15 +209,20 @@ def _add_python(site: Path, cache: Path) -> None:
         engine.unlink()
 
 
-def write_network(wheel: Path, output: Path) -> None:
-    """Write the modules that tools/site/snapshot.mjs leaves out of the snapshot."""
-    with zipfile.ZipFile(wheel) as whole, zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as zip:
-        for entry in whole.infolist():
-            if entry.filename.startswith(_NETWORK):
-                source = whole.read(entry)
-                if entry.filename.endswith(".py"):
-                    source = _without_words(source)
-                zip.writestr(entry, source, zipfile.ZIP_DEFLATED, 9)
+def write_later(wheel: Path, folder: Path) -> None:
+    """Write the archives of modules that are fetched when they are needed."""
+    taken: set[str] = set()
+    with zipfile.ZipFile(wheel) as whole:
+        for name, modules in _LATER.items():
+            with zipfile.ZipFile(folder / name, "w", zipfile.ZIP_DEFLATED) as zip:
+                for entry in whole.infolist():
+                    if entry.filename in taken or not entry.filename.startswith(modules):
+                        continue
+                    taken.add(entry.filename)
+                    source = whole.read(entry)
+                    if entry.filename.endswith(".py"):
+                        source = _without_words(source)
+                    zip.writestr(entry, source, zipfile.ZIP_DEFLATED, 9)
 
 
 def _without_words(source: bytes) -> bytes:

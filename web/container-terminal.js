@@ -22,6 +22,10 @@
  * - `relay`: the address of a relay (Wisp protocol) by which it is reached, such as
  *   `wss://relay.example/`.
  * - `relay-by-link`: says while the container runs that somebody else has chosen the relay.
+ * - `network-name`: a network of containers in this browser, of this page and of other tabs, which reach
+ *   each other by name: docs/network.md. With `network="none"` it is all that there is.
+ * - `network-name-by-link`: says while the container runs that somebody else has chosen the network.
+ * - `hostname`: the container's host name, which is its name in that network.
  * - `network-proxy`: through whom the container reaches hosts that do not let pages read from them:
  *   docs/network.md.
  * - `network-proxy-without-credentials`: sends nothing there that may be secret, as somebody else has
@@ -53,6 +57,7 @@ import { Previews } from "./previews.js";
 import { translationNote } from "./platform.js";
 import { ProgressView } from "./progress.js";
 import { relayFailure } from "./relay.js";
+import { networkNameOf, networkOf } from "./network-name.js";
 import { missing } from "./requirements.js";
 import { Session } from "./session.js";
 import { StatusView } from "./status.js";
@@ -94,11 +99,6 @@ function make(name, className, text = "") {
 function asSentence(message) {
   const isWord = /^[a-z]+[\s,]/.test(message);
   return isWord ? message.charAt(0).toUpperCase() + message.slice(1) : message;
-}
-
-/** @param {string | null} value of the attribute */
-function networkOf(value) {
-  return value === "none" || value === "all" ? value : "public";
 }
 
 /** When it is quiet for so long, the session is saved; and when so long has passed, in any case. */
@@ -311,7 +311,11 @@ export class ContainerTerminal extends HTMLElement {
     const wanted = this.getAttribute("network") === "relay";
     const foreign = this.hasAttribute("relay-by-link");
     const relay = this.getAttribute("relay") ?? "";
-    const lacking = missing(window) ?? relayFailure(relay, { wanted, foreign });
+    const hostname = this.getAttribute("hostname") ?? "";
+    const linked = this.hasAttribute("network-name-by-link");
+    const network = this.getAttribute("network-name") ?? "";
+    const names = networkNameOf({ network, hostname, foreign: linked });
+    const lacking = missing(window) ?? relayFailure(relay, { wanted, foreign }) ?? names.lacking;
     if (lacking) {
       this.#fail(lacking);
       return;
@@ -352,7 +356,9 @@ export class ContainerTerminal extends HTMLElement {
         machine: this.getAttribute("machine") ?? "",
         allowUnverified: this.getAttribute("toc") === "unverified",
         fill: this.getAttribute("fetch") !== "read",
-        network: networkOf(this.getAttribute("network")),
+        network: networkOf(this.getAttribute("network"), names.networkName !== undefined),
+        networkName: names.networkName,
+        hostname,
         relay,
         proxies: { rules: proxy, foreign: foreignProxy },
         session: this.getAttribute("session") ?? "",
@@ -370,7 +376,8 @@ export class ContainerTerminal extends HTMLElement {
         },
         runtime: (message) => this.#news(() => this.view?.runtime(message)),
         event: (event) => {
-          status.event(event);
+          if (event.kind === "neighbours") status.neighbours(event, linked);
+          else status.event(event);
           if (event.kind === "layer" && this.dataset.state !== "loading") this.#askKeptSoon();
           this.#news(() => this.view?.event(event));
         },

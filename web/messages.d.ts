@@ -1,5 +1,17 @@
 /** What the page and the mount worker (worker.js) say to each other. */
 
+/** What the container can reach: nothing, other containers, the internet, or also hosts nearby. */
+export type NetworkMode = "none" | "internal" | "public" | "all";
+
+/** A network of containers in this browser. */
+export interface NetworkName {
+  network: string;
+  /** The name that the container shall have there; empty where it does not matter. */
+  name: string;
+  /** Whether a link to the page has chosen it. */
+  foreign: boolean;
+}
+
 /** What a person wants to run. */
 export interface ImageRequest {
   /** The reference as the person gave it. */
@@ -16,8 +28,11 @@ export interface ImageRequest {
   allowUnverified: boolean;
   /** Whether what nobody reads is fetched too, while the container is idle. */
   fill: boolean;
-  /** What the container can reach: nothing, the internet, or also hosts nearby. */
-  network: "none" | "public" | "all";
+  network: NetworkMode;
+  /** The network of containers that it is in. */
+  networkName: NetworkName | undefined;
+  /** The container's host name; empty for the one that all have. */
+  hostname: string;
   /** The address of the relay that connects it; without one, the browser sends its requests. */
   relay: string;
   /** Through whom the container reaches hosts: docs/network.md. Foreign where a link says so. */
@@ -55,6 +70,11 @@ export interface ConnectMessage {
   card: MessagePort;
 }
 
+/** Page to worker: the machine has ended, and what it was connected with is to know. */
+export interface UnplugMessage {
+  type: "unplug";
+}
+
 /** Page to worker: open another session on what is mounted, for another machine. */
 export interface AttachMessage {
   type: "attach";
@@ -81,6 +101,8 @@ export interface GuestRequest {
   target: string;
   headers: [string, string][];
   body: ArrayBuffer | null;
+  /** Asks for a WebSocket, with one of these subprotocols: see serveSocket() in guest-socket.js. */
+  protocols?: string[];
 }
 
 /** Page to worker: send a request; see NetworkPort.request() for what comes back at `reply`. */
@@ -107,6 +129,7 @@ export type PageMessage =
   | MountMessage
   | ConnectMessage
   | AttachMessage
+  | UnplugMessage
   | CredentialsMessage
   | FillMessage
   | SaveMessage
@@ -141,7 +164,9 @@ export type MountEvent =
   | { kind: "notice"; message: string; hint: string }
   | { kind: "trouble"; message: string; hint: string; lost: boolean }
   | { kind: "network"; message: string; hint: string }
-  | { kind: "recovered" };
+  | { kind: "recovered" }
+  | { kind: "neighbours"; network: string; name: string; taken: boolean }
+  | { kind: "neighbours"; network: string; failure: string };
 
 export interface EventMessage {
   type: "event";

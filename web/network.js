@@ -3,34 +3,41 @@
 import { FrameBatch } from "./frames.js";
 
 /** @import { PyodideAPI } from "pyodide" */
-/** @import { GuestRequest } from "./messages.js" */
+/** @import { GuestRequest, NetworkMode, NetworkName } from "./messages.js" */
+/** @import { Link, Neighbourhood } from "./neighbours.js" */
 
 /** Room for many frames of the largest size. */
 const BUFFER_SIZE = 1024 * 1024;
 const LENGTH_SIZE = 4;
 
-/** Where Python finds the modules that are fetched here. */
-const ARCHIVE = "/lib/network.zip";
-
 /** What may come before Python's part is there; the guest sends again what is lost. */
 const MAX_WAITING_FRAMES = 1024;
 
+const MODULE = "browsermount.pyodide.network";
+
+/** What each archive is fetched for, and where Python finds it. */
+const ARCHIVES = {
+  network: MODULE,
+  neighbours: `${MODULE}_neighbours`,
+  websocket: `${MODULE}_websocket`,
+};
+
 /**
- * Fetches the modules of the network, once, where the memory snapshot is without them.
+ * Fetches modules of the network, once, where the memory snapshot is without them.
  * @param {any} python
+ * @param {keyof typeof ARCHIVES} name the archive's
  */
-export async function addModules(python) {
+export async function addModules(python, name = "network") {
   const parts = python.pyimport("browsermount.pyodide.parts");
-  if (!parts.has(MODULE)) {
-    const response = await fetch(new URL("./pyodide/network.zip", import.meta.url));
-    if (!response.ok) throw new Error(`network.zip: ${response.status} ${response.statusText}`);
-    python.FS.writeFile(ARCHIVE, new Uint8Array(await response.arrayBuffer()));
-    if (!parts.has(MODULE)) parts.add(ARCHIVE);
+  if (!parts.has(ARCHIVES[name])) {
+    const response = await fetch(new URL(`./pyodide/${name}.zip`, import.meta.url));
+    if (!response.ok) throw new Error(`${name}.zip: ${response.status} ${response.statusText}`);
+    const archive = `/lib/${name}.zip`;
+    python.FS.writeFile(archive, new Uint8Array(await response.arrayBuffer()));
+    if (!parts.has(ARCHIVES[name])) parts.add(archive);
   }
   parts.destroy();
 }
-
-const MODULE = "browsermount.pyodide.network";
 
 /** The other end of one machine's card. Python's part is made when the first frame comes. */
 export class NetworkPort {
@@ -50,22 +57,50 @@ export class NetworkPort {
   /** What has come before Python's part was there. @type {Uint8Array[]} */
   #early = [];
   #closed = false;
+  /** The container's place among others. @type {Promise<Neighbourhood | undefined>} */
+  #joining;
+  /** Python's part of that. @type {any} */
+  #neighbours;
 
   /**
    * @param {PyodideAPI} python
    * @param {MessagePort} port
-   * @param {"none" | "public" | "all"} network
+   * @param {NetworkMode} network
+   * @param {NetworkName | undefined} name the network of containers that it is in
    * @param {any} worker The Python object browsermount.pyodide.worker.Worker.
    * @param {(event: string) => void} emit takes events as JSON
    */
-  constructor(python, port, network, worker, emit) {
+  constructor(python, port, network, name, worker, emit) {
     this.#python = /** @type {any} */ (python);
     this.#port = port;
     this.#frames = new FrameBatch(port);
     this.#network = network;
     this.#worker = worker;
     this.#emit = emit;
+    this.#joining = name ? this.#join(name) : Promise.resolve(undefined);
     port.onmessage = ({ data }) => this.#receive(data);
+  }
+
+  /** @param {NetworkName} wanted @returns {Promise<Neighbourhood | undefined>} */
+  async #join(wanted) {
+    const say = (/** @type {object} */ news) =>
+      this.#emit(JSON.stringify({ kind: "neighbours", network: wanted.network, ...news }));
+    try {
+      const { Neighbourhood } = await import("./neighbours.js");
+      const joined = await Neighbourhood.join(wanted, (name, link) => void this.#meet(name, link));
+      say({ name: joined.name, taken: Boolean(wanted.name) && joined.name !== wanted.name });
+      return joined;
+    } catch (error) {
+      say({ failure: /** @type {any} */ (error).message });
+      return undefined;
+    }
+  }
+
+  /** @param {string} name @param {Link} link */
+  async #meet(name, link) {
+    await this.#start();
+    if (this.#neighbours) this.#neighbours.meet(name, link);
+    else link.close();
   }
 
   /**
@@ -88,10 +123,19 @@ export class NetworkPort {
    * @param {GuestRequest} request
    * @param {MessagePort} reply
    */
-  async #request({ port, method, target, headers, body }, reply) {
+  async #request({ port, method, target, headers, body, protocols }, reply) {
     if (this.#network !== "none") await this.#start();
     if (this.#closed || !this.#stack) {
       reply.postMessage({ error: "the container has no network" });
+      return;
+    }
+    if (protocols) {
+      const { serveSocket } = await import("./guest-socket.js");
+      await addModules(this.#python, "websocket");
+      const glue = this.#python.pyimport(ARCHIVES.websocket);
+      const given = JSON.stringify(protocols);
+      await serveSocket(() => glue.open_socket(this.#stack, port, target, given), reply);
+      glue.destroy();
       return;
     }
     const answer = await this.#stack.request(port, method, target, JSON.stringify(headers), body);
@@ -140,6 +184,10 @@ export class NetworkPort {
     this.#closed = true;
     this.#port.onmessage = null;
     this.#port.close();
+    void this.#joining.then((joined) => joined?.leave());
+    this.#neighbours?.close();
+    this.#neighbours?.destroy();
+    this.#neighbours = undefined;
     this.#stack?.close();
     this.#handle?.destroy();
     this.#stack?.destroy();
@@ -183,16 +231,23 @@ export class NetworkPort {
 
   async #make() {
     await addModules(this.#python);
+    const joined = await this.#joining;
+    if (joined) await addModules(this.#python, "neighbours");
     if (this.#closed) return;
     const glue = this.#python.pyimport(MODULE);
     this.#stack = glue.PageNetwork(
       (/** @type {Uint8Array<ArrayBuffer>} */ frame) => this.#frames.add(frame),
       BUFFER_SIZE,
-      this.#network === "all",
+      this.#network,
       this.#worker,
       this.#emit,
     );
     glue.destroy();
+    if (joined) {
+      const more = this.#python.pyimport(ARCHIVES.neighbours);
+      this.#neighbours = more.PageNeighbours(this.#stack, joined);
+      more.destroy();
+    }
     const { buffer } = this.#stack;
     const view = buffer.getBuffer("u8");
     this.#address = view.data.byteOffset;

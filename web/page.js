@@ -16,6 +16,8 @@ for (const name of [
   "fetch",
   "relay",
   "network-proxy",
+  "network-name",
+  "hostname",
   "session",
 ]) {
   const configured = document.querySelector(`meta[name=browsermount-${name}]`);
@@ -27,6 +29,8 @@ for (const name of [
   }
   // What the container sends without encryption, its relay reads.
   if (name === "relay" && given) terminal.setAttribute("relay-by-link", "");
+  // Other containers of this browser can be reached from here, and reach this one.
+  if (name === "network-name" && given) terminal.setAttribute("network-name-by-link", "");
   if (value) terminal.setAttribute(name, value);
 }
 // Where previews are shown, the page's owner decides alone.

@@ -25,15 +25,46 @@ const REDIRECTS = [301, 302, 303, 307, 308];
 /** What is about the connection; and the preview is a frame, whatever the server thinks of that. */
 const DROPPED = ["connection", "keep-alive", "transfer-encoding", "x-frame-options"];
 
+/** What replaces WebSocket in the pages. */
+const SCRIPT = new URL("preview-socket.js", scope.location.href).href;
+
+/** Of a page, so many bytes are looked at for the place where that script goes. */
+const MAX_START = 8 * 1024;
+
 scope.addEventListener("install", () => scope.skipWaiting());
 
 scope.addEventListener("fetch", (/** @type {any} */ event) => {
   const url = new URL(event.request.url);
+  if (url.href === SCRIPT) return;
   const place = placeOf(url.href);
   if (place) event.respondWith(answer(event.request, place));
   else if (event.request.mode !== "navigate" && (url.origin === ORIGIN || isLocal(url)))
     event.respondWith(answerInside(event, url));
 });
+
+/** A page asks for a WebSocket. */
+scope.addEventListener("message", (/** @type {any} */ event) => {
+  const { data, ports, source } = event;
+  if (data?.type === "socket" && ports[0])
+    event.waitUntil(openSocket(data.socket, placeOf(source?.url), ports[0]));
+});
+
+/**
+ * @param {any} socket
+ * @param {Place | undefined} from the page that asks
+ * @param {MessagePort} reply
+ */
+async function openSocket(socket, from, reply) {
+  const host = from && (await hostOf(from.id));
+  if (!host) {
+    reply.postMessage({ error: "the page that runs the container is gone" });
+    return;
+  }
+  const { port, target, protocols } = socket ?? {};
+  /** @type {GuestRequest} */
+  const request = { port, method: "GET", target, headers: [], body: null, protocols };
+  host.postMessage({ type: "request", request }, [reply]);
+}
 
 /**
  * A request that names no preview, of a page that is in one: an absolute path is the same server's,
@@ -132,7 +163,8 @@ async function answer(request, place) {
       } else if (data.part === undefined) {
         let wanted = !BODILESS.includes(data.status) && request.method !== "HEAD";
         const body = wanted ? stream : null;
-        const response = responseOf(data.status, data.headers, body, place);
+        const isPage = ["document", "iframe", "frame"].includes(request.destination);
+        const response = responseOf(data.status, data.headers, body, place, isPage);
         wanted &&= response.status === data.status && !REDIRECTS.includes(data.status);
         if (!wanted) giveUp();
         resolve(response);
@@ -152,8 +184,9 @@ async function answer(request, place) {
  * @param {[string, string][]} headers
  * @param {ReadableStream | null} body
  * @param {Place} place of the request
+ * @param {boolean} isPage whether a window or a frame shows it
  */
-function responseOf(status, headers, body, place) {
+function responseOf(status, headers, body, place, isPage) {
   if (status < 200 || status > 599) return say(`The server has answered with status ${status}.`);
   const kept = new Headers();
   for (const [name, value] of headers)
@@ -172,7 +205,78 @@ function responseOf(status, headers, body, place) {
   const policy = kept.get("content-security-policy");
   if (policy !== null)
     kept.set("content-security-policy", policy.replace(/frame-ancestors[^;,]*/gi, ""));
+  if (body && isPage && isHtml(kept)) {
+    kept.delete("content-length");
+    body = body.pipeThrough(withScript(policy ?? ""));
+  }
   return new Response(body, { status, headers: kept });
+}
+
+/** @param {Headers} headers */
+function isHtml(headers) {
+  const [type, ...parameters] = (headers.get("content-type") ?? "").toLowerCase().split(";");
+  const wide = parameters.some((it) => /charset\s*=\s*"?utf-(16|32)/.test(it));
+  return type.trim() === "text/html" && !wide && !headers.has("content-encoding");
+}
+
+/**
+ * Puts the script into a page, as the first thing that runs there.
+ * @param {string} policy the page's Content-Security-Policy: a script with its nonce may run
+ */
+function withScript(policy) {
+  const nonce = /'nonce-([A-Za-z0-9+/=_-]+)'/.exec(policy);
+  const attributes = `src="${SCRIPT}"${nonce ? ` nonce="${nonce[1]}"` : ""}`;
+  const tag = new TextEncoder().encode(`<script ${attributes}></script>`);
+  /** What has come before the place was found. */
+  let start = new Uint8Array();
+  let found = false;
+  const put = (/** @type {any} */ controller, /** @type {number} */ at) => {
+    found = true;
+    controller.enqueue(start.slice(0, at));
+    controller.enqueue(tag);
+    controller.enqueue(start.slice(at));
+  };
+  return new TransformStream({
+    transform(chunk, controller) {
+      if (found) {
+        controller.enqueue(chunk);
+        return;
+      }
+      const whole = new Uint8Array(start.length + chunk.length);
+      whole.set(start);
+      whole.set(chunk, start.length);
+      start = whole;
+      const at = scriptPlace(start);
+      if (at !== undefined) put(controller, at);
+      else if (start.length > MAX_START) {
+        found = true;
+        controller.enqueue(start);
+      }
+    },
+    flush(controller) {
+      if (!found && start.length > 0) controller.enqueue(start);
+    },
+  });
+}
+
+/**
+ * Where a page's first script can stand: behind the doctype, as before it, it would have the page shown
+ * as those of old are.
+ * @param {Uint8Array} start of the page
+ * @returns {number | undefined} undefined where more of it has to come first
+ */
+function scriptPlace(start) {
+  let text = "";
+  for (const byte of start.subarray(0, MAX_START)) text += String.fromCharCode(byte);
+  // Of UTF-16, nothing is known here.
+  if (/^(\xff\xfe|\xfe\xff)/.test(text)) return undefined;
+  const before = /^(\xef\xbb\xbf)?(\s|<!--[^]*?-->)*/.exec(text)?.[0].length ?? 0;
+  const rest = text.slice(before, before + 9).toLowerCase();
+  if ("<!doctype".startsWith(rest) || "<!--" === rest.slice(0, 4)) {
+    const end = rest === "<!doctype" ? text.indexOf(">", before) : -1;
+    return end < 0 ? undefined : end + 1;
+  }
+  return before;
 }
 
 /**

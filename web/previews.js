@@ -10,7 +10,7 @@ const METHOD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}$/;
  * @returns {GuestRequest | undefined} undefined for what is none
  */
 export function readRequest(data) {
-  const { port, method, target, headers, body } = data ?? {};
+  const { port, method, target, headers, body, protocols } = data ?? {};
   if (!Number.isInteger(port) || port < 1 || port > 65535) return undefined;
   if (typeof method !== "string" || !METHOD.test(method)) return undefined;
   if (typeof target !== "string" || !target.startsWith("/")) return undefined;
@@ -23,7 +23,10 @@ export function readRequest(data) {
     if (!pair.every((text) => typeof text === "string")) return undefined;
     pairs.push([pair[0], pair[1]]);
   }
-  return { port, method, target, headers: pairs, body };
+  if (protocols === undefined) return { port, method, target, headers: pairs, body };
+  if (!Array.isArray(protocols) || !protocols.every((it) => typeof it === "string"))
+    return undefined;
+  return { port, method, target, headers: pairs, body, protocols };
 }
 
 /** The previews of one container. */

@@ -318,6 +318,7 @@ export class Session {
 
   #stopMachine() {
     clearTimeout(this.#attaching);
+    if (this.#started) this.#mount?.post({ type: "unplug" });
     this.#machine?.end();
     this.#machine = undefined;
     this.#ready = false;

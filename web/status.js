@@ -54,6 +54,7 @@ export class StatusView {
     this.mirror.className = "bm-trouble";
     this.relay = document.createElement("span");
     this.relay.className = "bm-trouble";
+    this.network = document.createElement("span");
     this.proxy = document.createElement("span");
     this.proxy.className = "bm-trouble";
     this.image = document.createElement("span");
@@ -82,6 +83,7 @@ export class StatusView {
       this.mirror,
       this.relay,
       this.proxy,
+      this.network,
       this.image,
       this.trouble,
       this.room,
@@ -138,6 +140,25 @@ export class StatusView {
    */
   foreignProxy(proxy) {
     this.proxy.textContent = `The link to this page has the container's requests go through: ${proxy}`;
+  }
+
+  /**
+   * Say in which network of containers this one is.
+   * @param {Extract<MountEvent, { kind: "neighbours" }>} event
+   * @param {boolean} foreign whether somebody else has chosen it
+   */
+  neighbours(event, foreign) {
+    const { network } = event;
+    const failed = "failure" in event;
+    this.network.className = failed || foreign || event.taken ? "bm-trouble" : "";
+    if (failed) {
+      this.network.textContent = `The container is not in the network ${network}: ${event.failure}`;
+      return;
+    }
+    const where = `In the network ${network} as ${event.name}`;
+    const why = event.taken ? ": another container has its name" : "";
+    const link = foreign ? " (the link to this page has chosen it)" : "";
+    this.network.textContent = where + why + link;
   }
 
   /**

@@ -10,7 +10,7 @@ import { openStorage } from "./storage.js";
 import { instantiate } from "./tls.js";
 
 /** @import { PyodideAPI } from "pyodide" */
-/** @import { PageMessage, WorkerMessage } from "./messages.js" */
+/** @import { NetworkMode, NetworkName, PageMessage, WorkerMessage } from "./messages.js" */
 
 // The largest message that the guest's virtio transport takes is 512000 bytes.
 const FRAME_SIZE = 512 * 1024;
@@ -79,8 +79,10 @@ let session;
 
 /** The machine's network card. @type {NetworkPort | undefined} */
 let card;
-/** What the container can reach. @type {"none" | "public" | "all"} */
+/** What the container can reach. @type {NetworkMode} */
 let network = "none";
+/** The network of containers that it is in. @type {NetworkName | undefined} */
+let networkName;
 
 /** @param {WorkerMessage} message */
 function post(message) {
@@ -176,15 +178,21 @@ async function handleMessage(message) {
     return;
   }
   if (message.type === "request") {
-    await card?.request(message.request, message.reply);
+    if (card) await card.request(message.request, message.reply);
+    else message.reply.postMessage({ error: "the container does not run" });
+    return;
+  }
+  if (message.type === "unplug") {
+    card?.close();
+    card = undefined;
     return;
   }
   session?.close();
   session = undefined;
   card?.close();
   const emit = (/** @type {string} */ event) => post({ type: "event", event: JSON.parse(event) });
-  if (message.type === "mount") ({ network } = message.request);
-  card = new NetworkPort(python, message.card, network, worker, emit);
+  if (message.type === "mount") ({ network, networkName } = message.request);
+  card = new NetworkPort(python, message.card, network, networkName, worker, emit);
   if (message.type === "connect") {
     session = new NinePort(python, worker, message.port);
     return;

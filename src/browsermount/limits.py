@@ -104,6 +104,12 @@ MAX_NAMES = 4096
 MAX_UDP_FLOWS = 256
 """Pairs of ports between which datagrams go at once; the one that is silent longest goes."""
 
+MAX_NEIGHBOURS = 256
+"""Other containers that one is connected with at once."""
+
+MAX_NEIGHBOUR_QUERIES = 64
+"""Names of other containers that are looked up at once; whoever asks for more has to ask again."""
+
 MAX_HTTP_HEAD = 64 << 10
 """Bytes of a request's line and headers."""
 
@@ -112,6 +118,9 @@ MAX_HTTP_BODY = 256 << 20
 
 MAX_HTTP_UPLOADS = 384 << 20
 """Bytes that all such requests of a container have at once."""
+
+MAX_WEBSOCKET_MESSAGE = 64 << 20
+"""Bytes of one message of a WebSocket in a preview, in either direction."""
 
 MAX_RELAY_UNREAD = 64 << 20
 """Bytes that a relay has sent and the guest has not taken; a relay cannot be told to wait."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.browser import Page
-from tests.e2e.test_page import run
+from tests.e2e.test_page import run, wait
+from tests.servers import served
 from tests.servers.recording import Answer, Recorded, Request, answering
 from tests.servers.web import DATA, DIGEST, answer
 
+SITE = Path(__file__).resolve().parents[2] / "dist" / "site"
 HERE = "host.containers.internal"
 VIA = "/via?https%3A%2F%2Ffiles.example%2Fpart"
 
@@ -138,6 +143,18 @@ def test_https_and_a_proxy(page: Page, site: str, images: str, web: Recorded) ->
     text = run(page, f"{get}/part /tmp/other -o Acquire::https::CAInfo=/etc/passwd", 60)
     assert "Fetched" not in text.split("https://files.example")[-1]
     assert len(web.requests) == 1
+
+
+def test_without_the_tls_server(page: Page, site: str, tmp_path: Path) -> None:
+    """Who reads the authorities gets an error, and the page says why."""
+    broken = tmp_path / "site"
+    shutil.copytree(SITE, broken, copy_function=os.link)
+    (broken / "tls" / "tls.wasm.gz").unlink()
+    with served(broken) as url:
+        opened(page, url)
+        text = run(page, "cat $SSL_CERT_FILE")
+        assert "Input/output error" in text
+        wait(lambda: "The page's own TLS engine cannot be had" in page.visible)
 
 
 def test_without_a_network(page: Page, site: str) -> None:

@@ -72,6 +72,91 @@ chmod +x cgi-bin/*
 busybox httpd -p 8000 -h /tmp/w; busybox httpd -p 127.0.0.1:8001 -h /tmp/o
 """
 
+# Says a page at first, and back what it hears by WebSockets.
+CHAT = r"""
+use IO::Socket::INET;
+$SIG{CHLD} = "IGNORE";
+$s = IO::Socket::INET->new(LocalPort => 8000, Listen => 5, ReuseAddr => 1) or die;
+sub frame {
+  my ($op, $p) = @_;
+  my $n = length $p;
+  $n = $n < 126 ? pack("C", $n) : $n < 65536 ? pack("Cn", 126, $n) : pack("CQ>", 127, $n);
+  pack("C", 128 | $op) . $n . $p;
+}
+sub number { my ($k, $n) = @_; read $c, my $b, $n; unpack $k, $b }
+sub shell { open my $f, "-|", "bash", "-c", $_[0]; local $/; scalar <$f> }
+while ($c = $s->accept) {
+  next if fork;
+  $/ = "\r\n";
+  my $first = <$c>;
+  while (($l = <$c>) ne "\r\n") { $h{lc $1} = $2 if $l =~ /^([^:]+): (.*)\r\n/ }
+  if (!$h{upgrade}) {
+    print $c "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<!doctype html><title>chat</title>",
+      "<script>mode = document.compatMode</script>";
+    shutdown $c, 1;
+    exit;
+  }
+  my $key = $h{"sec-websocket-key"} . "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+  my $d = (split " ", shell("printf %s '$key' | sha1sum"))[0];
+  $d =~ s/../sprintf "\\%03o", hex $&/ge;
+  $d = (split " ", shell("printf '$d' | base64"))[0];
+  print $c "HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+  print $c "Sec-WebSocket-Protocol: v2\r\n" if $h{"sec-websocket-protocol"};
+  print $c "Sec-WebSocket-Accept: $d\r\n\r\n";
+  $c->autoflush(1);
+  $first =~ s/\r\n//;
+  print $c frame(1, "$first $h{origin}");
+  while (read $c, $b, 1) {
+    my $op = 15 & unpack "C", $b;
+    my $n = 127 & number("C", 1);
+    $n = number("n", 2) if $n == 126;
+    $n = number("Q>", 8) if $n == 127;
+    read $c, my $m, 4;
+    my $p = "";
+    read $c, $p, $n if $n;
+    $p ^= substr $m x ($n / 4 + 1), 0, $n;
+    if ($op == 8) { print $c frame(8, $p); exit }
+    elsif ($p eq "end") { print $c frame(8, pack("n", 4001) . "over") }
+    elsif ($op < 3) { print $c frame(9, "are you there"), frame($op, $p) }
+  }
+  exit;
+}
+"""
+
+LISTENS = "until (exec 3<>/dev/tcp/127.0.0.1/8000) 2> /dev/null; do sleep 0.2; done"
+
+TALK = """
+const done = arguments[0];
+const heard = (socket) => new Promise((resolve) => {
+  socket.onmessage = ({ data }) => resolve(data);
+});
+const ended = (socket) => new Promise((resolve) => {
+  socket.onclose = ({ code, reason, wasClean }) => resolve([code, reason, wasClean]);
+});
+async function talk() {
+  const socket = new WebSocket(`ws://${location.host}/chat?a=b`, ["v1", "v2"]);
+  const [first, protocol] = [await heard(socket), socket.protocol];
+  socket.send("grüße");
+  const text = await heard(socket);
+  socket.binaryType = "arraybuffer";
+  const sent = Uint8Array.from({ length: 200000 }, (_, at) => at % 251);
+  socket.send(new Blob([sent]));
+  const waiting = socket.bufferedAmount;
+  const back = new Uint8Array(await heard(socket));
+  const same = back.length === sent.length && back.every((byte, at) => byte === sent[at]);
+  socket.send("end");
+  const end = await ended(socket);
+  const other = new WebSocket("ws://localhost:8000/other");
+  await heard(other);
+  other.close(3000, "bye");
+  const closed = await ended(other);
+  const nobody = await ended(new WebSocket("ws://localhost:81/"));
+  return [first, protocol, text, waiting, socket.bufferedAmount, same, end, closed, nobody,
+    socket instanceof WebSocket, document.scripts.length];
+}
+talk().then(done, (error) => done(String(error)));
+"""
+
 PORTS = "return document.querySelector('container-terminal').ports"
 
 
@@ -240,3 +325,30 @@ def test_nobody_else_shows_pages_in_the_name_of_this_origin(
         assert not page.driver.find_elements(By.TAG_NAME, "iframe")
         page.driver.switch_to.window(page.driver.window_handles[0])
         assert page.script("return window.asked") == 0
+
+
+def test_websockets(page: Page, site: str, images: str) -> None:
+    page.open(f"{site}?image={images}foreign/amd64")
+    page.wait_state("running")
+    page.wait_text("#")
+    encoded = base64.b64encode(CHAT.encode()).decode()
+    run(page, f"echo {encoded} | base64 -d > /tmp/chat; perl /tmp/chat & {LISTENS}", 60)
+    page.script("window.open(document.querySelector('container-terminal').previewAddress(8000))")
+    tab(page)
+    into_frame(page)
+    wait(lambda: page.script("return document.title") == "chat", 30)
+    assert page.script("return mode") == "CSS1Compat"
+    page.driver.set_script_timeout(60)
+    assert page.driver.execute_async_script(TALK) == [
+        "GET /chat?a=b HTTP/1.1 http://localhost:8000",
+        "v2",
+        "grüße",
+        200_000,
+        0,
+        True,
+        [4001, "over", True],
+        [3000, "bye", True],
+        [1006, "", False],
+        True,
+        1,
+    ]

@@ -45,6 +45,7 @@ function browser({ head = {}, parts = ["body"], client, host = true } = {}) {
   };
   vm.runInNewContext(CODE, {
     ...{ self, URL, Headers, Response, ReadableStream, MessageChannel, DecompressionStream },
+    ...{ TextEncoder, TransformStream, String, RegExp },
     ...{ TypeError, Uint8Array, Promise, fetch: async () => new Response("from the net") },
   });
   /** @param {string} url @param {any} init */
@@ -127,6 +128,54 @@ test("redirects stay in the preview, or leave it", async () => {
   }
   const { send } = browser({ head: { status: 302, headers: [["Location", "http://["]] } });
   assert.equal((await send(`${HERE}/`))?.status, 502);
+});
+
+const TAG = `<script src="${SITE}preview-socket.js"></script>`;
+
+test("a page gets the script before its own, and stays what it is", async () => {
+  for (const [parts, expected] of [
+    [["<!doctype html><html><p>"], `<!doctype html>${TAG}<html><p>`],
+    [["<!", "DOCTYPE ht", "ml>\n<p>"], `<!DOCTYPE html>${TAG}\n<p>`],
+    [[" <!-- a --> <!doctype html><p>"], ` <!-- a --> <!doctype html>${TAG}<p>`],
+    [["<p>old", "er"], `${TAG}<p>older`],
+    [["<!-- without end"], "<!-- without end"],
+    [["<"], "<"],
+  ]) {
+    const head = { headers: [["Content-Type", "text/html; charset=utf-8"]] };
+    const { send } = browser({ head, parts: /** @type {string[]} */ (parts) });
+    const answer = await send(`${HERE}/`, { destination: "iframe" });
+    assert.equal(await answer?.text(), expected);
+  }
+});
+
+test("what else is served gets no script", async () => {
+  for (const [type, destination] of [
+    ["text/html", "empty"],
+    ["text/plain", "document"],
+    ["text/html; charset=UTF-16", "document"],
+  ]) {
+    const headers = [["Content-Type", type]];
+    const { send } = browser({ head: { headers }, parts: ["<!doctype html>"] });
+    assert.equal(await (await send(`${HERE}/`, { destination }))?.text(), "<!doctype html>");
+  }
+});
+
+test("the script may run where the page's policy has a nonce", async () => {
+  const headers = [
+    ["Content-Type", "text/html"],
+    ["Content-Length", "15"],
+    ["Content-Security-Policy", "script-src 'nonce-a+b/c='"],
+  ];
+  const { send } = browser({ head: { headers }, parts: ["<!doctype html>"] });
+  const answer = await send(`${HERE}/`, { destination: "document" });
+  assert.equal(answer?.headers.get("content-length"), null);
+  assert.match((await answer?.text()) ?? "", /preview-socket\.js" nonce="a\+b\/c="><\/script>$/);
+});
+
+test("the script is the site's own, not the container's", async () => {
+  const { asked, send } = browser({ client: `${HERE}/` });
+  assert.equal(await send(`${SITE}preview-socket.js`), undefined);
+  assert.deepEqual(asked, []);
 });
 
 test("headers that would keep a page out of its frame", async () => {

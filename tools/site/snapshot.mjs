@@ -31,7 +31,7 @@ native = (
     "browsermount.cli",
     "browsermount.__main__",
 )
-# These are in an archive of their own (network.zip), for containers that use their network.
+# These are in archives of their own (see tools/build_site.py), for containers that use their network.
 later = ("browsermount.network.", "browsermount.pyodide.network", "browsermount.pyodide.tls")
 for module in pkgutil.walk_packages(browsermount.__path__, "browsermount."):
     if not module.name.startswith((*native, *later)):

@@ -327,8 +327,15 @@ class ResponseReader(_Reader):
         super().__init__(stream)
         self._method = method
 
-    async def head(self) -> Response:
+    def rest(self) -> bytes:
+        """Return what has come and belongs to no message of HTTP, as another protocol begins."""
+        return self._take(len(self._buffer))
+
+    async def head(self, *, upgrade: bool = False) -> Response:
         """Return the response, once its headers are there.
+
+        Args:
+            upgrade: Whether another protocol was asked for: 101 then is a response.
 
         Raises:
             InvalidMessage: It is none.
@@ -340,7 +347,7 @@ class ResponseReader(_Reader):
             if not found:
                 raise InvalidMessage(502, "the answer is not one of HTTP")
             status = int(found["status"])
-            if status >= 200:
+            if status >= 200 or (upgrade and status == 101):
                 return Response(status, tuple(map(_header, lines)))
             if status == 101:
                 raise InvalidMessage(502, "the server wants to speak another protocol")

@@ -15,9 +15,14 @@ _FIRST = parse("198.18.0.1")
 
 
 class Names:
-    """Gives names an address; the name that was not asked for longest loses its."""
+    """Gives names an address; the name that was not asked for longest loses its.
 
-    def __init__(self) -> None:
+    Args:
+        first: The first address that is given.
+    """
+
+    def __init__(self, first: int = _FIRST) -> None:
+        self._first = first
         self._by_name: OrderedDict[str, int] = OrderedDict()
         self._by_address: dict[int, str] = {}
 
@@ -26,7 +31,7 @@ class Names:
         address = self._by_name.get(name)
         if address is None:
             if len(self._by_name) < MAX_NAMES:
-                address = _FIRST + len(self._by_name)
+                address = self._first + len(self._by_name)
             else:
                 _, address = self._by_name.popitem(last=False)
             self._by_name[name] = address

@@ -49,7 +49,8 @@ class PageNetwork:
     Args:
         send: Takes frames for the guest, each a ``Uint8Array``.
         size: How many bytes the buffer has.
-        private: Whether hosts that are not of the internet may be asked, too.
+        network: What can be reached: ``public`` for the internet, ``all`` for hosts nearby, too, or
+            ``internal`` for other containers alone.
         shared: What outlives the machine.
         emit: Takes events as JSON.
     """
@@ -58,7 +59,7 @@ class PageNetwork:
         self,
         send: Callable[[Any], None],
         size: int,
-        private: bool,
+        network: str,
         shared: Shared,
         emit: Callable[[str], None],
     ) -> None:
@@ -66,13 +67,18 @@ class PageNetwork:
         self._view = memoryview(self.buffer)
         self._splitter = FrameSplitter()
         self._timer: asyncio.TimerHandle | None = None
-        self._stack = Stack(lambda frame: send(to_js(frame)), time.monotonic)
+        self._looking = False
+        self._send = send
+        self._stack = Stack(self._send_frame, time.monotonic)
 
         def tell(message: str, hint: str) -> None:
             emit(json.dumps(NetworkRefusal(message, hint).to_dict()))
 
-        self._gateway: WebGateway | RelayGateway
-        if shared.relay:
+        private = network == "all"
+        self._gateway: WebGateway | RelayGateway | None = None
+        if network == "internal":
+            pass
+        elif shared.relay:
             self._gateway = RelayGateway(
                 self._stack,
                 partial(dial, shared.relay),
@@ -90,10 +96,19 @@ class PageNetwork:
                 tell=tell,
             )
 
+    @property
+    def stack(self) -> Stack:
+        """The other end of the card."""
+        return self._stack
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether it reaches other containers alone."""
+        return self._gateway is None
+
     def handle(self, length: int) -> None:
         """Take the frames in the first ``length`` bytes of the buffer."""
         self._stack.receive(self._splitter.feed(bytes(self._view[:length])))
-        self._set_timer()
 
     async def request(
         self, port: int, method: str, target: str, headers: str, body: Any
@@ -109,11 +124,10 @@ class PageNetwork:
         """
         given = [(str(name), str(value)) for name, value in json.loads(headers)]
         content = body.to_bytes() if body else b""
-        work = request(self._stack, port, method, target, headers=given, body=content)
-        # Whatever the stack has sent may have to be sent again.
-        asyncio.get_running_loop().call_soon(self._set_timer)
         try:
-            return PageRequest(await work)
+            return PageRequest(
+                await request(self._stack, port, method, target, headers=given, body=content)
+            )
         except NetworkError as error:
             return PageRequest(error)
 
@@ -131,11 +145,20 @@ class PageNetwork:
 
     def close(self) -> None:
         """Give up all requests."""
-        self._gateway.close()
+        if self._gateway is not None:
+            self._gateway.close()
         if self._timer is not None:
             self._timer.cancel()
 
+    def _send_frame(self, frame: bytes) -> None:
+        self._send(to_js(frame))
+        # Whatever is sent may have to be sent again.
+        if self._timer is None and not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._set_timer)
+
     def _set_timer(self) -> None:
+        self._looking = False
         if self._timer is None and (deadline := self._stack.deadline) is not None:
             delay = max(0.1, deadline - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(delay, self._tick)

@@ -14,7 +14,7 @@ import logging
 import random
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from pyodide.ffi import JsException, to_js
@@ -23,7 +23,7 @@ from browsermount.blobs.buffers import BufferCache
 from browsermount.blobs.files import MemoryFiles
 from browsermount.blobs.store import DEFAULT_LIMIT, Store
 from browsermount.errors import BrowsermountError, InvalidState, NetworkError
-from browsermount.events import Event, InterpreterReady, Resolved
+from browsermount.events import Event, InterpreterReady, NetworkRefusal, Resolved
 from browsermount.interpreters import install, interpreter_for
 from browsermount.machines import choose_machine, runnable
 from browsermount.mount import CACHE_SIZE, Mount, mount
@@ -121,7 +121,9 @@ class Worker:
                 - ``machine``: the one that is asked for, ``32`` or ``64``; may be empty;
                 - ``allowUnverified``: whether tables of contents are believed that the manifest
                   has no digest of;
-                - ``network``: ``none``, ``public`` for the internet alone, or ``all``;
+                - ``network``: ``none``, ``internal`` for other containers of this browser alone,
+                  ``public`` for the internet alone, or ``all``;
+                - ``hostname``: the container's host name; may be empty;
                 - ``proxies``: ``{"rules", "foreign"}``, through whom the container reaches hosts;
                   see :func:`browsermount.proxies.parse_proxies`;
                 - ``relay``: the address of the relay that connects the container; may be empty;
@@ -160,11 +162,21 @@ class Worker:
                 await install(tree, interpreter, BrowserFetcher(), wanted["interpreters"], store)
                 on_event(InterpreterReady(interpreter.processor))
 
+        async def certificate() -> bytes:
+            try:
+                return (await self.tls()).certificate
+            except NetworkError as error:
+                # The program that reads it only learns that it cannot.
+                emit(json.dumps(NetworkRefusal(error.message, error.hint).to_dict()))
+                raise
+
         async def credentials(request: CredentialRequest) -> Credentials | None:
             answer = json.loads(await ask(json.dumps(asdict(request))))
             return Credentials(answer["username"], answer["secret"]) if answer else None
 
         self._options = ProcessOptions(network=wanted["network"] != "none")
+        if wanted.get("hostname"):
+            self._options = replace(self._options, hostname=wanted["hostname"])
         self.close()
         if self._mount is not None:
             await self._mount.close()
@@ -182,8 +194,8 @@ class Worker:
                 cache=BufferCache(CACHE_SIZE, JsBuffer),
                 platforms=runnable(wanted["platform"], machine),
                 allow_unverified=wanted["allowUnverified"],
-                authority=self._certificate
-                if wanted["network"] != "none" and not self.relay
+                authority=certificate
+                if wanted["network"] not in {"none", "internal"} and not self.relay
                 else None,
                 tree=tree,
                 options=self._options,
@@ -243,9 +255,6 @@ class Worker:
                 f"the page's own TLS engine cannot be had: {error.message}",
                 hint="Check the network connection and try again.",
             ) from error
-
-    async def _certificate(self) -> bytes:
-        return (await self.tls()).certificate
 
     def save(self) -> str:
         """Return what is to be saved of the guest's session, as JSON.
