@@ -44,11 +44,13 @@ _VENDOR = {
     "addon-serialize.mjs": "@xterm/addon-serialize/lib/addon-serialize.mjs",
     "xterm-pty.mjs": "xterm-pty/index.mjs",
 }
+# What is not in the snapshot, and fetched when it is needed: tools/site/snapshot.mjs leaves it out.
 _NETWORK = (
     "browsermount/network/",
     "browsermount/pyodide/network",
     "browsermount/pyodide/tls.py",
 )
+_COMMIT = ("browsermount/commit/", "browsermount/pyodide/commit.py")
 _NOTICES = (
     "v86",
     "@xterm/xterm",
@@ -184,6 +186,7 @@ def _add_python(site: Path, cache: Path) -> None:
         for name in ("pyodide.mjs", "pyodide.asm.mjs"):
             shutil.copyfile(source / name, target / name)
         write_network(wheel, target / "network.zip")
+        _write_part(wheel, target / "commit.zip", _COMMIT)
         shutil.copyfile(_standard_library(source, cache), target / "python_stdlib.zip")
         _write_lock(source, target, wheel, micropip)
         # The engine itself is needed by Node here, and goes into the site compressed.
@@ -197,10 +200,14 @@ def _add_python(site: Path, cache: Path) -> None:
 
 
 def write_network(wheel: Path, output: Path) -> None:
-    """Write the modules that tools/site/snapshot.mjs leaves out of the snapshot."""
+    """Write the modules of the network."""
+    _write_part(wheel, output, _NETWORK)
+
+
+def _write_part(wheel: Path, output: Path, prefixes: tuple[str, ...]) -> None:
     with zipfile.ZipFile(wheel) as whole, zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as zip:
         for entry in whole.infolist():
-            if entry.filename.startswith(_NETWORK):
+            if entry.filename.startswith(prefixes):
                 source = whole.read(entry)
                 if entry.filename.endswith(".py"):
                     source = _without_words(source)

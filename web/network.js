@@ -9,23 +9,24 @@ import { FrameBatch } from "./frames.js";
 const BUFFER_SIZE = 1024 * 1024;
 const LENGTH_SIZE = 4;
 
-/** Where Python finds the modules that are fetched here. */
-const ARCHIVE = "/lib/network.zip";
-
 /** What may come before Python's part is there; the guest sends again what is lost. */
 const MAX_WAITING_FRAMES = 1024;
 
 /**
- * Fetches the modules of the network, once, where the memory snapshot is without them.
+ * Fetches modules, once, where the memory snapshot is without them: by default those of the network.
  * @param {any} python
+ * @param {string} [module] one of them
+ * @param {string} [archive] the name of the site's file that has them
  */
-export async function addModules(python) {
+export async function addModules(python, module = MODULE, archive = "network.zip") {
   const parts = python.pyimport("browsermount.pyodide.parts");
-  if (!parts.has(MODULE)) {
-    const response = await fetch(new URL("./pyodide/network.zip", import.meta.url));
-    if (!response.ok) throw new Error(`network.zip: ${response.status} ${response.statusText}`);
-    python.FS.writeFile(ARCHIVE, new Uint8Array(await response.arrayBuffer()));
-    if (!parts.has(MODULE)) parts.add(ARCHIVE);
+  if (!parts.has(module)) {
+    const response = await fetch(new URL(`./pyodide/${archive}`, import.meta.url));
+    if (!response.ok) throw new Error(`${archive}: ${response.status} ${response.statusText}`);
+    // Where Python finds them.
+    const path = `/lib/${archive}`;
+    python.FS.writeFile(path, new Uint8Array(await response.arrayBuffer()));
+    if (!parts.has(module)) parts.add(path);
   }
   parts.destroy();
 }

@@ -175,6 +175,11 @@ async function handleMessage(message) {
     post({ type: "saved", ...saved, server: { ...saved.server, network: card?.save() ?? null } });
     return;
   }
+  if (message.type === "commit") {
+    const { saveImage } = await import("./save-image.js");
+    await saveImage(python, worker, message);
+    return;
+  }
   if (message.type === "request") {
     await card?.request(message.request, message.reply);
     return;
@@ -208,6 +213,7 @@ async function handleMessage(message) {
       }),
       emit,
       ask,
+      message.layers,
     ),
   );
   if (result.error) {

@@ -265,6 +265,17 @@ async function make(machineOptions) {
   return resumeMachine(machineOptions, saved);
 }
 
+/** Below what the other program takes for a line, in whole groups of base64. */
+const ARCHIVE_PIECE = 30_000;
+
+/** @param {Uint8Array} bytes */
+function tellArchive(bytes) {
+  for (let at = 0; at < bytes.length; at += ARCHIVE_PIECE) {
+    const piece = Buffer.from(bytes.buffer, bytes.byteOffset + at).subarray(0, bytes.length - at);
+    tell({ type: "archive", data: piece.subarray(0, ARCHIVE_PIECE).toString("base64") });
+  }
+}
+
 /** Frames from before there was a machine: a saved one is told what has become of its connections. */
 const MAX_EARLY_FRAMES = 1024;
 /** @type {Uint8Array[]} */
@@ -296,7 +307,7 @@ async function create() {
         if (machine) machine.receiveFrame(frame);
         else if (earlyFrames.length < MAX_EARLY_FRAMES) earlyFrames.push(frame);
       }),
-      archive: (data) => tell({ type: "archive", data }),
+      archive: tellArchive,
       archived: (result) => tell({ type: "archived", ...result }),
       drained: () => process.stdin.resume(),
       exit: async ({ code }) => {

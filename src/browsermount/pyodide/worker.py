@@ -13,7 +13,7 @@ import json
 import logging
 import random
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from browsermount.ninep import Server
 from browsermount.oci.credentials import CredentialRequest, Credentials
 from browsermount.oci.platform import Platform
 from browsermount.proxies import Proxy, parse_proxies
+from browsermount.pyodide.blobs import given_layer
 from browsermount.pyodide.buffers import JsBuffer
 from browsermount.pyodide.fetch import BrowserFetcher
 from browsermount.pyodide.opfs import OpfsFiles
@@ -104,6 +105,7 @@ class Worker:
         request: str,
         emit: Callable[[str], None],
         ask: Callable[[str], Awaitable[str]],
+        over: Sequence[Any] = (),
     ) -> str:
         """Open a session on a tree, and mount an image there.
 
@@ -130,6 +132,8 @@ class Worker:
 
             emit: Takes progress events as JSON.
             ask: Asks the person for credentials: JSON in, JSON out.
+            over: What lies over the image, the lowest first: objects with ``data``, a ``Blob``, and
+                its ``sha256``.
 
         Returns:
             JSON: ``{"image": ...}``, or ``{"error": {"code", "message", "hint", "details"}}``.
@@ -186,13 +190,14 @@ class Worker:
                 if wanted["network"] != "none" and not self.relay
                 else None,
                 tree=tree,
+                over=[given_layer(layer) for layer in over],
                 options=self._options,
                 sleep=self._sleep,
                 on_event=on_event,
             )
             await asyncio.gather(*translations)
         except BrowsermountError as error:
-            return json.dumps({"error": {**error.to_dict(), "details": _details(error)}})
+            return json.dumps({"error": failure_of(error)})
         except Exception as error:
             _log.exception("mounting %s failed", image)
             return json.dumps({"error": _unexpected(error)})
@@ -204,6 +209,11 @@ class Worker:
             _ = mounted.identity  # now, and not while the machine stands still
         self._mount = mounted
         return json.dumps({"image": mounted.image.to_dict()})
+
+    @property
+    def mounted(self) -> Mount | None:
+        """What is mounted."""
+        return self._mount
 
     async def _sleep(self, seconds: float) -> None:
         if seconds == 0 and self._pause is not None:
@@ -348,6 +358,11 @@ class Worker:
         reply = await answer
         if reply is not None:
             self._reply(to_js(reply))
+
+
+def failure_of(error: BrowsermountError) -> dict[str, str]:
+    """Return what a person is told of an error, with its causes."""
+    return {**error.to_dict(), "details": _details(error)}
 
 
 def _details(error: BaseException) -> str:
