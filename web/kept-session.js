@@ -11,6 +11,8 @@ export const DIRECTORY = "browsermount-sessions";
 const SLOTS = ["a", "b"];
 const REMOVE_ATTEMPTS = 30;
 const REMOVE_INTERVAL_MS = 100;
+/** A page that was left has its lock for another moment. */
+const LOCK_PATIENCE_MS = 3000;
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const FILE = /^(.+)\.([ab])\.state$/;
 
@@ -83,14 +85,18 @@ export class KeptSession {
   static async open(name) {
     if (!NAME.test(name)) throw new Error(`${name} is no name for a session`);
     const kept = new KeptSession(name, await sessionDirectory());
-    const taken = await new Promise((resolve) => {
-      void navigator.locks.request(lockOf(name), { ifAvailable: true }, (lock) => {
-        resolve(lock !== null);
-        // Held until release(), or until the page is gone.
-        return lock && new Promise((done) => (kept.#release = () => done(undefined)));
-      });
+    await new Promise((resolve, reject) => {
+      const late = new AbortController();
+      const timer = setTimeout(() => late.abort(), LOCK_PATIENCE_MS);
+      navigator.locks
+        .request(lockOf(name), { signal: late.signal }, () => {
+          clearTimeout(timer);
+          resolve(undefined);
+          // Held until release(), or until the page is gone.
+          return new Promise((done) => (kept.#release = () => done(undefined)));
+        })
+        .catch(() => reject(new Error("it is open in another tab")));
     });
-    if (!taken) throw new Error("it is open in another tab");
     return kept;
   }
 

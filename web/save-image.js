@@ -43,7 +43,7 @@ export async function saveImage(python, worker, { layers, name, target, reply })
       error: {
         code: "image",
         message: `the image cannot be written: ${message.trim().split("\n").at(-1)}`,
-        hint: "Free some room, or take another folder.",
+        hint: target ? "Free some room, or take another folder." : "",
         details: message,
       },
     });

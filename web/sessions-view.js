@@ -70,6 +70,9 @@ function shortName(image) {
   return (parts.at(-1) ?? "image").replace(/[^A-Za-z0-9._-]/g, "-");
 }
 
+/** How often sessions are looked at that others have open. */
+const LOOK_MS = 2000;
+
 /** @param {unknown} error */
 function messageOf(error) {
   const message = error instanceof Error ? error.message : String(error);
@@ -92,6 +95,8 @@ class SessionsView {
   #list = make("ul", "");
   #note = make("p", "bm-hint");
   #picker = make("input", "");
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
 
   /** @param {ContainerTerminal} element @param {() => void} onClosed */
   constructor(element, onClosed) {
@@ -133,6 +138,7 @@ class SessionsView {
   }
 
   #close() {
+    clearTimeout(this.#timer);
     this.#panel.remove();
     this.#onClosed();
   }
@@ -233,11 +239,22 @@ class SessionsView {
 
   async #refresh() {
     const sessions = await listSessions();
+    clearTimeout(this.#timer);
+    // Who has it open may be about to close it, and a page that was left has it for another moment.
+    if (this.#panel.isConnected && sessions.some(({ name, open }) => open && !this.#isOurs(name)))
+      this.#timer = setTimeout(() => void this.#look(), LOOK_MS);
     this.#list.replaceChildren(
       ...(sessions.length > 0
         ? sessions.map((session) => this.#item(session))
         : [make("li", "bm-hint", "None is kept.")]),
     );
+  }
+
+  /** Show the sessions as they are now, unless somebody is about to do something with one. */
+  async #look() {
+    if (this.#list.querySelector("form, .bm-sure"))
+      this.#timer = setTimeout(() => void this.#look(), LOOK_MS);
+    else await this.#refresh();
   }
 
   /** @param {SessionInfo} session */

@@ -35,7 +35,7 @@ native = (
 # commit.zip, for who makes an image.
 later = (
     "browsermount.network.", "browsermount.pyodide.network", "browsermount.pyodide.tls",
-    "browsermount.commit", "browsermount.pyodide.commit",
+    "browsermount.commit.", "browsermount.pyodide.commit",
 )
 for module in pkgutil.walk_packages(browsermount.__path__, "browsermount."):
     if not module.name.startswith((*native, *later)):
