@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any, BinaryIO, cast
 
@@ -21,6 +23,8 @@ _FORMAT = 1
 _PREFIX = struct.Struct("<8sII32s")
 _MAX_HEADER = 1 << 20
 _MAX_SECTION = 1 << 26
+_MAX_LAYER = 1 << 30
+_LAYER = re.compile(r"layer\.\d{1,4}")
 _KINDS = ("v86", "x64")
 
 
@@ -36,6 +40,7 @@ class SavedState:
         platform: The image's.
         options: How its process was started.
         server: What the host's 9P server and network stack have saved.
+        layers: What lies over the image, the lowest first: tar archives.
     """
 
     kind: MachineKind
@@ -45,6 +50,7 @@ class SavedState:
     platform: Platform
     options: ProcessOptions
     server: dict[str, Any]
+    layers: tuple[bytes, ...] = ()
 
 
 _OURS = "host"
@@ -76,7 +82,13 @@ def read_state(file: BinaryIO) -> SavedState:
         raise _damaged("its header")
     try:
         header = json.loads(text)
-        return _state(header, _section(file, header["sections"], "server"))
+        if "machine" not in header:
+            raise InvalidState(
+                "it has files alone, and nothing that runs",
+                hint="Open it in the page, where its files are laid over the image.",
+            )
+        sections = list(_sections(file, header["sections"]))
+        return _state(header, sections)
     except (ValueError, TypeError, KeyError, AttributeError):
         raise _damaged("its header") from None
 
@@ -85,20 +97,23 @@ def _damaged(what: str) -> InvalidState:
     return InvalidState(f"{what} is damaged", hint="Take another copy, or start the image anew.")
 
 
-def _section(file: BinaryIO, sections: list[dict[str, Any]], name: str) -> Any:
+def _sections(file: BinaryIO, sections: list[dict[str, Any]]) -> Iterator[tuple[str, bytes]]:
+    """Iterate over the sections that are not the machine's business, verified."""
     for section in sections:
-        if section["name"] != name:
+        name = section["name"]
+        is_layer = _LAYER.fullmatch(name) is not None
+        if name != "server" and not is_layer:
             file.seek(section["size"], 1)
             continue
-        data = file.read(min(section["size"], _MAX_SECTION))
+        data = file.read(min(section["size"], _MAX_LAYER if is_layer else _MAX_SECTION))
         if hashlib.sha256(data).hexdigest() != section["sha256"]:
             raise _damaged(f"its part {name!r}")
-        return json.loads(data)
-    raise KeyError(name)
+        yield name, data
 
 
-def _state(header: dict[str, Any], server: Any) -> SavedState:
+def _state(header: dict[str, Any], sections: list[tuple[str, bytes]]) -> SavedState:
     machine, image = header["machine"], header["image"]
+    server = json.loads(dict(sections)["server"])
     if machine["kind"] not in _KINDS or not isinstance(server, dict):
         raise ValueError
     return SavedState(
@@ -109,6 +124,7 @@ def _state(header: dict[str, Any], server: Any) -> SavedState:
         platform=read_platform(str(image["platform"])),
         options=_options(header["process"]),
         server=server,
+        layers=tuple(data for name, data in sections if name != "server"),
     )
 
 

@@ -194,7 +194,14 @@ async function save({ path, go, header }) {
   const frozen = performance.now() - began;
   if (go) machine.go();
   try {
-    const size = await writeStateFile(path, { header, kind, saved, server, text: tail.bytes });
+    const size = await writeStateFile(path, {
+      header,
+      kind,
+      saved,
+      server,
+      text: tail.bytes,
+      layers,
+    });
     tell({ type: "saved", size, frozen });
   } catch (error) {
     // What was not saved is not given up.
@@ -234,6 +241,8 @@ let forwardsInput = false;
 let keys;
 /** What the terminal of the saved machine has shown. */
 let text = new Uint8Array();
+/** What lies over the image of the saved machine. @type {Uint8Array[]} */
+let layers = [];
 
 function onStarted() {
   started = true;
@@ -259,8 +268,9 @@ const kind = options.x64 ? "x64" : "v86";
 /** @param {MachineOptions} machineOptions */
 async function make(machineOptions) {
   if (!options.resume) return createMachine(machineOptions);
-  const { saved, text: shown } = await readStateFile(options.resume);
+  const { saved, text: shown, layers: over } = await readStateFile(options.resume);
   text = shown;
+  layers = over;
   tail.add(text);
   return resumeMachine(machineOptions, saved);
 }

@@ -244,9 +244,9 @@ async function save({ target, header, server, text, layers, changes }) {
       server: json(server),
       terminal: { bytes: new TextEncoder().encode(text) },
       host: json(saved.host),
+      ...files,
       // Compressing takes longer than writing.
       machine: { bytes: new Uint8Array(saved.state) },
-      ...files,
     },
   );
   const size = await write(target, pieces);

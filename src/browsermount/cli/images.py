@@ -17,6 +17,7 @@ from browsermount.cli.progress import progress
 from browsermount.fetch import Fetcher
 from browsermount.mount import Mount
 from browsermount.mount import mount as make_mount
+from browsermount.oci.given import GivenLayer
 from browsermount.oci.image import Source
 from browsermount.oci.platform import ANYTHING, RUNNABLE, Platform, read_platform
 from browsermount.runtime.spec import ProcessOptions
@@ -194,6 +195,7 @@ async def mounted(
     *,
     platforms: Sequence[Platform] | None = None,
     options: ProcessOptions | None = None,
+    over: Sequence[GivenLayer] = (),
 ) -> AsyncIterator[Mount]:
     """Mount an image, for as long as the context lasts.
 
@@ -204,6 +206,7 @@ async def mounted(
         opening: How it is opened.
         platforms: What is looked for, the best first; by default what ``opening`` says.
         options: How it is started; where nothing is going to be started, None.
+        over: What lies over it.
 
     Raises:
         BrowsermountError: The image cannot be used.
@@ -222,6 +225,7 @@ async def mounted(
                 store=store,
                 platforms=platforms or opening.platforms(),
                 options=options,
+                over=over,
                 on_event=on_event,
             )
         try:
