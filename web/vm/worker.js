@@ -7,7 +7,8 @@ import { FrameBatch } from "../frames.js";
 import { ChangesReader } from "./changes.js";
 import { parseImageDescription } from "./free-pages.js";
 import { createMachine, MachineError, resumeMachine } from "./machine.js";
-import { packState, readBlob, sizeOf, StateError } from "./state-file.js";
+import { packState, readBlob, StateError } from "./state-file.js";
+import { NoRoom, writeState } from "./state-storage.js";
 import { v86 } from "./v86.js";
 import { x64 } from "./x64.js";
 
@@ -211,7 +212,7 @@ function layerSections(layers) {
 /** @param {Messages.KeepMessage} message */
 async function keep({ target, header, layers }) {
   const head = /** @type {any} */ ({ ...header, saved: Date.now() });
-  const size = await write(target, await packState(head, layerSections(layers)));
+  const size = await writeState(target, await packState(head, layerSections(layers)));
   post({ type: "saved", size, frozen: 0 });
 }
 
@@ -249,59 +250,9 @@ async function save({ target, header, server, text, layers, changes }) {
       machine: { bytes: new Uint8Array(saved.state) },
     },
   );
-  const size = await write(target, pieces);
+  const size = await writeState(target, pieces);
   post({ type: "saved", size, frozen: stood });
 }
-
-/** There is no room for it. */
-class NoRoom extends Error {}
-
-/** So much of a blob is in memory at once. */
-const BLOB_STEP = 4 << 20;
-
-/** @param {(Uint8Array | Blob)[]} pieces */
-async function* bytesOf(pieces) {
-  for (const piece of pieces) {
-    if ("length" in piece) yield piece;
-    else
-      for (let at = 0; at < piece.size; at += BLOB_STEP)
-        yield new Uint8Array(await piece.slice(at, at + BLOB_STEP).arrayBuffer());
-  }
-}
-
-/**
- * @param {{ directory: string, file: string }} target
- * @param {(Uint8Array | Blob)[]} pieces
- */
-async function write({ directory, file }, pieces) {
-  const root = await navigator.storage.getDirectory();
-  const folder = await root.getDirectoryHandle(directory, { create: true });
-  const handle = await folder.getFileHandle(file, { create: true });
-  const access = await /** @type {any} */ (handle).createSyncAccessHandle();
-  try {
-    // Said in advance, half a file is not written; but only trying tells for certain.
-    const { quota = Infinity, usage = 0 } = (await navigator.storage.estimate?.()) ?? {};
-    const size = pieces.reduce((sum, piece) => sum + sizeOf(piece), 0);
-    if (usage - access.getSize() + size > quota) throw new NoRoom(NO_ROOM);
-    access.truncate(0);
-    let at = 0;
-    for await (const piece of bytesOf(pieces)) {
-      const written = access.write(piece, { at });
-      if (written < piece.length) throw new NoRoom(NO_ROOM);
-      at += written;
-    }
-    access.flush();
-    return at;
-  } catch (error) {
-    // The last good state is in another file: of this one, nothing need take room.
-    access.truncate(0);
-    throw /** @type {any} */ (error)?.name === "QuotaExceededError" ? new NoRoom(NO_ROOM) : error;
-  } finally {
-    access.close();
-  }
-}
-
-const NO_ROOM = "the browser has no room for it";
 
 /**
  * @param {Blob} file
