@@ -19,6 +19,7 @@ import { readBlob, StateError } from "./vm/state-file.js";
  * @property {boolean} machine whether all that runs is kept, or files alone
  * @property {boolean} files whether what the container has changed can be had without the machine
  * @property {boolean} open whether a tab has it open
+ * @property {StateHeader} header what else its file says
  */
 
 /**
@@ -63,6 +64,7 @@ function describe({ header, parts }) {
     saved: header.saved,
     machine: header.machine !== undefined,
     files: parts.some(({ name }) => isFiles(name)),
+    header,
   };
 }
 
@@ -151,7 +153,7 @@ export function exportSession(name) {
 /**
  * What is known of a session's file, all of which is checked.
  * @param {Blob} file
- * @returns {Promise<Omit<SessionInfo, "name" | "open"> & { header: StateHeader }>}
+ * @returns {Promise<Omit<SessionInfo, "name" | "open">>}
  * @throws {StateError} it is none, or damaged
  */
 export async function inspectSession(file) {
@@ -164,7 +166,7 @@ export async function inspectSession(file) {
   if (machine !== undefined && !["v86", "x64"].includes(machine?.kind))
     throw new StateError("other-build", "it is of another kind of machine");
   for (const { name } of parts) await state.section(name);
-  return { ...describe(state), size: file.size, header };
+  return { ...describe(state), size: file.size };
 }
 
 /**
@@ -172,20 +174,22 @@ export async function inspectSession(file) {
  * that a person has to be asked first.
  * @param {Blob} file
  * @param {string} name under which it is kept; there must be none of that name
- * @param {{ filesOnly?: boolean }} [options] leave out what runs in it, as for one that is of another build
+ * @param {{ filesOnly?: boolean, image?: string }} [options] leave out what runs in it, as for one that is of
+ *   another build; and where its image is, from here, in the place of what the file says
  * @throws {Error} it is none, or damaged; or it has another build, and is not kept
  */
-export async function importSession(file, name, { filesOnly = false } = {}) {
+export async function importSession(file, name, { filesOnly = false, image } = {}) {
   const { header, files } = await inspectSession(file);
-  let content = file;
   if (filesOnly) {
     if (!files) throw new Error("the file has no files that could be had without its machine");
-    content = await filesOf(file);
   } else if (header.machine) {
     const { misfit } = await import("./misfit.js");
     const reason = await misfit(header.machine);
     if (reason) throw new StateError("other-build", reason);
   }
+  const reference = image ?? header.image.reference;
+  const same = !filesOnly && reference === header.image.reference;
+  const content = same ? file : await repacked(file, reference, filesOnly);
   await using(name, async (kept) => {
     await requireFree(kept);
     await kept.put(content);
@@ -193,20 +197,28 @@ export async function importSession(file, name, { filesOnly = false } = {}) {
 }
 
 /**
- * The same session without what runs in it.
+ * The same session with another reference of its image, maybe without what runs in it.
  * @param {Blob} file
+ * @param {string} reference
+ * @param {boolean} filesOnly
  */
-async function filesOf(file) {
+async function repacked(file, reference, filesOnly) {
   const { packState } = await import("./vm/state-file.js");
-  const { header, parts, section } = await readBlob(file);
-  const { image, saved, changed } = header;
-  /** @type {Record<string, { bytes: Uint8Array }>} */
-  const layers = {};
-  for (const { name } of parts.filter((part) => isFiles(part.name)))
-    layers[`layer.${Object.keys(layers).length}`] = {
-      bytes: /** @type {Uint8Array} */ (await section(name)),
-    };
-  const pieces = await packState(/** @type {any} */ ({ image, saved: changed ?? saved }), layers);
+  const { header, parts, start } = await readBlob(file);
+  const image = { ...header.image, reference };
+  /** @type {Record<string, { bytes: Blob, sha256: string, gzip?: number }>} */
+  const sections = {};
+  let layers = 0;
+  let at = start;
+  for (const { name, size, ...part } of parts) {
+    const bytes = file.slice(at, at + size);
+    at += size;
+    if (!filesOnly) sections[name] = { ...part, bytes };
+    else if (isFiles(name)) sections[`layer.${layers++}`] = { ...part, bytes };
+  }
+  const { changed, saved } = header;
+  const head = filesOnly ? { image, saved: changed ?? saved } : { ...header, image };
+  const pieces = await packState(/** @type {StateHeader} */ (head), sections);
   return new Blob(/** @type {BlobPart[]} */ (pieces));
 }
 

@@ -16,6 +16,7 @@ import { StateError } from "./vm/state-file.js";
 
 /** @import { ContainerTerminal } from "./container-terminal.js" */
 /** @import { SessionInfo } from "./kept-sessions.js" */
+/** @import { StateHeader } from "./vm/state-file.js" */
 
 /**
  * @template {keyof HTMLElementTagNameMap} Name
@@ -259,7 +260,7 @@ class SessionsView {
 
   /** @param {SessionInfo} session */
   #item(session) {
-    const { name, image, saved, size, machine, open, files } = session;
+    const { name, image, saved, size, machine, open, files, header } = session;
     const date = new Date(saved).toLocaleString();
     const what = machine ? "" : ", files alone";
     const item = make(
@@ -272,8 +273,10 @@ class SessionsView {
     if (open) {
       row.append(make("span", "bm-hint", this.#isOurs(name) ? "open here" : "open in another tab"));
     } else {
+      const go = makeButton("Open", () => this.#open(session), "Go on with it in this page");
+      if (machine) void this.#checkBuild(go, header);
       row.append(
-        makeButton("Open", () => this.#open(session), "Go on with it in this page"),
+        go,
         makeButton("Rename", () => this.#rename(item, name)),
         makeButton("Export", () => this.#attempt(() => this.#export(name)), "Download its file"),
       );
@@ -289,6 +292,17 @@ class SessionsView {
     }
     item.append(row);
     return item;
+  }
+
+  /**
+   * Say of a session that cannot go on here why, in the place of a button that would open it.
+   * @param {HTMLElement} button
+   * @param {StateHeader} header
+   */
+  async #checkBuild(button, header) {
+    const { misfit } = await import("./misfit.js");
+    const reason = await misfit(header.machine).catch(() => "");
+    if (reason) button.replaceWith(make("span", "bm-hint", `of another build: ${reason}`));
   }
 
   /** @param {string} name */
@@ -372,16 +386,23 @@ class SessionsView {
         : "A session is code: who has made the file decides over all that runs in it, and over what " +
             "is sent from here. Open it only if you trust where it is from.",
     );
+    // The same image may have another name where the file was made.
+    const same = header.image.digest === this.#element.info?.digest;
+    const where = make("input", "");
+    where.value = same ? this.#image : image;
+    where.required = true;
+    where.spellcheck = false;
     const name = file.name.replace(/(\.state)?( ?\(\d+\))?(\.state)?$/, "");
     const { form, input } = this.#nameForm(
       "Name",
       name.replace(/[^A-Za-z0-9._-]/g, "-").slice(0, 64),
       reason ? "Keep its files" : "Keep it",
       async () => {
-        await importSession(file, input.value, { filesOnly: reason !== "" });
+        await importSession(file, input.value, { filesOnly: reason !== "", image: where.value });
         prompt.remove();
       },
     );
+    form.prepend(make("label", "", "Image ", where));
     form.append(makeButton("Cancel", () => prompt.remove()));
     const prompt = make("div", "bm-question", question, form);
     prompt.setAttribute("role", "alertdialog");

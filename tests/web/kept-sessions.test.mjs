@@ -218,6 +218,18 @@ test("of a session of another build, the files are kept", async () => {
   );
 });
 
+test("a session whose image is elsewhere here", async () => {
+  fakeBrowser();
+  const file = await stateFile(9, { machine: false, layers: ["a", "b"] });
+  await importSession(file, "mine", { image: "images/default/" });
+  assert.equal((await listSessions())[0].image, "images/default/");
+  const layers = await filesOfSession("mine");
+  assert.deepEqual(
+    layers.map((layer) => new TextDecoder().decode(layer)),
+    ["a", "b"],
+  );
+});
+
 test("what cannot go on is set aside, more than once", async () => {
   fakeBrowser();
   for (const [saved, name] of /** @type {[number, string][]} */ ([

@@ -78,6 +78,7 @@ export async function packState(header, sections) {
  * @typedef {object} StateReader
  * @property {StateHeader} header
  * @property {Part[]} parts what there is, the digests of the bytes as they are stored
+ * @property {number} start where the first of them begins
  * @property {(name: string) => Promise<Uint8Array | undefined>} section its plain bytes; undefined where
  *   the file has no such section
  */
@@ -99,11 +100,13 @@ export async function readState(read) {
   if (text.length !== length || !equal(await digestOf(text), first.subarray(PREFIX)))
     throw new StateError("damaged", "its header is damaged");
   const { sections: table, ...header } = JSON.parse(new TextDecoder().decode(text));
+  const start = first.length + length;
   return {
     header,
     parts: table,
+    start,
     async section(name) {
-      let offset = first.length + length;
+      let offset = start;
       for (const { name: other, size, sha256, gzip } of table) {
         if (other !== name) {
           offset += size;
