@@ -33,7 +33,8 @@ export interface ImageRequest {
 /** Page to worker: mount the image and answer the 9P requests that come from `port`. */
 export interface MountMessage {
   type: "mount";
-  request: ImageRequest;
+  /** And whether the container is to trust the page's certificate authority. */
+  request: ImageRequest & { trusts: boolean };
   /** The URL that a relative reference is relative to. */
   base: string;
   /** Whole 9P frames, each an ArrayBuffer that is transferred, in both directions. */

@@ -295,7 +295,9 @@ export class Session {
     this.#mount = mount;
     this.#kind = kind;
     this.#listen(mount, (data) => this.#fromMount(data));
-    const { request } = this;
+    // One that comes from the command line knows nothing of the page's authority.
+    const trusts = !resumed || resumed.server.authority !== undefined;
+    const request = { ...this.request, trusts };
     const saved = resumed && { saved: resumed.server };
     const layers = this.#layers;
     mount.post({ type: "mount", request, base: document.baseURI, port, card, layers, ...saved }, [

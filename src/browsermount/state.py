@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -16,6 +17,7 @@ from typing import Any, BinaryIO, cast
 from browsermount.errors import InvalidState
 from browsermount.machines import MachineKind
 from browsermount.oci.platform import Platform, read_platform
+from browsermount.rootfs.trust import Certificate
 from browsermount.runtime.spec import ProcessOptions
 
 _MAGIC = b"bmstate\n"
@@ -24,6 +26,8 @@ _PREFIX = struct.Struct("<8sII32s")
 _MAX_HEADER = 1 << 20
 _MAX_SECTION = 1 << 26
 _MAX_LAYER = 1 << 30
+_AUTHORITY_KEY = 32
+"""Bytes of an authority's secret key, before its certificate: tls/src/authority.rs."""
 _LAYER = re.compile(r"layer\.\d{1,4}")
 _KINDS = ("v86", "x64")
 
@@ -41,6 +45,8 @@ class SavedState:
         options: How its process was started.
         server: What the host's 9P server and network stack have saved.
         layers: What lies over the image, the lowest first: tar archives.
+        authority: What the page has saved of the authority that the container trusts; empty where
+            that was not there yet, None where it trusts none.
     """
 
     kind: MachineKind
@@ -51,6 +57,21 @@ class SavedState:
     options: ProcessOptions
     server: dict[str, Any]
     layers: tuple[bytes, ...] = ()
+    authority: bytes | None = None
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """What gives the authority's certificate, for the same files in the same places."""
+        if self.authority is None:
+            return None
+        certificate = self.authority[_AUTHORITY_KEY:]
+
+        async def give() -> bytes:
+            if not certificate:
+                raise InvalidState("the page had made no authority yet")
+            return certificate
+
+        return give
 
 
 _OURS = "host"
@@ -114,6 +135,7 @@ def _sections(file: BinaryIO, sections: list[dict[str, Any]]) -> Iterator[tuple[
 def _state(header: dict[str, Any], sections: list[tuple[str, bytes]]) -> SavedState:
     machine, image = header["machine"], header["image"]
     server = json.loads(dict(sections)["server"])
+    authority = server.get("authority") if isinstance(server, dict) else None
     if machine["kind"] not in _KINDS or not isinstance(server, dict):
         raise ValueError
     return SavedState(
@@ -125,6 +147,7 @@ def _state(header: dict[str, Any], sections: list[tuple[str, bytes]]) -> SavedSt
         options=_options(header["process"]),
         server=server,
         layers=tuple(data for name, data in sections if name != "server"),
+        authority=None if authority is None else base64.b64decode(authority, validate=True),
     )
 
 

@@ -76,9 +76,7 @@ def go_on(page: Page, line: str, expected: str) -> None:
     page.wait_text(f"\n{expected}")
 
 
-def test_a_session_and_its_files(
-    fresh: Page, site: str, tmp_path: Path, capfdbinary: object
-) -> None:
+def test_a_session_and_its_files(fresh: Page, site: str, tmp_path: Path) -> None:
     folder = tmp_path / "downloads"
     fresh.driver.execute_cdp_cmd(
         "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)}
@@ -151,8 +149,9 @@ def test_a_session_and_its_files(
         timeout=60,
     )
     process.expect_exact("typed-later")
+    process.expect_exact("# ")
     process.sendline('echo "<$Y, $(cat /root/file)>"')
-    process.expect_exact("\n<later, hello>")
+    process.expect_exact("<later, hello>")
     process.send("\x10\x11")
     process.expect(pexpect.EOF)
     process.close()

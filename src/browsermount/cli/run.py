@@ -347,7 +347,12 @@ async def _run(
         try:
             over = [layer_of(layer) for layer in saved.layers] if saved else []
             async with mounted(
-                name, opening, platforms=platforms, options=options, over=over
+                name,
+                opening,
+                platforms=platforms,
+                options=options,
+                over=over,
+                authority=saved.certificate if saved else None,
             ) as mount:
                 kind = machine_for(mount.image.platform, wanted)
                 if machine.kind != kind and saved is None:

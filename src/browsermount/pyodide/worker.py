@@ -92,6 +92,7 @@ class Worker:
         self._opening_tls: asyncio.Task[Engine] | None = None
         # Of a session that goes on: what runs in it trusts this one.
         self._authority = ""
+        self._trusts = False
         self.proxies: tuple[Proxy, ...] = ()
         self.relay = ""
         self._store: Store | None = None
@@ -127,6 +128,8 @@ class Worker:
                 - ``proxies``: ``{"rules", "foreign"}``, through whom the container reaches hosts;
                   see :func:`browsermount.proxies.parse_proxies`;
                 - ``relay``: the address of the relay that connects the container; may be empty;
+                - ``trusts``: whether the container is to trust our authority; where it is not
+                  said, it is;
                 - ``session``: the name under which the machine is going to be saved; may be empty;
                 - ``interpreters``: the URL of the site's directory of interpreters.
 
@@ -174,6 +177,7 @@ class Worker:
             await self._mount.close()
             self._mount = None
         self._session = Server(tree.root)
+        self._trusts = wanted["network"] != "none" and not self.relay and wanted.get("trusts", True)
         try:
             machine = choose_machine(wanted["machine"])
             mounted = await mount(
@@ -186,9 +190,7 @@ class Worker:
                 cache=BufferCache(CACHE_SIZE, JsBuffer),
                 platforms=runnable(wanted["platform"], machine),
                 allow_unverified=wanted["allowUnverified"],
-                authority=self._certificate
-                if wanted["network"] != "none" and not self.relay
-                else None,
+                authority=self._certificate if self._trusts else None,
                 tree=tree,
                 over=[given_layer(layer) for layer in over],
                 options=self._options,
@@ -267,7 +269,7 @@ class Worker:
             return "{}"
         server = {
             "ninep": self._session.save(self._mount.identity),
-            "authority": self._save_authority(),
+            **({"authority": self._save_authority()} if self._trusts else {}),
         }
         return json.dumps({"server": server, "process": process_document(self._options)})
 
