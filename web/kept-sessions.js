@@ -137,8 +137,8 @@ export function deleteSession(name) {
 }
 
 /**
- * The file of a session, as `browsermount run --resume` takes it, too. It is to be read before the session
- * is opened again.
+ * The file of a session, as `browsermount run --resume` takes it, too. It is a copy: the session may be opened
+ * or deleted meanwhile.
  * @param {string} name
  * @returns {Promise<File>}
  * @throws {Error} it is open, or there is none
@@ -146,7 +146,9 @@ export function deleteSession(name) {
 export function exportSession(name) {
   return using(name, async (kept) => {
     const { file } = await existing(kept);
-    return new File([file], `${name}.state`, { type: "application/octet-stream" });
+    return new File([await file.arrayBuffer()], `${name}.state`, {
+      type: "application/octet-stream",
+    });
   });
 }
 

@@ -359,6 +359,12 @@ export class Session {
     const { digest, platform } = this.#image;
     const image = { reference: this.request.image, digest, platform };
     const layers = [...this.#layers, changes];
+    if (layers.reduce((sum, { data }) => sum + data.size, 0) > MAX_FILES) {
+      this.#unsaved(
+        `its files have more than ${MAX_FILES >> 20} MiB together; an image can be made of them`,
+      );
+      return;
+    }
     this.#machine?.post({ type: "keep", target: this.#kept.target, header: { image }, layers });
   }
 
