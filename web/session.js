@@ -84,8 +84,8 @@ const ARCHIVE_RETRY_MS = 60_000;
 /** What takes longer is asked for only while nobody looks, without the machine's state being delayed. */
 const ARCHIVE_NOTICED_MS = 300;
 
-/** How long a page is hidden until it is taken for one that nobody looks at. */
-const HIDDEN_MS = 2000;
+/** How long after one save the next one is made, of what that one is without. */
+const AGAIN_MS = 2000;
 
 /** What a person downloads may be large. */
 const MAX_DOWNLOAD = 8 * 2 ** 30;
@@ -118,6 +118,8 @@ export class Session {
   #archiveTook = 0;
   /** Whether the machine was saved without them. */
   #behind = false;
+  /** Whether there is something new already that was not saved. */
+  #again = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #later;
   /** Who waits for what the container has changed. @type {{ resolve: (changes: Changes) => void,
@@ -313,6 +315,8 @@ export class Session {
    */
   save(hurry = false) {
     clearTimeout(this.#later);
+    // What has come since that one began is saved after it.
+    this.#again = this.#saving;
     if (!this.#kept || !this.#started || this.#saving || !this.#machine) return;
     const left = this.#mayArchive - performance.now();
     if (this.#persist === "files" && left > 0) {
@@ -354,6 +358,7 @@ export class Session {
     if (!this.#kept || !this.#image || !changes || changes.sha256 === this.#savedChanges) {
       this.#saving = false;
       this.#ended?.();
+      this.#saveAgain();
       return;
     }
     const { digest, platform } = this.#image;
@@ -428,6 +433,13 @@ export class Session {
   /** @returns {Promise<Changes>} */
   #waitForChanges() {
     return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+  }
+
+  /** What was left out of a save, or has come since it began, is saved a little later. */
+  #saveAgain() {
+    if (!this.#again && !(this.#behind && document.hidden)) return;
+    const left = this.#again ? 0 : this.#mayArchive - performance.now();
+    this.#later = setTimeout(() => this.save(), Math.max(left, AGAIN_MS));
   }
 
   /** @param {string} reason @param {boolean} [full] whether it is for want of room */
@@ -717,10 +729,7 @@ export class Session {
         void import("./kept-session.js").then(({ askToPersist }) => askToPersist());
         this.on.session({ kind: "saved", size: message.size, frozen: message.frozen });
         this.#ended?.();
-        if (this.#behind && document.hidden) {
-          const left = this.#mayArchive - performance.now();
-          this.#later = setTimeout(() => this.save(), Math.max(left, HIDDEN_MS));
-        }
+        this.#saveAgain();
         break;
       case "unsaved":
         this.#unsaved(message.message, message.full);

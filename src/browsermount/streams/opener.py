@@ -101,13 +101,7 @@ class LayerOpener:
         Raises:
             BrowsermountError: It cannot be had, or is not what it should be.
         """
-        remote = RemoteBlob(
-            self.source,
-            descriptor,
-            on_trouble=self._traffic.retrying,
-            on_bytes=self._traffic.received,
-            sleep=self._sleep,
-        )
+        remote = self._remote(descriptor)
         self._report(number, descriptor, LayerState.WAITING, 0)
         index = await self._known_index(descriptor)
         if index is None:
@@ -133,15 +127,18 @@ class LayerOpener:
         if await self._store.covers(key, descriptor.size):
             pieces: AsyncIterator[bytes] = _pieces(await self._store.open(key), descriptor.size)
         else:
-            pieces = RemoteBlob(
-                self.source,
-                descriptor,
-                on_trouble=self._traffic.retrying,
-                on_bytes=self._traffic.received,
-                sleep=self._sleep,
-            ).stream(0, descriptor.size)
+            pieces = self._remote(descriptor).stream(0, descriptor.size)
         async for piece in pieces:
             yield piece
+
+    def _remote(self, descriptor: Descriptor) -> RemoteBlob:
+        return RemoteBlob(
+            self.source,
+            descriptor,
+            on_trouble=self._traffic.retrying,
+            on_bytes=self._traffic.received,
+            sleep=self._sleep,
+        )
 
     def report_held(self, number: int, descriptor: Descriptor, stream: LayerStream) -> None:
         """Say how much of an open layer is held."""
