@@ -61,6 +61,7 @@ _LATER = {
         "browsermount/pyodide/network",
         "browsermount/pyodide/tls.py",
     ),
+    "commit.zip": ("browsermount/commit/", "browsermount/pyodide/commit.py"),
 }
 _NOTICES = (
     "v86",

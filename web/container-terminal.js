@@ -35,15 +35,22 @@
  *   opened.
  * - `session`: a name under which the session is kept in this browser, and goes on at the next visit:
  *   docs/sessions.md.
+ * - `persist`: what is kept of it: `machine`, all that runs; `files`, what the container has changed, over
+ *   the image that is started; `no`, nothing. Without it, `machine`.
  * - `autofocus`: the terminal takes the keyboard when it is there.
  *
- * Events, all of which bubble: `started`, `exit` (detail: `{code, signal}`),
+ * Events, all of which bubble: `saved` (detail: `{size, frozen}`) when the session was kept, `session` when the
+ * person has chosen another one, `started`, `exit` (detail: `{code, signal}`),
  * `failure` (detail: `{code, message, hint, details}`) and `port` (detail: `{port, listening}`) when
  * the container begins or ceases to listen at a TCP port.
  *
+ * Properties `session` and `persist` are the attributes of these names.
+ *
  * Methods: `fetch()` sends a request to a server in the container, and `previewAddress(port, path)`
  * returns the address of a page that shows it, for a frame or a tab. `restart()` runs the image in a fresh container, `stop()` ends it at once, `open()` and
- * `close()` do so with everything.
+ * `close()` do so with everything. `changes()` gives what the container has changed, `saveImage()` makes an
+ * image of that, and `keepAs(name)` keeps the session from now on. `listSessions()`, `renameSession()`,
+ * `deleteSession()`, `exportSession()` and `importSession()` of this module deal with what is kept.
  *
  * The element's files are found beside this module, so a page of another folder
  * or site only needs to import it.
@@ -63,7 +70,23 @@ import { Session } from "./session.js";
 import { StatusView } from "./status.js";
 import { ContainerConsole } from "./terminal.js";
 
+/** What few visitors need is fetched when it is. */
+const keptSessions = () => import("./kept-sessions.js");
+
+/** @type {typeof import("./kept-sessions.js").listSessions} */
+export const listSessions = async () => (await keptSessions()).listSessions();
+/** @type {typeof import("./kept-sessions.js").renameSession} */
+export const renameSession = async (name, to) => (await keptSessions()).renameSession(name, to);
+/** @type {typeof import("./kept-sessions.js").deleteSession} */
+export const deleteSession = async (name) => (await keptSessions()).deleteSession(name);
+/** @type {typeof import("./kept-sessions.js").exportSession} */
+export const exportSession = async (name) => (await keptSessions()).exportSession(name);
+/** @type {typeof import("./kept-sessions.js").importSession} */
+export const importSession = async (file, name, options) =>
+  (await keptSessions()).importSession(file, name, options);
+
 /** @import { Failure, GuestRequest } from "./messages.js" */
+/** @import { SessionNews } from "./session.js" */
 
 const BASE = new URL("./", import.meta.url);
 
@@ -101,6 +124,28 @@ function asSentence(message) {
   return isWord ? message.charAt(0).toUpperCase() + message.slice(1) : message;
 }
 
+/** @param {number} time in milliseconds since 1970 */
+function dateOf(time) {
+  return new Date(time).toLocaleString();
+}
+
+/** @param {Exclude<SessionNews, { kind: "saved" }>} news */
+function sessionNote(news) {
+  switch (news.kind) {
+    case "resumed":
+      return `This session goes on as it was on ${dateOf(news.saved)}.`;
+    case "files":
+      return `The files of this session are here as they were on ${dateOf(news.saved)}.`;
+    case "unkept":
+      return `This session is not kept: ${news.reason}.`;
+    case "afresh": {
+      const files = news.files ? `, with its files as they were on ${dateOf(news.files)}` : "";
+      const aside = news.aside ? ` What was saved is the session “${news.aside}” now.` : "";
+      return `The saved session cannot go on, and the image was started anew${files}: ${news.reason}.${aside}`;
+    }
+  }
+}
+
 /** When it is quiet for so long, the session is saved; and when so long has passed, in any case. */
 const QUIET_MS = 3000;
 const LONGEST_MS = 30000;
@@ -113,7 +158,7 @@ class Saver {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
-  /** @param {() => void} save */
+  /** @param {(hurry: boolean) => void} save */
   constructor(save) {
     this.#save = save;
   }
@@ -128,17 +173,20 @@ class Saver {
     this.#timer = setTimeout(() => this.now(), Math.min(QUIET_MS, left));
   }
 
-  /** Save what has changed. */
-  now() {
+  /**
+   * Save what has changed.
+   * @param {boolean} [hurry] the page may be gone the next moment
+   */
+  now(hurry = false) {
     clearTimeout(this.#timer);
     if (!this.#changed) return;
     this.#changed = false;
-    this.#save();
+    this.#save(hurry);
   }
 }
 
 export class ContainerTerminal extends HTMLElement {
-  static observedAttributes = ["image", "platform", "machine", "memory", "session"];
+  static observedAttributes = ["image", "platform", "machine", "memory", "session", "persist"];
 
   /** @type {Session | undefined} */
   #session;
@@ -156,7 +204,7 @@ export class ContainerTerminal extends HTMLElement {
   #keptTimer;
   /** Whether attributes change that belong together. */
   #choosing = false;
-  #saver = new Saver(() => this.#session?.save());
+  #saver = new Saver((hurry) => this.#session?.save(hurry));
   /** What is to be said of the session as soon as it runs. */
   #sessionNote = "";
   #lastNote = "";
@@ -179,7 +227,7 @@ export class ContainerTerminal extends HTMLElement {
 
   /** A page that is hidden may be gone the next moment. */
   #hidden = () => {
-    if (document.visibilityState === "hidden") this.#saver.now();
+    if (document.visibilityState === "hidden") this.#saver.now(true);
   };
 
   disconnectedCallback() {
@@ -199,6 +247,84 @@ export class ContainerTerminal extends HTMLElement {
     this.setAttribute("machine", machine);
     this.#choosing = false;
     this.open();
+  }
+
+  get session() {
+    return this.getAttribute("session") ?? "";
+  }
+
+  set session(name) {
+    this.toggleAttribute("session", name !== "");
+    if (name) this.setAttribute("session", name);
+  }
+
+  /** @returns {"no" | "files" | "machine"} what is kept of the session */
+  get persist() {
+    const value = this.getAttribute("persist");
+    return value === "no" || value === "files" ? value : "machine";
+  }
+
+  set persist(value) {
+    this.setAttribute("persist", value);
+  }
+
+  /**
+   * What the container has changed of its image: a tar archive with whiteouts, as a layer has them
+   * (OCI image specification, layer.md), without so many files that no layer can have. The container
+   * stands still meanwhile. Layers below it are those of a session whose files were kept.
+   * @returns {Promise<{ data: Blob, leftOut: number, layers: Blob[] }>}
+   * @throws {Error} it cannot be had
+   */
+  async changes() {
+    if (!this.#session) throw new Error("the container does not run");
+    const changes = await this.#session.changes();
+    return { ...changes, layers: this.#session.layers.map(({ data }) => data) };
+  }
+
+  /**
+   * Make an image of the container's: an OCI image layout, complete with the layers of the image that it was
+   * started from.
+   * @param {string} name of the image in the layout
+   * @param {FileSystemDirectoryHandle | FileSystemFileHandle} [target] a folder for the layout, which may
+   *   have other images; or a file for its tar archive
+   * @param {(bytes: number, total: number) => void} [progress]
+   * @returns {Promise<File | undefined>} the archive, where there is no target
+   * @throws {Error} it cannot be made
+   */
+  saveImage(name, target, progress = () => {}) {
+    if (!this.#session) return Promise.reject(new Error("the container does not run"));
+    return this.#session.saveImage(name, target, progress);
+  }
+
+  /**
+   * Keep this session under a name from now on, as the attribute `session` would have.
+   * @param {string} name
+   * @throws {Error} it cannot be kept under this name
+   */
+  async keepAs(name) {
+    if (!this.#session) throw new Error("the container does not run");
+    await this.#session.keepAs(name);
+    this.#choosing = true;
+    this.session = name;
+    this.#choosing = false;
+  }
+
+  /**
+   * Go on with a session that is kept, in the place of what runs here. The event `session` follows.
+   * @param {{ name: string, image: string, platform: string, persist: "files" | "machine" }} session
+   */
+  openSession({ name, image, platform, persist }) {
+    this.#choosing = true;
+    for (const [attribute, value] of Object.entries({ image, platform, session: name, persist }))
+      this.setAttribute(attribute, value);
+    this.#choosing = false;
+    this.dispatchEvent(new CustomEvent("session", { bubbles: true }));
+    this.open();
+  }
+
+  async #openSessions() {
+    const { showSessions } = await import("./sessions-view.js");
+    showSessions(this, () => this.#console?.focus());
   }
 
   /** The xterm.js terminal, when there is one. */
@@ -338,6 +464,7 @@ export class ContainerTerminal extends HTMLElement {
       () => this.restart(),
       () => this.stop(),
       (port) => this.#openPreview(port),
+      () => void this.#openSessions(),
     );
     this.#status = status;
     const mirror = this.getAttribute("mirror") ?? "";
@@ -361,7 +488,8 @@ export class ContainerTerminal extends HTMLElement {
         hostname,
         relay,
         proxies: { rules: proxy, foreign: foreignProxy },
-        session: this.getAttribute("session") ?? "",
+        session: this.session,
+        persist: this.persist,
       },
       {
         credentials: async (request) => {
@@ -418,8 +546,11 @@ export class ContainerTerminal extends HTMLElement {
     session.open();
   }
 
-  /** Run the image once more, in a fresh container. */
-  restart() {
+  /**
+   * Run the image once more, in a fresh container.
+   * @param {boolean} [forget] files that are kept, too
+   */
+  restart(forget) {
     if (!this.#session) {
       this.open();
       return;
@@ -433,7 +564,7 @@ export class ContainerTerminal extends HTMLElement {
     this.view.runtimeLine.show("ready", 1);
     this.view.imageLine.show("mounted", 1);
     this.#news(() => {});
-    this.#session.restart();
+    this.#session.restart(forget);
   }
 
   /**
@@ -518,14 +649,7 @@ export class ContainerTerminal extends HTMLElement {
       this.dispatchEvent(new CustomEvent("saved", { bubbles: true, detail: news }));
       return;
     }
-    const notes = {
-      resumed: () =>
-        `This session goes on as it was on ${new Date(/** @type {any} */ (news).saved).toLocaleString()}.`,
-      afresh: () =>
-        `The saved session cannot go on, and the image was started anew: ${/** @type {any} */ (news).reason}.`,
-      unkept: () => `This session is not kept: ${/** @type {any} */ (news).reason}.`,
-    };
-    const note = notes[news.kind]();
+    const note = sessionNote(news);
     this.#goesOn = news.kind === "resumed";
     // What stays as it is need not be said again and again.
     if (note === this.#lastNote) return;
@@ -540,7 +664,7 @@ export class ContainerTerminal extends HTMLElement {
       "Start afresh",
       () => {
         this.#sessionNote = "";
-        this.restart();
+        this.restart(true);
       },
       false,
     );

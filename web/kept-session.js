@@ -7,11 +7,14 @@ import { readBlob, StateError } from "./vm/state-file.js";
 
 /** @import { StateReader } from "./vm/state-file.js" */
 
-const DIRECTORY = "browsermount-sessions";
+export const DIRECTORY = "browsermount-sessions";
 const SLOTS = ["a", "b"];
 const REMOVE_ATTEMPTS = 30;
 const REMOVE_INTERVAL_MS = 100;
+/** A page that was left has its lock for another moment. */
+const LOCK_PATIENCE_MS = 3000;
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const FILE = /^(.+)\.([ab])\.state$/;
 
 /**
  * @typedef {object} FoundState
@@ -20,12 +23,49 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
  * @property {StateReader} state
  */
 
+/**
+ * The directory of all that is kept.
+ * @returns {Promise<FileSystemDirectoryHandle>}
+ * @throws {Error} this browser keeps nothing; the message says so
+ */
+export async function sessionDirectory() {
+  const { locks, storage } = navigator;
+  if (!locks || !storage?.getDirectory) throw new Error("this browser keeps no files for pages");
+  try {
+    const root = await storage.getDirectory();
+    return await root.getDirectoryHandle(DIRECTORY, { create: true });
+  } catch {
+    throw new Error("this browser keeps no files for this page");
+  }
+}
+
+/** @param {string} name */
+export function isSessionName(name) {
+  return NAME.test(name);
+}
+
+/** @param {string} name of a session */
+export function lockOf(name) {
+  return `browsermount-session-${name}`;
+}
+
+/**
+ * The name of the session that a file belongs to; undefined where it is of none.
+ * @param {string} file
+ */
+export function sessionOf(file) {
+  const [, name] = FILE.exec(file) ?? [];
+  return name !== undefined && NAME.test(name) ? name : undefined;
+}
+
 export class KeptSession {
   /** Where the next state goes: never where the last good one is. */
   slot = SLOTS[0];
   /** @type {() => void} */
   #release = () => {};
   #directory;
+  /** Those whose machine turned out to be damaged. @type {Set<string>} */
+  #damaged = new Set();
 
   /**
    * @param {string} name
@@ -44,24 +84,19 @@ export class KeptSession {
    */
   static async open(name) {
     if (!NAME.test(name)) throw new Error(`${name} is no name for a session`);
-    const { locks, storage } = navigator;
-    if (!locks || !storage?.getDirectory) throw new Error("this browser keeps no files for pages");
-    let directory;
-    try {
-      const root = await storage.getDirectory();
-      directory = await root.getDirectoryHandle(DIRECTORY, { create: true });
-    } catch {
-      throw new Error("this browser keeps no files for this page");
-    }
-    const kept = new KeptSession(name, directory);
-    const taken = await new Promise((resolve) => {
-      void locks.request(`browsermount-session-${name}`, { ifAvailable: true }, (lock) => {
-        resolve(lock !== null);
-        // Held until release(), or until the page is gone.
-        return lock && new Promise((done) => (kept.#release = () => done(undefined)));
-      });
+    const kept = new KeptSession(name, await sessionDirectory());
+    await new Promise((resolve, reject) => {
+      const late = new AbortController();
+      const timer = setTimeout(() => late.abort(), LOCK_PATIENCE_MS);
+      navigator.locks
+        .request(lockOf(name), { signal: late.signal }, () => {
+          clearTimeout(timer);
+          resolve(undefined);
+          // Held until release(), or until the page is gone.
+          return new Promise((done) => (kept.#release = () => done(undefined)));
+        })
+        .catch(() => reject(new Error("it is open in another tab")));
     });
-    if (!taken) throw new Error("it is open in another tab");
     return kept;
   }
 
@@ -77,8 +112,8 @@ export class KeptSession {
   async find() {
     /** @type {FoundState[]} */
     const states = [];
-    let damaged = false;
-    for (const slot of SLOTS) {
+    let damaged = this.#damaged.size > 0;
+    for (const slot of SLOTS.filter((slot) => !this.#damaged.has(slot))) {
       try {
         const handle = await this.#directory.getFileHandle(this.#file(slot));
         const file = await handle.getFile();
@@ -93,6 +128,15 @@ export class KeptSession {
     return { found, damaged };
   }
 
+  /**
+   * Looks no more at a state that was found, and is damaged further behind.
+   * @param {FoundState} state
+   */
+  passOver({ slot }) {
+    this.#damaged.add(slot);
+    this.slot = slot;
+  }
+
   /** The file for the next state, for who can write it: a worker. */
   get target() {
     return { directory: DIRECTORY, file: this.#file(this.slot) };
@@ -100,11 +144,76 @@ export class KeptSession {
 
   /** The file was written. */
   written() {
+    this.#damaged.delete(this.slot);
     this.slot = SLOTS.find((slot) => slot !== this.slot) ?? SLOTS[0];
+  }
+
+  /**
+   * Keeps what was found as a session of its own, since this one is going to be another.
+   * @param {FoundState} found
+   * @returns {Promise<string>} its name
+   */
+  async setAside({ slot }) {
+    for (let number = 1; ; number += 1) {
+      const ending = number === 1 ? ".before" : `.before-${number}`;
+      const name = this.name.slice(0, 64 - ending.length) + ending;
+      /** @type {KeptSession | undefined} */
+      let other;
+      try {
+        other = await KeptSession.open(name);
+      } catch {
+        continue; // another tab has it
+      }
+      try {
+        const { found, damaged } = await other.find();
+        if (found || damaged) continue;
+        await this.#move(slot, other);
+        return name;
+      } finally {
+        other.release();
+      }
+    }
+  }
+
+  /**
+   * Moves all of it to another session, of which there must be nothing.
+   * @param {KeptSession} other
+   */
+  async moveTo(other) {
+    for (const slot of SLOTS) await this.#move(slot, other);
+  }
+
+  /**
+   * Puts a whole file in the place of all that is there.
+   * @param {Blob} file
+   */
+  async put(file) {
+    await write(this.#directory, this.#file(this.slot), file);
+    this.written();
+    await this.#remove(this.#file(this.slot));
   }
 
   async forget() {
     for (const slot of SLOTS) await this.#remove(this.#file(slot));
+  }
+
+  /** @param {string} slot @param {KeptSession} other */
+  async #move(slot, other) {
+    const target = other.#file(slot);
+    let handle;
+    try {
+      handle = await this.#directory.getFileHandle(this.#file(slot));
+    } catch {
+      return; // there is none
+    }
+    // Not every browser can, and none has said so in a standard yet.
+    const { move } = /** @type {any} */ (handle);
+    if (move) {
+      await move.call(handle, target);
+      return;
+    }
+    await write(this.#directory, target, await handle.getFile());
+    await this.#remove(this.#file(slot));
   }
 
   /** @param {string} name */
@@ -125,4 +234,41 @@ export class KeptSession {
   #file(slot) {
     return `${this.name}.${slot}.state`;
   }
+}
+
+/**
+ * Writes a whole file, or leaves the one before.
+ * @param {FileSystemDirectoryHandle} directory
+ * @param {string} name
+ * @param {Blob} content
+ */
+async function write(directory, name, content) {
+  const handle = await directory.getFileHandle(name, { create: true });
+  const output = await handle.createWritable();
+  try {
+    await output.write(content);
+    await output.close();
+  } catch (error) {
+    await output.abort().catch(() => {});
+    const { size } = await handle.getFile();
+    if (size === 0) await directory.removeEntry(name).catch(() => {});
+    throw error;
+  }
+}
+
+const ASKED = "browsermount-asked-to-persist";
+
+/**
+ * Asks the browser, once, not to remove what is kept when its disk becomes full. Some ask the person.
+ */
+export async function askToPersist() {
+  const { storage } = navigator;
+  if (!storage?.persist || (await storage.persisted?.())) return;
+  try {
+    if (localStorage.getItem(ASKED)) return;
+    localStorage.setItem(ASKED, new Date().toISOString());
+  } catch {
+    return; // each visit would be asked
+  }
+  await storage.persist();
 }

@@ -1,5 +1,7 @@
 /** What the page and the mount worker (worker.js) say to each other. */
 
+import type { Layer } from "./vm/messages.js";
+
 /** What the container can reach: nothing, other containers, the internet, or also hosts nearby. */
 export type NetworkMode = "none" | "internal" | "public" | "all";
 
@@ -39,18 +41,23 @@ export interface ImageRequest {
   proxies: { rules: string; foreign: boolean };
   /** The name under which the session is kept in this browser; empty for not at all. */
   session: string;
+  /** What is kept of it: "no" for nothing, "files", or all that runs, too. */
+  persist: "no" | "files" | "machine";
 }
 
 /** Page to worker: mount the image and answer the 9P requests that come from `port`. */
 export interface MountMessage {
   type: "mount";
-  request: ImageRequest;
+  /** And whether the container is to trust the page's certificate authority. */
+  request: ImageRequest & { trusts: boolean };
   /** The URL that a relative reference is relative to. */
   base: string;
   /** Whole 9P frames, each an ArrayBuffer that is transferred, in both directions. */
   port: MessagePort;
   /** Ethernet frames, lists of Uint8Arrays whose buffers are transferred, in both directions. */
   card: MessagePort;
+  /** What lies over the image, the lowest first. */
+  layers: Layer[];
   /** The "server" of a saved session: the requests wait until it is there. */
   saved?: object;
 }
@@ -91,6 +98,20 @@ export interface FillMessage {
 export interface KeptMessage {
   type: "kept";
   clear: boolean;
+}
+
+/**
+ * Page to worker: make an image with these layers over the one that is mounted. At `reply` come
+ * {bytes, total} and at last {done: true, file?} or {error: Failure}.
+ */
+export interface CommitMessage {
+  type: "commit";
+  layers: Layer[];
+  /** What the image is called. */
+  name: string;
+  /** Where it goes; by default into a file that is given back. */
+  target?: FileSystemDirectoryHandle | FileSystemFileHandle;
+  reply: MessagePort;
 }
 
 /** A request to a web server in the container. */
@@ -134,6 +155,7 @@ export type PageMessage =
   | FillMessage
   | SaveMessage
   | KeptMessage
+  | CommitMessage
   | GuestRequestMessage;
 
 /** Worker to page: the Python runtime is being loaded (bytes come often), or is there. */

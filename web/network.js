@@ -15,15 +15,16 @@ const MAX_WAITING_FRAMES = 1024;
 
 const MODULE = "browsermount.pyodide.network";
 
-/** What each archive is fetched for, and where Python finds it. */
+/** What each archive of modules is fetched for, and where Python finds it. */
 const ARCHIVES = {
   network: MODULE,
   neighbours: `${MODULE}_neighbours`,
   websocket: `${MODULE}_websocket`,
+  commit: "browsermount.pyodide.commit",
 };
 
 /**
- * Fetches modules of the network, once, where the memory snapshot is without them.
+ * Fetches modules, once, where the memory snapshot is without them.
  * @param {any} python
  * @param {keyof typeof ARCHIVES} name the archive's
  */

@@ -19,6 +19,7 @@ for (const name of [
   "network-name",
   "hostname",
   "session",
+  "persist",
 ]) {
   const configured = document.querySelector(`meta[name=browsermount-${name}]`);
   const given = parameterOf(location, name);
@@ -40,5 +41,15 @@ if (preview) terminal.setAttribute("preview", preview);
 const limit = document.querySelector("meta[name=browsermount-network]")?.getAttribute("content");
 const closed = parameterOf(location, "network") === "none";
 if (closed || limit) terminal.setAttribute("network", closed ? "none" : (limit ?? ""));
+// The address is that of what is shown, also when the person comes back.
+terminal.addEventListener("session", () => {
+  const address = new URL(location.href);
+  for (const name of ["image", "platform", "session", "persist"]) {
+    const value = terminal.getAttribute(name);
+    if (value) address.searchParams.set(name, value);
+  }
+  if (terminal.getAttribute("image") === DEFAULT_IMAGE) address.searchParams.delete("image");
+  history.replaceState(null, "", address);
+});
 document.title = `${image === DEFAULT_IMAGE ? "browsermount" : image} – browsermount`;
 document.querySelector("main")?.append(terminal);

@@ -13,15 +13,25 @@ import { startMachine, takeWorkers } from "./workers.js";
 /** @import { ImageInfo, ImageRequest, Kept, MountEvent, RuntimeMessage } from "./messages.js" */
 /** @import { SavedAnswer } from "./messages.js" */
 /** @import * as VM from "./vm/messages.js" */
-/** @import { KeptSession } from "./kept-session.js" */
+/** @import { FoundState, KeptSession } from "./kept-session.js" */
+/** @import { FoundFiles } from "./saved-files.js" */
 /** @import { StateHeader } from "./vm/state-file.js" */
 
-/** @typedef {{ file: File, header: StateHeader, server: any, text: string }} Resumed */
+/**
+ * A saved session that goes on, and its files, should it not be able to.
+ * @typedef {{ found: FoundState, file: File, header: StateHeader, server: any, text: string,
+ *   files: FoundFiles }} Resumed
+ */
+
+/** What the container has changed. @typedef {{ data: Blob, leftOut: number }} Changes */
 
 /**
  * "resumed": it goes on, as it was saved at a time in milliseconds since 1970; "afresh": it cannot,
- * and the image is started anew; "unkept": nothing is kept, or no more than before.
- * @typedef {{ kind: "resumed", saved: number } | { kind: "afresh", reason: string } |
+ * and the image is started anew, with its files as they were at a time where these are there; what was
+ * saved is a session of its own now, where it has a name; "files": the image is started with files that
+ * are kept; "unkept": nothing is kept, or no more than before.
+ * @typedef {{ kind: "resumed", saved: number } | { kind: "files", saved: number } |
+ *   { kind: "afresh", reason: string, files?: number, aside?: string } |
  *   { kind: "unkept", reason: string } | { kind: "saved", size: number, frozen: number }
  * } SessionNews
  */
@@ -63,6 +73,23 @@ const PATIENCE_MS = navigator.hardwareConcurrency > 2 ? 0 : 1000;
 /** How long the mount worker may take to answer that another machine has come. */
 const ATTACH_MS = 5000;
 
+/** Where files alone are kept, no more of them than so many bytes; with the machine, what goes beside it. */
+const MAX_FILES = 512 << 20;
+const MAX_FILES_BESIDE = 64 << 20;
+
+/** The container stands still while it says what it has changed: no more than a part of the time. */
+const ARCHIVE_SHARE = 1 / 20;
+/** How long after it could not be had, in milliseconds. */
+const ARCHIVE_RETRY_MS = 60_000;
+/** What takes longer is asked for only while nobody looks, without the machine's state being delayed. */
+const ARCHIVE_NOTICED_MS = 300;
+
+/** How long after one save the next one is made, of what that one is without. */
+const AGAIN_MS = 2000;
+
+/** What a person downloads may be large. */
+const MAX_DOWNLOAD = 8 * 2 ** 30;
+
 export class Session {
   /** @type {Helper | undefined} */
   #mount;
@@ -79,6 +106,30 @@ export class Session {
   /** Counts what was opened and closed: what takes its time looks whether it is still wanted. */
   #generation = 0;
   #saving = false;
+  /** What is kept of it. @type {"files" | "machine"} */
+  #persist = "machine";
+  /** What lies over the image. @type {VM.Layer[]} */
+  #layers = [];
+  /** What the container has changed of that, when it was last asked. @type {VM.SaveMessage["changes"]} */
+  #changes;
+  /** What of it was saved. */
+  #savedChanges = "";
+  #mayArchive = 0;
+  #archiveTook = 0;
+  /** Whether the machine was saved without them. */
+  #behind = false;
+  /** Whether there is something new already that was not saved. */
+  #again = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #later;
+  /** Who waits for what the container has changed. @type {{ resolve: (changes: Changes) => void,
+   *   reject: (error: Error) => void }[]} */
+  #waiting = [];
+  /** Whether room was made for what did not fit, and whether it is going to be tried again then. */
+  #madeRoom = false;
+  #triesAgain = false;
+  /** The container has ended, and its files are being kept. @type {(() => void) | undefined} */
+  #ended;
   /** @type {ImageInfo | undefined} */
   #image;
   #translates = false;
@@ -99,7 +150,8 @@ export class Session {
 
   /** Mount the image and start a machine on it, both at once; or go on with the saved session. */
   open() {
-    if (this.request.session) void this.#openKept();
+    this.#persist = this.request.persist === "files" ? "files" : "machine";
+    if (this.request.session && this.request.persist !== "no") void this.#openKept();
     else this.#open();
   }
 
@@ -120,6 +172,24 @@ export class Session {
   }
 
   /**
+   * Keep this session from now on.
+   * @param {string} name
+   * @throws {Error} it cannot be kept under this name
+   */
+  async keepAs(name) {
+    if (this.#kept) throw new Error(`it is kept as “${this.#kept.name}” already`);
+    const { KeptSession } = await import("./kept-session.js");
+    const kept = await KeptSession.open(name);
+    const { found, damaged } = await kept.find();
+    if (found || damaged || this.#kept) {
+      kept.release();
+      throw new Error(`there is a session “${name}” already`);
+    }
+    this.#kept = kept;
+    this.save();
+  }
+
+  /**
    * @param {KeptSession} kept
    * @returns {Promise<Resumed | undefined>}
    */
@@ -129,23 +199,80 @@ export class Session {
       if (damaged) this.on.session({ kind: "afresh", reason: "it is damaged" });
       return undefined;
     }
-    const { file, state } = found;
+    const { readFiles, fits } = await import("./saved-files.js");
+    const files = await readFiles(found.state);
+    const { header } = found.state;
     try {
+      if (!header.machine && !fits(header, this.request.image))
+        return await this.#startAnew(kept, found, files, "it is of another image");
+      if (!header.machine) {
+        this.#layers = files.layers;
+        this.on.session({ kind: "files", saved: files.made });
+        return undefined;
+      }
+      if (this.#persist === "files")
+        return await this.#startAnew(kept, found, files, "files alone are to be kept");
       const [server, text] = await Promise.all([
-        state.section("server"),
-        state.section("terminal"),
+        found.state.section("server"),
+        found.state.section("terminal"),
       ]);
       const decoder = new TextDecoder();
-      return {
-        file,
-        header: state.header,
-        server: JSON.parse(decoder.decode(server)),
-        text: decoder.decode(text),
-      };
+      const [json, shown] = [decoder.decode(server), decoder.decode(text)];
+      return { found, file: found.file, header, server: JSON.parse(json), text: shown, files };
     } catch (error) {
-      this.on.session({ kind: "afresh", reason: String(/** @type {any} */ (error).message) });
-      return undefined;
+      return this.#passOver(kept, found, files, String(/** @type {any} */ (error).message));
     }
+  }
+
+  /**
+   * A state is damaged: the one before it is looked for.
+   * @param {KeptSession} kept
+   * @param {FoundState} found
+   * @param {FoundFiles} files
+   * @param {string} reason
+   * @returns {Promise<Resumed | undefined>}
+   */
+  async #passOver(kept, found, files, reason) {
+    kept.passOver(found);
+    const before = await kept.find();
+    if (before.found) return this.#find(kept);
+    this.#lay(found.state.header, files, reason);
+    return undefined;
+  }
+
+  /**
+   * A state cannot go on: it is kept under another name, and its files are laid over the image.
+   * @param {KeptSession} kept
+   * @param {FoundState} found
+   * @param {FoundFiles} files
+   * @param {string} reason
+   * @returns {Promise<undefined>}
+   */
+  async #startAnew(kept, found, files, reason) {
+    try {
+      const aside = await kept.setAside(found);
+      this.#lay(found.state.header, files, reason, aside);
+    } catch (error) {
+      // What cannot be kept elsewhere stays as it is, and nothing of this session is kept.
+      this.#release();
+      const why = String(/** @type {any} */ (error).message);
+      this.on.session({ kind: "unkept", reason: `${reason}, and it cannot be set aside: ${why}` });
+    }
+    return undefined;
+  }
+
+  /**
+   * @param {StateHeader} header
+   * @param {FoundFiles} files
+   * @param {string} reason
+   * @param {string} [aside]
+   */
+  #lay(header, files, reason, aside) {
+    // Another image's files are of no use on this one.
+    const same = header.image.reference === this.request.image;
+    this.#layers = same ? files.all : [];
+    const made = this.#layers.length > 0 ? { files: files.made } : {};
+    this.on.session({ kind: "afresh", reason, ...made, ...(aside && { aside }) });
   }
 
   /** @param {Resumed} [resumed] */
@@ -162,33 +289,187 @@ export class Session {
     if (!workers) return;
     const { mount, machine, kind, port, card } = workers;
     this.#resumed = resumed;
+    if (resumed) {
+      const { layers, changes } = resumed.files;
+      this.#layers = layers;
+      this.#changes = changes;
+    }
     this.#mount = mount;
     this.#kind = kind;
     this.#listen(mount, (data) => this.#fromMount(data));
-    const { request } = this;
+    // One that comes from the command line knows nothing of the page's authority.
+    const trusts = !resumed || resumed.server.authority !== undefined;
+    const request = { ...this.request, trusts };
     const saved = resumed && { saved: resumed.server };
-    mount.post({ type: "mount", request, base: document.baseURI, port, card, ...saved }, [
+    const layers = this.#layers;
+    mount.post({ type: "mount", request, base: document.baseURI, port, card, layers, ...saved }, [
       port,
       card,
     ]);
     this.#use(machine);
   }
 
-  /** Save the session where it is kept: the machine stands still for a moment. */
-  save() {
+  /**
+   * Save the session where it is kept: the machine stands still for a moment.
+   * @param {boolean} [hurry] the page may be gone the next moment
+   */
+  save(hurry = false) {
+    clearTimeout(this.#later);
+    // What has come since that one began is saved after it.
+    this.#again = this.#saving;
     if (!this.#kept || !this.#started || this.#saving || !this.#machine) return;
+    const left = this.#mayArchive - performance.now();
+    if (this.#persist === "files" && left > 0) {
+      this.#later = setTimeout(() => this.save(), left);
+      return;
+    }
     this.#saving = true;
-    this.#machine.post({ type: "freeze" });
+    const unnoticed = this.#archiveTook < ARCHIVE_NOTICED_MS || (!hurry && document.hidden);
+    this.#behind = left > 0 || !unnoticed;
+    if (this.#persist === "files" || !this.#behind) void this.#saveChanges();
+    else this.#machine.post({ type: "freeze" });
   }
 
-  /** @param {string} reason */
-  async #afresh(reason) {
+  async #saveChanges() {
+    const machine = this.#machine;
+    const files = this.#persist === "files";
+    try {
+      const { data } = await this.#askChanges(files ? MAX_FILES : MAX_FILES_BESIDE);
+      await this.#note(data);
+    } catch (error) {
+      if (machine !== this.#machine) return;
+      this.#mayArchive = performance.now() + ARCHIVE_RETRY_MS;
+      if (files) this.#unsaved(String(/** @type {any} */ (error).message));
+    }
+    if (machine !== this.#machine || !this.#saving) return;
+    if (files) this.#keepFiles();
+    else machine?.post({ type: "freeze" });
+  }
+
+  /** @param {Blob} data what the container has changed */
+  async #note(data) {
+    const { sha256Of } = await import("./vm/state-file.js");
+    this.#changes = { data, sha256: await sha256Of(data), made: Date.now() };
+  }
+
+  /** Write the files, where there is anything new. */
+  #keepFiles() {
+    const changes = this.#changes;
+    if (!this.#kept || !this.#image || !changes || changes.sha256 === this.#savedChanges) {
+      this.#saving = false;
+      this.#ended?.();
+      this.#saveAgain();
+      return;
+    }
+    const { digest, platform } = this.#image;
+    const image = { reference: this.request.image, digest, platform };
+    const layers = [...this.#layers, changes];
+    if (layers.reduce((sum, { data }) => sum + data.size, 0) > MAX_FILES) {
+      this.#unsaved(
+        `its files have more than ${MAX_FILES >> 20} MiB together; an image can be made of them`,
+      );
+      return;
+    }
+    this.#machine?.post({ type: "keep", target: this.#kept.target, header: { image }, layers });
+  }
+
+  /**
+   * What the container has changed of its image: a tar archive with whiteouts, as a layer has them. The
+   * container stands still meanwhile.
+   * @returns {Promise<Changes>}
+   * @throws {Error} it cannot be had
+   */
+  async changes() {
+    if (!this.#started) throw new Error("the container does not run");
+    return this.#askChanges(MAX_DOWNLOAD);
+  }
+
+  /**
+   * Make an image of what the container has changed: see container-terminal.js.
+   * @param {string} name
+   * @param {FileSystemDirectoryHandle | FileSystemFileHandle | undefined} target
+   * @param {(bytes: number, total: number) => void} progress
+   * @returns {Promise<File | undefined>}
+   */
+  async saveImage(name, target, progress) {
+    const { data } = await this.changes();
+    const { sha256Of } = await import("./vm/state-file.js");
+    const layers = [...this.#layers, { data, sha256: await sha256Of(data) }];
+    const { port1, port2 } = new MessageChannel();
+    const mount = this.#mount;
+    if (!mount) throw new Error("the container does not run");
+    return new Promise((resolve, reject) => {
+      port1.onmessage = ({ data: { bytes, total, done, file, error } }) => {
+        if (bytes !== undefined) {
+          progress(bytes, total);
+          return;
+        }
+        port1.close();
+        if (done) resolve(file && new File([file], `${name}.tar`, { type: file.type }));
+        else reject(new Error([error.message, error.hint].filter(Boolean).join(". ")));
+      };
+      mount.post({ type: "commit", layers, name, target, reply: port2 }, [port2]);
+    });
+  }
+
+  /** What lies over the image without having been changed by this machine. */
+  get layers() {
+    return this.#layers;
+  }
+
+  /**
+   * @param {number} limit
+   * @returns {Promise<Changes>}
+   */
+  async #askChanges(limit) {
+    // One after the other.
+    while (this.#waiting.length > 0) await this.#waitForChanges().catch(() => {});
+    const machine = this.#machine;
+    if (!machine) throw new Error("the container does not run");
+    machine.post({ type: "archive", limit });
+    return this.#waitForChanges();
+  }
+
+  /** @returns {Promise<Changes>} */
+  #waitForChanges() {
+    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+  }
+
+  /** What was left out of a save, or has come since it began, is saved a little later. */
+  #saveAgain() {
+    if (!this.#again && !(this.#behind && document.hidden)) return;
+    const left = this.#again ? 0 : this.#mayArchive - performance.now();
+    this.#later = setTimeout(() => this.save(), Math.max(left, AGAIN_MS));
+  }
+
+  /** @param {string} reason @param {boolean} [full] whether it is for want of room */
+  #unsaved(reason, full = false) {
+    this.#saving = false;
+    if (full && !this.#madeRoom) {
+      // What is kept of images can be fetched again; "kept" says that it is gone.
+      this.#madeRoom = this.#triesAgain = true;
+      this.kept(true);
+      return;
+    }
+    this.#ended?.();
+    this.on.session({ kind: "unkept", reason });
+  }
+
+  /** @param {string} reason @param {VM.UnusableMessage["reason"]} [kind] */
+  async #afresh(reason, kind) {
     const generation = (this.#generation += 1);
-    await this.#kept?.forget();
-    if (generation !== this.#generation) return;
+    const resumed = this.#resumed;
+    const kept = this.#kept;
     this.#end();
-    this.on.session({ kind: "afresh", reason });
-    this.open();
+    if (!resumed || !kept) return;
+    const { found, files } = resumed;
+    /** @type {Resumed | undefined} */
+    const before =
+      kind === "damaged"
+        ? await this.#passOver(kept, found, files, reason)
+        : await this.#startAnew(kept, found, files, reason);
+    if (generation === this.#generation) this.#open(before);
+    else if (!this.#mount) this.#release();
   }
 
   /** @param {SavedAnswer} answer */
@@ -201,7 +482,8 @@ export class Session {
     const { digest, platform } = this.#image;
     const image = { reference: this.request.image, digest, platform };
     const header = { image, process, terminal: this.size() };
-    machine.post({ type: "save", target: kept.target, header, server, text });
+    const files = { layers: this.#layers, ...(this.#changes && { changes: this.#changes }) };
+    machine.post({ type: "save", target: kept.target, header, server, text, ...files });
   }
 
   #release() {
@@ -209,15 +491,18 @@ export class Session {
     this.#kept = undefined;
   }
 
-  /** Run a fresh container: what the last one wrote is gone. */
-  restart() {
+  /**
+   * Run a fresh container: what the last one wrote is gone, but for files that are kept.
+   * @param {boolean} [forget] those, too
+   */
+  restart(forget = this.#persist === "machine") {
     this.#resumed = undefined;
-    void this.#kept?.forget();
-    if (!this.#mounted || !this.#mount) {
-      this.close();
-      this.open();
+    const keeps = !forget && this.#kept;
+    if (keeps || this.#layers.length > 0 || !this.#mounted || !this.#mount) {
+      void this.#reopen(forget);
       return;
     }
+    void this.#kept?.forget();
     this.#stopMachine();
     const started = this.#start(() => startMachine(this.#kind, this.request.memoryMiB));
     if (!started) return;
@@ -229,6 +514,14 @@ export class Session {
       this.close();
       this.open();
     }, ATTACH_MS);
+  }
+
+  /** @param {boolean} forget what is kept */
+  async #reopen(forget) {
+    const generation = (this.#generation += 1);
+    this.#end();
+    if (forget) await this.#kept?.forget();
+    if (generation === this.#generation) this.open();
   }
 
   /** End the container and its machine, whatever they do; no event comes after this. */
@@ -275,6 +568,7 @@ export class Session {
   #end() {
     this.#stopMachine();
     this.#resumed = undefined;
+    this.#layers = [];
     this.#mount?.end();
     this.#mount = undefined;
     this.#translates = false;
@@ -319,6 +613,12 @@ export class Session {
   #stopMachine() {
     clearTimeout(this.#attaching);
     if (this.#started) this.#mount?.post({ type: "unplug" });
+    clearTimeout(this.#later);
+    this.#changes = undefined;
+    this.#savedChanges = "";
+    this.#mayArchive = this.#archiveTook = 0;
+    this.#ended = undefined;
+    for (const { reject } of this.#waiting.splice(0)) reject(new Error("the container has ended"));
     this.#machine?.end();
     this.#machine = undefined;
     this.#ready = false;
@@ -382,6 +682,10 @@ export class Session {
         break;
       case "kept":
         this.on.kept(message.kept);
+        if (!this.#triesAgain) break;
+        this.#triesAgain = false;
+        if (this.#ended) this.#keepFiles();
+        else this.save();
         break;
       case "error":
         this.#fail(message.error);
@@ -420,22 +724,28 @@ export class Session {
         this.#mount?.post({ type: "save" });
         break;
       case "saved":
-        this.#saving = false;
+        this.#saving = this.#madeRoom = false;
+        if (this.#persist === "files") this.#savedChanges = this.#changes?.sha256 ?? "";
         this.#kept?.written();
+        void import("./kept-session.js").then(({ askToPersist }) => askToPersist());
         this.on.session({ kind: "saved", size: message.size, frozen: message.frozen });
+        this.#ended?.();
+        this.#saveAgain();
         break;
       case "unsaved":
-        this.#saving = false;
-        this.on.session({ kind: "unkept", reason: message.message });
+        this.#unsaved(message.message, message.full);
+        break;
+      case "archived":
+      case "unarchived":
+        this.#archiveTook = message.milliseconds;
+        this.#mayArchive = performance.now() + message.milliseconds / ARCHIVE_SHARE;
+        this.#gotChanges(message);
         break;
       case "unusable":
-        void this.#afresh(message.message);
+        void this.#afresh(message.message, message.reason);
         break;
       case "exit":
-        this.#stopMachine();
-        // There is nothing to go on with.
-        void this.#kept?.forget();
-        this.on.exit(message.code, message.signal);
+        void this.#exit(message);
         break;
       case "error":
         this.#stopMachine();
@@ -447,6 +757,47 @@ export class Session {
         });
         break;
     }
+  }
+
+  /** @param {VM.ArchivedMessage | VM.UnarchivedMessage} message */
+  #gotChanges(message) {
+    const waiting = this.#waiting.splice(0);
+    if (message.type === "unarchived") {
+      for (const { reject } of waiting) reject(new Error(message.message));
+      return;
+    }
+    const { data, leftOut } = message;
+    for (const { resolve } of waiting) resolve({ data, leftOut });
+    // Without having been asked for, at the container's end.
+    if (waiting.length === 0) this.#last = data;
+  }
+  /** @type {Blob | undefined} */
+  #last;
+
+  /** @param {VM.ExitMessage} message */
+  async #exit({ code, signal }) {
+    const machine = this.#machine;
+    const last = this.#last;
+    this.#started = false;
+    this.#last = undefined;
+    if (this.#kept && this.#persist === "files") {
+      if (last) await this.#note(last);
+      if (machine !== this.#machine) return;
+      // One that is being written comes to its end first.
+      for (let saving = true; saving;) {
+        saving = this.#saving;
+        await new Promise((resolve) => {
+          this.#ended = () => resolve(undefined);
+          if (!saving) this.#keepFiles();
+        });
+        if (machine !== this.#machine) return;
+      }
+    } else {
+      // There is nothing to go on with.
+      void this.#kept?.forget();
+    }
+    this.#stopMachine();
+    this.on.exit(code, signal);
   }
 
   /** The machine has something to do while the image is fetched, where that is translated. */
@@ -466,7 +817,9 @@ export class Session {
       return;
     }
     const network = this.request.network !== "none";
-    this.#machine?.post({ type: "start", network, ...this.size() });
+    const files = this.#kept && this.#persist === "files";
+    const archive = files ? { archive: MAX_FILES } : {};
+    this.#machine?.post({ type: "start", network, ...archive, ...this.size() });
   }
 
   /** @param {Resumed} resumed */

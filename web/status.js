@@ -37,8 +37,9 @@ export class StatusView {
    * @param {() => void} onRestart Run the image in a fresh container.
    * @param {() => void} onStop End the container.
    * @param {(port: number) => void} onPort Show what the container serves there.
+   * @param {() => void} onSessions Show what is kept, and what can be done with it.
    */
-  constructor(element, onClear, onPlatform, onRestart, onStop, onPort) {
+  constructor(element, onClear, onPlatform, onRestart, onStop, onPort, onSessions) {
     this.element = element;
     this.onPort = onPort;
     this.portList = document.createElement("span");
@@ -74,7 +75,11 @@ export class StatusView {
     this.stop = makeButton("Stop", "End the container, whatever it does", onStop);
     const power = document.createElement("span");
     power.className = "bm-power";
-    power.append(this.stop, makeButton("Restart", "Run the image in a fresh container", onRestart));
+    power.append(
+      makeButton("Save", "Files, images and sessions that are kept", onSessions),
+      this.stop,
+      makeButton("Restart", "Run the image in a fresh container", onRestart),
+    );
     this.room = document.createElement("span");
     this.room.className = "bm-trouble";
     this.room.setAttribute("role", "alert");

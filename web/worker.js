@@ -177,6 +177,11 @@ async function handleMessage(message) {
     post({ type: "saved", ...saved, server: { ...saved.server, network: card?.save() ?? null } });
     return;
   }
+  if (message.type === "commit") {
+    const { saveImage } = await import("./save-image.js");
+    await saveImage(python, worker, message);
+    return;
+  }
   if (message.type === "request") {
     if (card) await card.request(message.request, message.reply);
     else message.reply.postMessage({ error: "the container does not run" });
@@ -216,6 +221,7 @@ async function handleMessage(message) {
       }),
       emit,
       ask,
+      message.layers,
     ),
   );
   if (result.error) {

@@ -79,7 +79,7 @@ export class Helper {
 }
 
 /** What each machine is made of. @type {Record<VM.MachineKind, VM.Assets>} */
-const ASSETS = {
+export const ASSETS = {
   v86: {
     kind: "v86",
     v86: url("vendor/v86.mjs"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -33,7 +33,8 @@ from browsermount.oci.config import ImageConfig
 from browsermount.oci.credentials import CredentialProvider
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
-from browsermount.oci.image import ResolvedImage, Source
+from browsermount.oci.given import GivenLayer, GivenSource
+from browsermount.oci.image import ResolvedImage, Source, read_document
 from browsermount.oci.platform import RUNNABLE, Platform
 from browsermount.oci.source import open_source
 from browsermount.reference import parse_reference
@@ -73,6 +74,7 @@ class Mount:
         store: Store,
         opener: LayerOpener,
         streams: Sequence[LayerStream],
+        over: Sequence[tuple[Digest, LayerStream]] = (),
         tasks: Iterable[asyncio.Task[None]] = (),
     ) -> None:
         self.image = image
@@ -82,6 +84,7 @@ class Mount:
         self._store = store
         self._opener = opener
         self._streams = streams
+        self._over = over
         self._tasks: set[asyncio.Task[None]] = set()
         for task in tasks:
             self._keep(task)
@@ -97,7 +100,24 @@ class Mount:
         It is to be asked for when all of the tree is there. The first time takes a look at each
         inode.
         """
-        return f"{self.image.digest} {fingerprint(self.tree.root)}"
+        digests = (self.image.digest, *(digest for digest, _ in self._over))
+        return f"{' '.join(map(str, digests))} {fingerprint(self.tree.root)}"
+
+    async def manifest(self) -> bytes:
+        """Return the image's manifest, verified.
+
+        Raises:
+            BrowsermountError: It cannot be had any more.
+        """
+        return await read_document(self._opener.source, self.image.descriptor)
+
+    def blob(self, descriptor: Descriptor) -> AsyncGenerator[bytes, None]:
+        """Iterate over the bytes of one of the image's layers, which are not verified.
+
+        Raises:
+            BrowsermountError: They cannot be had.
+        """
+        return self._opener.blob(descriptor)
 
     def start_fill(self) -> None:
         """Begin to fetch all that is not held yet, whenever nobody reads."""
@@ -114,7 +134,7 @@ class Mount:
 
     def _distinct(self) -> list[LayerStream]:
         """Return the streams, each once: an image may have a layer more than once."""
-        return list(dict.fromkeys(self._streams))
+        return list(dict.fromkeys((*self._streams, *(stream for _, stream in self._over))))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -148,6 +168,7 @@ async def mount(
     allow_unverified: bool = False,
     authority: Certificate | None = None,
     tree: Tree | None = None,
+    over: Sequence[GivenLayer] = (),
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     on_event: EventSink = ignore,
 ) -> Mount:
@@ -170,6 +191,7 @@ async def mount(
         authority: Gives the certificate of an authority that the container is to trust.
         tree: What the image is added to; by default a new one. A client that has a session on
             it already must not look for the image's directories before the mount is there.
+        over: Layers that lie over the image's, the lowest first: what containers have changed.
         sleep: Waits for some seconds; with 0, until others have had their turn.
         on_event: Is called with each progress event, also later, while the image is read.
 
@@ -177,6 +199,7 @@ async def mount(
         BrowsermountError: The image cannot be used; the class and code say why.
     """
     store = store or Store()
+    cache = cache or BufferCache(CACHE_SIZE)
     source = (
         open_source(
             parse_reference(image, base=base), fetcher, credentials=credentials, mirror=mirror
@@ -200,7 +223,7 @@ async def mount(
     opener = LayerOpener(
         source,
         store,
-        cache or BufferCache(CACHE_SIZE),
+        cache,
         traffic,
         on_event,
         allow_unverified=allow_unverified,
@@ -218,9 +241,24 @@ async def mount(
     tree.root.link(b"rootfs", rootfs)
     try:
         streams = await _open_layers(opener, layers, prefetch)
-        _check_members(streams)
+        laid_over = tuple(layer.descriptor for layer in over)
+        laid = await _open_layers(
+            LayerOpener(
+                GivenSource(over),
+                Store(limit=0),  # they are at hand
+                cache,
+                traffic,
+                ignore,
+                sleep=sleep,
+            ),
+            laid_over,
+            prefetch,
+        )
+        _check_members((*streams, *laid))
         merger = Merger(tree, rootfs)
-        for index, (descriptor, stream) in enumerate(zip(layers, streams, strict=True)):
+        for index, (descriptor, stream) in enumerate(
+            zip((*layers, *laid_over), (*streams, *laid), strict=True)
+        ):
             with _naming_layer(index, descriptor):
                 for _ in merger.steps(stream.index.entries, stream):
                     await sleep(0)
@@ -230,7 +268,7 @@ async def mount(
             task.cancel()
         await asyncio.gather(*prefetches, return_exceptions=True)
         raise
-    for stream in streams:
+    for stream in (*streams, *laid):
         stream.index.entries.clear()
     mounted = Mount(
         resolved,
@@ -240,6 +278,7 @@ async def mount(
         store=store,
         opener=opener,
         streams=streams,
+        over=[(layer.digest, stream) for layer, stream in zip(over, laid, strict=True)],
         tasks=prefetches,
     )
     try:

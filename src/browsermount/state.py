@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import re
 import struct
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any, BinaryIO, cast
 
 from browsermount.errors import InvalidState
 from browsermount.machines import MachineKind
 from browsermount.oci.platform import Platform, read_platform
+from browsermount.rootfs.trust import Certificate
 from browsermount.runtime.spec import ProcessOptions
 
 _MAGIC = b"bmstate\n"
@@ -21,6 +25,10 @@ _FORMAT = 1
 _PREFIX = struct.Struct("<8sII32s")
 _MAX_HEADER = 1 << 20
 _MAX_SECTION = 1 << 26
+_MAX_LAYER = 1 << 30
+_AUTHORITY_KEY = 32
+"""Bytes of an authority's secret key, before its certificate: tls/src/authority.rs."""
+_LAYER = re.compile(r"layer\.\d{1,4}")
 _KINDS = ("v86", "x64")
 
 
@@ -36,6 +44,9 @@ class SavedState:
         platform: The image's.
         options: How its process was started.
         server: What the host's 9P server and network stack have saved.
+        layers: What lies over the image, the lowest first: tar archives.
+        authority: What the page has saved of the authority that the container trusts; empty where
+            that was not there yet, None where it trusts none.
     """
 
     kind: MachineKind
@@ -45,6 +56,22 @@ class SavedState:
     platform: Platform
     options: ProcessOptions
     server: dict[str, Any]
+    layers: tuple[bytes, ...] = ()
+    authority: bytes | None = None
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """What gives the authority's certificate, for the same files in the same places."""
+        if self.authority is None:
+            return None
+        certificate = self.authority[_AUTHORITY_KEY:]
+
+        async def give() -> bytes:
+            if not certificate:
+                raise InvalidState("the page had made no authority yet")
+            return certificate
+
+        return give
 
 
 _OURS = "host"
@@ -76,7 +103,13 @@ def read_state(file: BinaryIO) -> SavedState:
         raise _damaged("its header")
     try:
         header = json.loads(text)
-        return _state(header, _section(file, header["sections"], "server"))
+        if "machine" not in header:
+            raise InvalidState(
+                "it has files alone, and nothing that runs",
+                hint="Open it in the page, where its files are laid over the image.",
+            )
+        sections = list(_sections(file, header["sections"]))
+        return _state(header, sections)
     except (ValueError, TypeError, KeyError, AttributeError):
         raise _damaged("its header") from None
 
@@ -85,20 +118,24 @@ def _damaged(what: str) -> InvalidState:
     return InvalidState(f"{what} is damaged", hint="Take another copy, or start the image anew.")
 
 
-def _section(file: BinaryIO, sections: list[dict[str, Any]], name: str) -> Any:
+def _sections(file: BinaryIO, sections: list[dict[str, Any]]) -> Iterator[tuple[str, bytes]]:
+    """Iterate over the sections that are not the machine's business, verified."""
     for section in sections:
-        if section["name"] != name:
+        name = section["name"]
+        is_layer = _LAYER.fullmatch(name) is not None
+        if name != "server" and not is_layer:
             file.seek(section["size"], 1)
             continue
-        data = file.read(min(section["size"], _MAX_SECTION))
+        data = file.read(min(section["size"], _MAX_LAYER if is_layer else _MAX_SECTION))
         if hashlib.sha256(data).hexdigest() != section["sha256"]:
             raise _damaged(f"its part {name!r}")
-        return json.loads(data)
-    raise KeyError(name)
+        yield name, data
 
 
-def _state(header: dict[str, Any], server: Any) -> SavedState:
+def _state(header: dict[str, Any], sections: list[tuple[str, bytes]]) -> SavedState:
     machine, image = header["machine"], header["image"]
+    server = json.loads(dict(sections)["server"])
+    authority = server.get("authority") if isinstance(server, dict) else None
     if machine["kind"] not in _KINDS or not isinstance(server, dict):
         raise ValueError
     return SavedState(
@@ -109,6 +146,8 @@ def _state(header: dict[str, Any], server: Any) -> SavedState:
         platform=read_platform(str(image["platform"])),
         options=_options(header["process"]),
         server=server,
+        layers=tuple(data for name, data in sections if name != "server"),
+        authority=None if authority is None else base64.b64decode(authority, validate=True),
     )
 
 

@@ -11,7 +11,8 @@ from typing import BinaryIO
 import pytest
 
 from browsermount import limits
-from browsermount.cli.commit import Commit, LayerFile
+from browsermount.cli.commit import Commit
+from browsermount.commit.layer import LayerFile
 from browsermount.errors import InvalidArchive, InvalidImage
 from browsermount.oci.descriptor import Descriptor
 
@@ -26,15 +27,14 @@ def archive(*names: str) -> bytes:
     return data.getvalue()
 
 
-def pieces(data: bytes) -> list[str]:
-    parts = [data[at : at + 999] for at in range(0, len(data), 999)]
-    return [base64.b64encode(part).decode() for part in parts]
+def pieces(data: bytes) -> list[bytes]:
+    return [data[at : at + 999] for at in range(0, len(data), 999)]
 
 
-def take(*texts: object, target: BinaryIO | None = None) -> tuple[Descriptor, str]:
+def take(*parts: bytes, target: BinaryIO | None = None) -> tuple[Descriptor, str]:
     layer = LayerFile(target or io.BytesIO())
-    for text in texts:
-        layer.feed(text)
+    for part in parts:
+        layer.feed(part)
     return layer.finish()
 
 
@@ -63,9 +63,11 @@ def test_what_is_no_archive(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", ["!!!!", "YQ", 5])
-def test_what_is_no_base64(text: object) -> None:
+def test_what_is_no_base64(text: object, tmp_path: Path) -> None:
+    commit = Commit(tmp_path / "layout", "new")
     with pytest.raises(InvalidArchive):
-        take(text)
+        commit.receive({"type": "archive", "data": text})
+    commit.close()
 
 
 def test_an_archive_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

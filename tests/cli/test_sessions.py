@@ -199,6 +199,7 @@ def test_what_cannot_go_on_is_said(plain: Path, tmp_path: Path) -> None:
         'part "machine" is damaged': state[:machine] + b"?" * 10 + state[machine + 10 :],
         "another version": state[:8] + b"\2" + state[9:],
         "another wasm": with_header(state, lambda it: it["machine"].update(wasm="0" * 64)),
+        "files alone": with_header(state, lambda it: it.pop("machine")),
         "another recipe": with_header(state, lambda it: it["machine"].update(recipe="0" * 64)),
     }
     path = tmp_path / "state"

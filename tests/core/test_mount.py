@@ -20,6 +20,8 @@ from browsermount.events import Event, LayerProgress, LayerState
 from browsermount.fetch import unstalled
 from browsermount.mount import Mount, mount
 from browsermount.ninep import wire
+from browsermount.oci.digest import Digest
+from browsermount.oci.given import GivenLayer, layer_of
 
 from .client import Client
 from .images import BASE, FakeFetcher, FakeResponse, Layout, hardlink, member, symlink, tar
@@ -224,3 +226,37 @@ def test_a_layer_of_an_unknown_type_that_is_an_archive() -> None:
 
 def blob_path(descriptor: dict[str, Any]) -> str:
     return f"blobs/{descriptor['digest'].replace(':', '/')}"
+
+
+def test_layers_that_lie_over_the_image() -> None:
+    layout = Layout().add(*LAYERS)
+    first = tar(member("etc/new", b"one" * 500_000), member(".wh.big"), member("etc/two", b"2"))
+    second = tar(member("etc/.wh.two"), member("bin/sh", b"changed"), hardlink("bin/x", "bin/sh"))
+    over = [layer_of(first), layer_of(second)]
+    events: list[Event] = []
+    coroutine = mount(BASE, fetcher=FakeFetcher(layout.index()), over=over, on_event=events.append)
+    result = run(coroutine)
+    client = Client(result.tree.root)
+    assert {e.name for e in client.readdir(b"rootfs")} == {b".", b"..", b"etc", b"bin"}
+    assert {e.name for e in client.readdir(b"rootfs", b"etc")} == {b".", b"..", b"passwd", b"new"}
+    assert client.read(b"rootfs", b"etc", b"new") == b"one" * 500_000
+    assert client.read(b"rootfs", b"bin", b"x") == b"changed"
+    # They are no part of the image, but of what a session is bound to.
+    assert {e.index for e in events if isinstance(e, LayerProgress)} == {0, 1}
+    other = run(mount(BASE, fetcher=FakeFetcher(layout.index())))
+    assert result.identity.split()[:3] == [other.identity.split()[0], *map(str, digests(over))]
+
+
+def digests(layers: list[GivenLayer]) -> list[Digest]:
+    return [layer.digest for layer in layers]
+
+
+def test_a_layer_over_the_image_that_is_none() -> None:
+    layout = Layout().add(*LAYERS)
+    for data, kind in ((b"none" * 500, InvalidLayer), (tar(member("a"))[:600], InvalidLayer)):
+        with pytest.raises(kind):
+            run(mount(BASE, fetcher=FakeFetcher(layout.index()), over=[layer_of(data)]))
+    changed = layer_of(tar(member("a", b"content")))
+    wrong = GivenLayer(Digest.of(b"other"), changed.size, changed.read)
+    with pytest.raises(DigestMismatch):
+        run(mount(BASE, fetcher=FakeFetcher(layout.index()), over=[wrong]))

@@ -12,6 +12,9 @@ import { booted } from "./fake-emulator.mjs";
 /** @param {string} text */
 const bytes = (text) => new TextEncoder().encode(text);
 
+/** The port of standard output. */
+const STDOUT = 2;
+
 test("messages of the guest", () => {
   for (const message of [
     { type: "ready" },
@@ -22,8 +25,7 @@ test("messages of the guest", () => {
     { type: "consumed", bytes: 0 },
     { type: "consumed", bytes: 4096 },
     { type: "awake" },
-    { type: "archive", data: "" },
-    { type: "archive", data: "QUJDRA==" },
+    { type: "archiving" },
     { type: "ports", tcp: [] },
     { type: "ports", tcp: [80, 65535] },
     { type: "exit", code: 0 },
@@ -54,9 +56,6 @@ test("what is not exactly a message is none", () => {
     '{"type": "consumed", "bytes": -1}',
     '{"type": "consumed", "bytes": 1e999}',
     '{"type": "consumed", "bytes": "1"}',
-    '{"type": "archive"}',
-    '{"type": "archive", "data": "a"}',
-    '{"type": "archive", "data": "QUJ\\u0000"}',
     '{"type": "archived"}',
     '{"type": "archived", "left_out": -1}',
     '{"type": "exit"}',
@@ -139,7 +138,8 @@ async function hostile() {
   const { machine, events, told, say, destroyed } = await booted({
     stage: (stage) => seen.push(stage.stage),
     output: (data) => seen.push(data.length),
-    archive: (data) => seen.push(data),
+    stdout: (bytes) => seen.push(`out ${bytes.length}`),
+    archive: (bytes) => seen.push(new TextDecoder().decode(bytes)),
     archived: (result) => seen.push(result),
     exit: (exit) => seen.push(exit),
     error: (error) => seen.push(error),
@@ -149,18 +149,26 @@ async function hostile() {
 }
 
 test("what a container has changed is passed on only where it was asked for", async () => {
-  const { machine, seen, say } = await hostile();
-  const words = [
-    { type: "archive", data: "QUJD" },
-    { type: "archived", left_out: 2 },
-    { type: "error", stage: "archive", message: "no", code: 125 },
-  ].map((message) => `${JSON.stringify(message)}\n`);
+  const { machine, seen, told, say, output } = await hostile();
+  const send = () => {
+    say('{"type": "archiving"}\n');
+    output(STDOUT, bytes("ABC"));
+    say('{"type": "archived", "left_out": 2}\n');
+    say(
+      '{"type": "archiving"}\n{"type": "error", "stage": "archive", "message": "no", "code": 125}\n',
+    );
+    say('{"type": "archived", "left_out": 3}\n');
+  };
   machine.start();
-  words.forEach(say);
-  assert.deepEqual(seen, []);
-  machine.archive();
-  words.forEach(say);
-  assert.deepEqual(seen, ["QUJD", { leftOut: 2 }, { failure: "no" }]);
+  send();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.deepEqual(seen.splice(0), ["out 3"]);
+  machine.archive(1000);
+  assert.equal(told.at(-1), '{"type":"archive","limit":1000}\n');
+  send();
+  assert.deepEqual(seen.splice(0), ["ABC", { leftOut: 2 }, { failure: "no" }]);
+  say('{"type": "archiving"}\n');
+  await assert.rejects(machine.freeze(), /changed/);
 });
 
 test("garbage on the control channel ends nothing", async () => {

@@ -31,8 +31,12 @@ native = (
     "browsermount.cli",
     "browsermount.__main__",
 )
-# These are in archives of their own (see tools/build_site.py), for containers that use their network.
-later = ("browsermount.network.", "browsermount.pyodide.network", "browsermount.pyodide.tls")
+# These are in archives of their own (see tools/build_site.py): for containers that use their network,
+# and for who makes an image.
+later = (
+    "browsermount.network.", "browsermount.pyodide.network", "browsermount.pyodide.tls",
+    "browsermount.commit.", "browsermount.pyodide.commit",
+)
 for module in pkgutil.walk_packages(browsermount.__path__, "browsermount."):
     if not module.name.startswith((*native, *later)):
         importlib.import_module(module.name)

@@ -7,7 +7,7 @@
 
 /**
  * @typedef {{ type: "ready" } | { type: "scrubbed" } | { type: "mounted" } | { type: "started" } |
- *   { type: "awake" } | { type: "archive", data: string } | { type: "archived", leftOut: number } |
+ *   { type: "awake" } | { type: "archiving" } | { type: "archived", leftOut: number } |
  *   { type: "full" } | { type: "ports", tcp: number[] } |
  *   { type: "consumed", bytes: number } | { type: "exit", code: number, signal?: number } |
  *   { type: "error", stage: "machine" | "mount" | "bundle" | "start" | "archive", message: string, code: number }
@@ -22,9 +22,6 @@ const MAX_TEXT = 4096;
 
 /** Of no more ports is told. */
 const MAX_PORTS = 64;
-
-/** Whole groups, so that pieces can be decoded each for itself. */
-const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
 const STAGES = /** @type {const} */ (["machine", "mount", "bundle", "start", "archive"]);
 
@@ -51,7 +48,7 @@ export function parseGuestMessage(line) {
     return undefined;
   }
   if (typeof message !== "object" || message === null) return undefined;
-  const { type, bytes, code, signal, stage, message: text, tcp, data, left_out: leftOut } = message;
+  const { type, bytes, code, signal, stage, message: text, tcp, left_out: leftOut } = message;
   switch (type) {
     case "ready":
     case "scrubbed":
@@ -59,9 +56,8 @@ export function parseGuestMessage(line) {
     case "started":
     case "awake":
     case "full":
+    case "archiving":
       return { type };
-    case "archive":
-      return typeof data === "string" && BASE64.test(data) ? { type, data } : undefined;
     case "archived":
       return isNumber(leftOut, 0, Number.MAX_SAFE_INTEGER) ? { type, leftOut } : undefined;
     case "consumed":

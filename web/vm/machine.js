@@ -80,7 +80,7 @@ export const MAX_OUTSTANDING = 64 << 20;
  *   bytes may change after the call
  * @property {(ports: number[]) => void} [ports] at which the container listens now, by TCP
  * @property {() => void} [drained] more input may be written
- * @property {(base64: string) => void} [archive] a piece of what archive() asks for
+ * @property {(bytes: Uint8Array) => void} [archive] a piece of what archive() asks for
  * @property {(result: { leftOut: number } | { failure: string }) => void} [archived] all of it was
  *   sent, but for so many files that no layer can have; or what was sent is of no use
  * @property {(exit: { code: number, signal?: number }) => void} [exit]
@@ -250,7 +250,7 @@ export async function snapshotInfo({ emulator, recipe }, memoryMiB) {
  * @param {SnapshotInfo} actual
  * @param {SnapshotInfo} expected
  */
-function differences(actual, expected) {
+export function differences(actual, expected) {
   const names = /** @type {(keyof SnapshotInfo)[]} */ (Object.keys(expected)).filter(
     (name) => actual[name] !== expected[name],
   );
@@ -301,6 +301,8 @@ export class Machine {
   #started = false;
   /** Whether what the container has changed was asked for. */
   #archives = false;
+  /** Whether that is what comes out of the port of standard output. */
+  #archiving = false;
   /** The stages that the guest has told of since then. @type {Set<string>} */
   #reached = new Set();
   /** 9P requests without an answer, by tag: what kind, and which tag one of Tflush is about.
@@ -340,9 +342,9 @@ export class Machine {
 
   /**
    * Mounts the tree and starts the container that its config.json describes.
-   * @param {{ cols?: number, rows?: number, network?: boolean, archive?: boolean }} [how] the
-   *   terminal's size; without a network, the container has the loopback interface alone; whether
-   *   archive() is called at its end
+   * @param {{ cols?: number, rows?: number, network?: boolean, archive?: boolean, archive_limit?: number
+   *   }} [how] the terminal's size; without a network, the container has the loopback interface alone;
+   *   whether archive() is called at its end, and with which limit
    */
   start(how = {}) {
     this.#started = true;
@@ -407,17 +409,24 @@ export class Machine {
     this.#adjustFlow();
   }
 
-  /** Asks for what the container has changed: the events "archive" and "archived" follow. */
-  archive() {
+  /**
+   * Asks for what the container has changed: the events "archive" and "archived" follow. Nothing else
+   * happens in the container meanwhile.
+   * @param {number} [limit] of its bytes: with more it fails, and soon
+   */
+  archive(limit) {
     this.#archives = true;
-    this.#sendControl({ type: "archive" });
+    this.#sendControl({ type: "archive", ...(limit !== undefined && { limit }) });
   }
 
   /**
    * Stops the machine, which was started, so that it can be saved: until save() and go().
-   * @throws {MachineError} the 9P server does not answer; the machine goes on
+   * @throws {MachineError} the 9P server does not answer, or an archive is on its way; the machine goes on
    */
   async freeze() {
+    // Nobody would take the rest of it where the machine goes on.
+    if (this.#archiving)
+      throw new MachineError("machine", "it says what its container has changed");
     await this.#emulator?.pause();
     // What it has said until now is with who saves what the terminal shows.
     for (const batch of this.#batches) batch.flush();
@@ -458,7 +467,7 @@ export class Machine {
   /**
    * Lets a machine of resumeMachine() go on, with the clock of today and its own random numbers.
    * The 9P server has the session that belongs to its state.
-   * @param {{ archive?: boolean }} [how] as for start()
+   * @param {{ archive?: boolean, archive_limit?: number }} [how] as for start()
    */
   async wake(how = {}) {
     this.#archives = how.archive ?? false;
@@ -632,7 +641,10 @@ export class Machine {
           );
       });
       this.#batches.push(batch);
-      receivers.set(port, (bytes) => batch.add(bytes));
+      receivers.set(port, (bytes) => {
+        if (port === PORT.stdout && this.#archiving) this.#options.on?.archive?.(bytes.slice());
+        else batch.add(bytes);
+      });
     }
     receivers.set(PORT.control, (bytes) => {
       for (const line of this.#lines.read(bytes)) this.#receive(line);
@@ -665,11 +677,11 @@ export class Machine {
         this.#reached.add(message.type);
         this.#options.on?.stage?.({ stage: message.type });
         break;
-      case "archive":
-        if (this.#archives) this.#options.on?.archive?.(message.data);
+      case "archiving":
+        this.#archiving = this.#archives;
         break;
       case "archived":
-        if (this.#archives) this.#options.on?.archived?.({ leftOut: message.leftOut });
+        this.#endArchive({ leftOut: message.leftOut });
         break;
       case "ports":
         if (this.#started) this.#options.on?.ports?.(message.tcp);
@@ -685,7 +697,7 @@ export class Machine {
         break;
       case "error":
         if (message.stage === "archive") {
-          if (this.#archives) this.#options.on?.archived?.({ failure: message.message });
+          this.#endArchive({ failure: message.message });
           break;
         }
         this.#fail(new MachineError(message.stage, message.message, message.code));
@@ -695,6 +707,13 @@ export class Machine {
         if (this.#started) this.#fail(new MachineError("machine", "the machine was reset"));
         break;
     }
+  }
+
+  /** @param {{ leftOut: number } | { failure: string }} result */
+  #endArchive(result) {
+    if (!this.#archiving) return;
+    this.#archiving = false;
+    this.#options.on?.archived?.(result);
   }
 
   /** @param {number} byte */

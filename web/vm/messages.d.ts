@@ -59,6 +59,29 @@ export interface BootMessage {
 /** Page to worker: the 9P server has what was saved of it, so the saved machine can go on. */
 export interface WakeMessage {
   type: "wake";
+  /** As for StartMessage. */
+  archive?: number;
+}
+
+/** A layer that lies over the image: a tar archive, and its SHA-256. */
+export interface Layer {
+  data: Blob;
+  sha256: string;
+}
+
+/** Page to worker: say what the container has changed, in so many bytes at most. */
+export interface ArchiveMessage {
+  type: "archive";
+  limit: number;
+}
+
+/** Page to worker: write a file of the origin's own that has files alone; "saved" follows, or "unsaved". */
+export interface KeepMessage {
+  type: "keep";
+  target: { directory: string; file: string };
+  header: { image: StateHeader["image"] };
+  /** The lowest first. */
+  layers: Layer[];
 }
 
 /** Page to worker: stop the machine to save it; "saving" follows, or "unsaved". */
@@ -78,6 +101,10 @@ export interface SaveMessage {
   server: object;
   /** What the terminal shows. */
   text: string;
+  /** What lies over the image. */
+  layers: Layer[];
+  /** What the container has changed of all that, as it was at a time in milliseconds since 1970. */
+  changes?: Layer & { made: number };
 }
 
 /**
@@ -95,6 +122,8 @@ export interface StartMessage {
   rows: number;
   /** Whether the container gets the machine's network card. */
   network: boolean;
+  /** Say at its end what it has changed, in so many bytes at most. */
+  archive?: number;
 }
 
 /** Page to worker: what was typed, or standard input without a terminal. */
@@ -147,6 +176,8 @@ export type PageMessage =
   | WakeMessage
   | FreezeMessage
   | SaveMessage
+  | ArchiveMessage
+  | KeepMessage
   | StartMessage
   | InputMessage
   | CloseInputMessage
@@ -225,16 +256,34 @@ export interface SavedMessage {
   frozen: number;
 }
 
-/** Worker to page: it goes on, and was not saved. */
+/** Worker to page: it goes on, and was not saved; maybe since the browser has no room. */
 export interface UnsavedMessage {
   type: "unsaved";
   message: string;
+  full: boolean;
+}
+
+/** Worker to page: what the container has changed, but for so many files that no layer can have. */
+export interface ArchivedMessage {
+  type: "archived";
+  data: Blob;
+  leftOut: number;
+  /** How long the container stood still for it. */
+  milliseconds: number;
+}
+
+/** Worker to page: it cannot be had. */
+export interface UnarchivedMessage {
+  type: "unarchived";
+  message: string;
+  milliseconds: number;
 }
 
 /** Worker to page: the saved machine cannot go on. The last message. */
 export interface UnusableMessage {
   type: "unusable";
   message: string;
+  reason: "no-state" | "damaged" | "other-build";
 }
 
 export type WorkerMessage =
@@ -247,4 +296,6 @@ export type WorkerMessage =
   | SavingMessage
   | SavedMessage
   | UnsavedMessage
+  | ArchivedMessage
+  | UnarchivedMessage
   | UnusableMessage;

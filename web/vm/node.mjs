@@ -110,9 +110,10 @@ export function printable(text) {
  * @param {SavedMachine} session.saved
  * @param {object} session.server
  * @param {Uint8Array} session.text the last of what the terminal has shown
+ * @param {Uint8Array[]} session.layers what lies over the image
  * @returns {Promise<number>} its size in bytes
  */
-export async function writeStateFile(file, { header, kind, saved, server, text }) {
+export async function writeStateFile(file, { header, kind, saved, server, text, layers }) {
   const state = new Uint8Array(saved.state);
   const packed = await promisify(gzip)(state, { level: 1 });
   /** @param {object} value */
@@ -124,6 +125,7 @@ export async function writeStateFile(file, { header, kind, saved, server, text }
       server: json(server),
       terminal: { bytes: text },
       host: json(saved.host),
+      ...Object.fromEntries(layers.map((bytes, index) => [`layer.${index}`, { bytes }])),
       machine: { bytes: packed, gzip: state.length },
     },
   );
@@ -146,7 +148,7 @@ export async function writeStateFile(file, { header, kind, saved, server, text }
 
 /**
  * @param {string} file
- * @returns {Promise<{ saved: SavedMachine, text: Uint8Array<ArrayBuffer> }>}
+ * @returns {Promise<{ saved: SavedMachine, text: Uint8Array<ArrayBuffer>, layers: Uint8Array[] }>}
  */
 export async function readStateFile(file) {
   const input = await open(file);
@@ -162,7 +164,12 @@ export async function readStateFile(file) {
     );
     if (!machine || !host) throw new StateError("damaged", "a part of it is missing");
     const { wasm, recipe, memoryMiB, commandLine } = state.header.machine;
+    const layers = [];
+    for (const { name } of state.parts)
+      if (/^layer\.\d+$/.test(name))
+        layers.push(/** @type {Uint8Array} */ (await state.section(name)));
     return {
+      layers,
       saved: {
         state: /** @type {ArrayBuffer} */ (machine.buffer),
         host: JSON.parse(new TextDecoder().decode(host)),

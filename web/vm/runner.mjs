@@ -194,7 +194,14 @@ async function save({ path, go, header }) {
   const frozen = performance.now() - began;
   if (go) machine.go();
   try {
-    const size = await writeStateFile(path, { header, kind, saved, server, text: tail.bytes });
+    const size = await writeStateFile(path, {
+      header,
+      kind,
+      saved,
+      server,
+      text: tail.bytes,
+      layers,
+    });
     tell({ type: "saved", size, frozen });
   } catch (error) {
     // What was not saved is not given up.
@@ -234,6 +241,8 @@ let forwardsInput = false;
 let keys;
 /** What the terminal of the saved machine has shown. */
 let text = new Uint8Array();
+/** What lies over the image of the saved machine. @type {Uint8Array[]} */
+let layers = [];
 
 function onStarted() {
   started = true;
@@ -259,10 +268,22 @@ const kind = options.x64 ? "x64" : "v86";
 /** @param {MachineOptions} machineOptions */
 async function make(machineOptions) {
   if (!options.resume) return createMachine(machineOptions);
-  const { saved, text: shown } = await readStateFile(options.resume);
+  const { saved, text: shown, layers: over } = await readStateFile(options.resume);
   text = shown;
+  layers = over;
   tail.add(text);
   return resumeMachine(machineOptions, saved);
+}
+
+/** Below what the other program takes for a line, in whole groups of base64. */
+const ARCHIVE_PIECE = 30_000;
+
+/** @param {Uint8Array} bytes */
+function tellArchive(bytes) {
+  for (let at = 0; at < bytes.length; at += ARCHIVE_PIECE) {
+    const piece = Buffer.from(bytes.buffer, bytes.byteOffset + at).subarray(0, bytes.length - at);
+    tell({ type: "archive", data: piece.subarray(0, ARCHIVE_PIECE).toString("base64") });
+  }
 }
 
 /** Frames from before there was a machine: a saved one is told what has become of its connections. */
@@ -296,7 +317,7 @@ async function create() {
         if (machine) machine.receiveFrame(frame);
         else if (earlyFrames.length < MAX_EARLY_FRAMES) earlyFrames.push(frame);
       }),
-      archive: (data) => tell({ type: "archive", data }),
+      archive: tellArchive,
       archived: (result) => tell({ type: "archived", ...result }),
       drained: () => process.stdin.resume(),
       exit: async ({ code }) => {

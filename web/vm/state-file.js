@@ -30,30 +30,35 @@ export class StateError extends Error {
 
 /**
  * @typedef {object} StateHeader
- * @property {import("./machine.js").SnapshotInfo & { kind: string }} machine what the state belongs to
+ * @property {import("./machine.js").SnapshotInfo & { kind: string }} machine what the state belongs to;
+ *   missing where files alone are kept
  * @property {{ reference: string, digest: string, platform: string }} image
  * @property {object} process how its process was started: runtime/spec.py's ProcessOptions
  * @property {number} saved when, in milliseconds since 1970
+ * @property {number} [changed] when the section "changes" was made
  * @property {{ cols: number, rows: number }} [terminal]
  */
 
 /**
- * A part of the file. `gzip` says that the bytes are compressed, and how many they were.
- * @typedef {{ bytes: Uint8Array, gzip?: number }} Section
+ * A part of the file. `gzip` says that the bytes are compressed, and how many they were; `sha256` is
+ * their digest, where it is known already.
+ * @template {Uint8Array | Blob} [Bytes=Uint8Array | Blob]
+ * @typedef {{ bytes: Bytes, gzip?: number, sha256?: string }} Section
  */
 
 /**
+ * @template {Uint8Array | Blob} Bytes
  * @param {StateHeader} header
- * @param {Record<string, Section>} sections
- * @returns {Promise<Uint8Array[]>} the file's bytes, in pieces
+ * @param {Record<string, Section<Bytes>>} sections
+ * @returns {Promise<(Uint8Array | Bytes)[]>} the file's bytes, in pieces
  */
 export async function packState(header, sections) {
   const table = [];
-  for (const [name, { bytes, gzip }] of Object.entries(sections))
+  for (const [name, { bytes, gzip, sha256 }] of Object.entries(sections))
     table.push({
       name,
-      size: bytes.length,
-      sha256: hex(await digestOf(bytes)),
+      size: sizeOf(bytes),
+      sha256: sha256 ?? hex(await digestOf(bytes)),
       ...(gzip !== undefined && { gzip }),
     });
   const text = new TextEncoder().encode(JSON.stringify({ ...header, sections: table }));
@@ -67,9 +72,13 @@ export async function packState(header, sections) {
 }
 
 /**
+ * @typedef {{ name: string, size: number, sha256: string, gzip?: number }} Part
+ *
  * A state that is read part by part, each of which is checked.
  * @typedef {object} StateReader
  * @property {StateHeader} header
+ * @property {Part[]} parts what there is, the digests of the bytes as they are stored
+ * @property {number} start where the first of them begins
  * @property {(name: string) => Promise<Uint8Array | undefined>} section its plain bytes; undefined where
  *   the file has no such section
  */
@@ -91,10 +100,13 @@ export async function readState(read) {
   if (text.length !== length || !equal(await digestOf(text), first.subarray(PREFIX)))
     throw new StateError("damaged", "its header is damaged");
   const { sections: table, ...header } = JSON.parse(new TextDecoder().decode(text));
+  const start = first.length + length;
   return {
     header,
+    parts: table,
+    start,
     async section(name) {
-      let offset = first.length + length;
+      let offset = start;
       for (const { name: other, size, sha256, gzip } of table) {
         if (other !== name) {
           offset += size;
@@ -145,9 +157,23 @@ async function unpack(bytes, length) {
   return plain;
 }
 
-/** @param {Uint8Array} bytes */
+/** @param {Uint8Array | Blob} bytes */
+export function sizeOf(bytes) {
+  return "length" in bytes ? bytes.length : bytes.size;
+}
+
+/** @param {Uint8Array | Blob} bytes */
 async function digestOf(bytes) {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", /** @type {BufferSource} */ (bytes)));
+  const plain = "length" in bytes ? bytes : await bytes.arrayBuffer();
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", /** @type {BufferSource} */ (plain)));
+}
+
+/**
+ * The digest of bytes as a section has it.
+ * @param {Uint8Array | Blob} bytes
+ */
+export async function sha256Of(bytes) {
+  return hex(await digestOf(bytes));
 }
 
 /** @param {Uint8Array} bytes */

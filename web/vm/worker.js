@@ -4,15 +4,18 @@
  */
 import { FetchError, Fetcher } from "../assets.js";
 import { FrameBatch } from "../frames.js";
+import { ChangesReader } from "./changes.js";
 import { parseImageDescription } from "./free-pages.js";
 import { createMachine, MachineError, resumeMachine } from "./machine.js";
 import { packState, readBlob, StateError } from "./state-file.js";
+import { NoRoom, writeState } from "./state-storage.js";
 import { v86 } from "./v86.js";
 import { x64 } from "./x64.js";
 
 /** @import { Machine, MachineOptions, SavedMachine } from "./machine.js" */
 /** @import { Handle9P, SnapshotInfo } from "./machine.js" */
 /** @import * as Messages from "./messages.d.ts" */
+/** @import { Section } from "./state-file.js" */
 
 /** @type {Machine | undefined} */
 let machine;
@@ -36,7 +39,7 @@ self.onmessage = (/** @type {MessageEvent<Messages.PageMessage>} */ event) => {
       machine?.prepare();
       break;
     case "wake":
-      machine?.wake().catch(fail);
+      machine?.wake(atEnd(message.archive)).catch(fail);
       break;
     case "freeze":
       freeze().catch(unsaved);
@@ -44,11 +47,18 @@ self.onmessage = (/** @type {MessageEvent<Messages.PageMessage>} */ event) => {
     case "save":
       save(message).catch(unsaved);
       break;
+    case "archive":
+      archive(message.limit);
+      break;
+    case "keep":
+      keep(message).catch(unsaved);
+      break;
     case "start":
       machine?.start({
         cols: message.cols,
         rows: message.rows,
         network: message.network,
+        ...atEnd(message.archive),
       });
       break;
     case "input":
@@ -119,7 +129,14 @@ async function boot({ assets, memoryMiB, port, card, saved }) {
       stdout: (data) => post({ type: "stdout", data }, [data.buffer]),
       stderr: (data) => post({ type: "stderr", data }, [data.buffer]),
       ports: (ports) => post({ type: "ports", ports }),
-      exit: (exit) => post({ type: "exit", ...exit }),
+      archive: (bytes) => archiveReader.take(bytes),
+      archived: (result) => archiveReader.finish(result),
+      exit: (exit) => {
+        archiveReader.end();
+        const { last } = archiveReader;
+        if (last) post({ type: "archived", ...last, milliseconds: 0 });
+        post({ type: "exit", ...exit });
+      },
       error: fail,
     },
   };
@@ -159,8 +176,48 @@ const ANSWER_MS = 3000;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let answering;
 
+/** @type {number | undefined} */
+let archiveLimit;
+const archiveReader = new ChangesReader(() => machine?.archive(archiveLimit));
+
+/** @param {Messages.StartMessage["archive"]} limit of what is to be told at the container's end */
+function atEnd(limit) {
+  return limit ? { archive: true, archive_limit: limit } : {};
+}
+
+/** @param {number} limit */
+async function archive(limit) {
+  const began = performance.now();
+  archiveLimit = limit;
+  try {
+    if (!machine) throw new Error("the container does not run");
+    const read = await archiveReader.read();
+    post({ type: "archived", ...read, milliseconds: performance.now() - began });
+  } catch (error) {
+    post({
+      type: "unarchived",
+      message: error instanceof Error ? error.message : String(error),
+      milliseconds: performance.now() - began,
+    });
+  }
+}
+
+/** @param {Messages.Layer[]} layers */
+function layerSections(layers) {
+  return Object.fromEntries(
+    layers.map(({ data, sha256 }, index) => [`layer.${index}`, { bytes: data, sha256 }]),
+  );
+}
+
+/** @param {Messages.KeepMessage} message */
+async function keep({ target, header, layers }) {
+  const head = /** @type {any} */ ({ ...header, saved: Date.now() });
+  const size = await writeState(target, await packState(head, layerSections(layers)));
+  post({ type: "saved", size, frozen: 0 });
+}
+
 /** @param {Messages.SaveMessage} message */
-async function save({ target, header, server, text }) {
+async function save({ target, header, server, text, layers, changes }) {
   // Too late: it has gone on.
   if (!machine || answering === undefined) return;
   clearTimeout(answering);
@@ -174,42 +231,27 @@ async function save({ target, header, server, text }) {
   const stood = performance.now() - frozen;
   /** @param {unknown} value */
   const json = (value) => ({ bytes: new TextEncoder().encode(JSON.stringify(value)) });
+  /** @type {Record<string, Section>} */
+  const files = layerSections(layers);
+  if (changes) files.changes = { bytes: changes.data, sha256: changes.sha256 };
   const pieces = await packState(
-    { ...header, machine: { kind, ...saved.info }, saved: Date.now() },
+    {
+      ...header,
+      machine: { kind, ...saved.info },
+      saved: Date.now(),
+      ...(changes && { changed: changes.made }),
+    },
     {
       server: json(server),
       terminal: { bytes: new TextEncoder().encode(text) },
       host: json(saved.host),
+      ...files,
       // Compressing takes longer than writing.
       machine: { bytes: new Uint8Array(saved.state) },
     },
   );
-  const size = await write(target, pieces);
+  const size = await writeState(target, pieces);
   post({ type: "saved", size, frozen: stood });
-}
-
-/**
- * @param {{ directory: string, file: string }} target
- * @param {Uint8Array[]} pieces
- */
-async function write({ directory, file }, pieces) {
-  const root = await navigator.storage.getDirectory();
-  const folder = await root.getDirectoryHandle(directory, { create: true });
-  const handle = await folder.getFileHandle(file, { create: true });
-  const access = await /** @type {any} */ (handle).createSyncAccessHandle();
-  try {
-    access.truncate(0);
-    let at = 0;
-    for (const piece of pieces) {
-      const written = access.write(piece, { at });
-      if (written < piece.length) throw new Error("there is no room for it");
-      at += written;
-    }
-    access.flush();
-    return at;
-  } finally {
-    access.close();
-  }
 }
 
 /**
@@ -233,7 +275,8 @@ async function readMachine(file) {
 
 /** @param {unknown} error */
 function unsaved(error) {
-  post({ type: "unsaved", message: error instanceof Error ? error.message : String(error) });
+  const message = error instanceof Error ? error.message : String(error);
+  post({ type: "unsaved", message, full: error instanceof NoRoom });
 }
 
 /**
@@ -276,7 +319,7 @@ function through(port) {
 function fail(error) {
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof StateError) {
-    post({ type: "unusable", message });
+    post({ type: "unusable", message, reason: error.reason });
     return;
   }
   if (error instanceof MachineError)

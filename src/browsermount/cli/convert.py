@@ -27,15 +27,15 @@ from browsermount.cli.images import (
     opening_options,
     run_async,
 )
-from browsermount.cli.layouts import LayoutWriter, embedding, for_each_layer
+from browsermount.cli.layouts import LayoutWriter, for_each_layer
 from browsermount.cli.progress import progress
 from browsermount.cli.pull import (
     all_platforms_option,
     check_all_platforms,
-    document,
     find,
     pull,
 )
+from browsermount.commit.image import document, embedding
 from browsermount.errors import InvalidImage
 from browsermount.events import EventSink, LayerProgress, LayerState
 from browsermount.fetch import unstalled

@@ -17,8 +17,10 @@ from browsermount.cli.progress import progress
 from browsermount.fetch import Fetcher
 from browsermount.mount import Mount
 from browsermount.mount import mount as make_mount
+from browsermount.oci.given import GivenLayer
 from browsermount.oci.image import Source
 from browsermount.oci.platform import ANYTHING, RUNNABLE, Platform, read_platform
+from browsermount.rootfs.trust import Certificate
 from browsermount.runtime.spec import ProcessOptions
 
 T = TypeVar("T")
@@ -194,6 +196,8 @@ async def mounted(
     *,
     platforms: Sequence[Platform] | None = None,
     options: ProcessOptions | None = None,
+    over: Sequence[GivenLayer] = (),
+    authority: Certificate | None = None,
 ) -> AsyncIterator[Mount]:
     """Mount an image, for as long as the context lasts.
 
@@ -204,6 +208,8 @@ async def mounted(
         opening: How it is opened.
         platforms: What is looked for, the best first; by default what ``opening`` says.
         options: How it is started; where nothing is going to be started, None.
+        over: What lies over it.
+        authority: Gives the certificate of an authority that the container trusts.
 
     Raises:
         BrowsermountError: The image cannot be used.
@@ -222,6 +228,8 @@ async def mounted(
                 store=store,
                 platforms=platforms or opening.platforms(),
                 options=options,
+                over=over,
+                authority=authority,
                 on_event=on_event,
             )
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import errno
 import json
 import os
@@ -16,6 +15,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from browsermount.blobs.verify import Verifier
 from browsermount.cli.staging import Staging, new_folder
+from browsermount.commit.image import LAYOUT, embedding
 from browsermount.errors import (
     BrowsermountError,
     DigestMismatch,
@@ -36,9 +36,6 @@ T = TypeVar("T")
 
 PARALLEL_LAYERS = 3
 """How many layers are dealt with at once, as by docker."""
-
-_EMBEDDED_SIZE = 1 << 14
-"""Bytes of a document up to which it stands in the descriptor, too: that saves a request."""
 
 _MAX_DEPTH = 4
 _ATTEMPTS = 4
@@ -152,8 +149,7 @@ class LayoutWriter:
         digest = Digest.parse(descriptor["digest"])
         content = _read(self.path(digest))
         index["manifests"].append({**embedding(descriptor, content), "annotations": annotations})
-        layout = b'{"imageLayoutVersion": "1.0.0"}'
-        self._write("oci-layout", layout, self._directory / "oci-layout")
+        self._write("oci-layout", LAYOUT, self._directory / "oci-layout")
         self._write("index.json", json.dumps(index, indent=2).encode() + b"\n", path)
         return digest
 
@@ -201,16 +197,6 @@ class LayoutWriter:
         digest = Digest.parse(manifest["config"]["digest"])
         config: dict[str, Any] = json.loads(_read(self.path(digest)))
         return config
-
-
-def embedding(descriptor: dict[str, Any], content: bytes) -> dict[str, Any]:
-    """Return a document's descriptor with the document in it, unless that is large.
-
-    OCI image specification 1.1, descriptor.md, "data".
-    """
-    if len(content) > _EMBEDDED_SIZE:
-        return descriptor
-    return {**descriptor, "data": base64.b64encode(content).decode()}
 
 
 def _read(path: Path) -> bytes:

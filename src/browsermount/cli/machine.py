@@ -60,6 +60,8 @@ class Machine:
         self._writer = writer
         self._session: Server | None = None
         self._server: asyncio.Task[None] | None = None
+        # Of a session of a page's: the same when it is saved again.
+        self._authority: str | None = None
 
     @classmethod
     async def create(
@@ -137,6 +139,7 @@ class Machine:
         self._session = mount.session()
         if saved is not None:
             self._session.restore(saved.get("ninep"), mount.identity)
+            self._authority = saved.get("authority")
             if self._network is not None and saved.get("network") is not None:
                 self._network.stack.reset(saved["network"])
         reader, writer = await asyncio.open_connection(sock=self._frames, limit=2 * MSIZE)
@@ -169,7 +172,12 @@ class Machine:
         """Answer a machine that stands still, and is being saved, with what belongs to it here."""
         if self._session is not None:
             network = None if self._network is None else self._network.stack.save()
-            server = {"ninep": self._session.save(mount.identity), "network": network}
+            server: dict[str, Any] = {
+                "ninep": self._session.save(mount.identity),
+                "network": network,
+            }
+            if self._authority is not None:
+                server["authority"] = self._authority
             self._tell({"type": "server", "server": server})
 
     def resize(self, cols: int, rows: int) -> None:

@@ -22,11 +22,11 @@ from browsermount.cli.images import (
 )
 from browsermount.cli.layouts import LayoutWriter, copy_layers
 from browsermount.cli.progress import progress
+from browsermount.commit.image import document
 from browsermount.errors import ImageNotFound
 from browsermount.events import EventSink
 from browsermount.mount import find_image
 from browsermount.oci.choice import resolve_all
-from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.digest import Digest
 from browsermount.oci.image import ResolvedImage, Source, read_document
 from browsermount.oci.platform import Platform
@@ -144,18 +144,3 @@ async def find(
     if not all_platforms:
         return [first]
     return await resolve_all(source, first)
-
-
-def document(manifest: Descriptor, image: ResolvedImage) -> dict[str, Any]:
-    """Return a manifest's descriptor as it stands in an index."""
-    platform = image.platform
-    return {
-        "mediaType": manifest.media_type,
-        "digest": str(manifest.digest),
-        "size": manifest.size,
-        "platform": {
-            "os": platform.os,
-            "architecture": platform.architecture,
-            **({"variant": platform.variant} if platform.variant else {}),
-        },
-    }

@@ -40,6 +40,7 @@ from browsermount.local.files import FileFetcher
 from browsermount.machines import MachineKind, choose_machine, machine_for, runnable
 from browsermount.mount import Mount
 from browsermount.network.addresses import HOST, to_text
+from browsermount.oci.given import layer_of
 from browsermount.oci.platform import Platform
 from browsermount.runtime.spec import ProcessOptions
 from browsermount.state import SavedState, process_document, read_state
@@ -344,7 +345,15 @@ async def _run(
             machine_for(platforms[0], wanted), memory, resume=sessions.resume
         )
         try:
-            async with mounted(name, opening, platforms=platforms, options=options) as mount:
+            over = [layer_of(layer) for layer in saved.layers] if saved else []
+            async with mounted(
+                name,
+                opening,
+                platforms=platforms,
+                options=options,
+                over=over,
+                authority=saved.certificate if saved else None,
+            ) as mount:
                 kind = machine_for(mount.image.platform, wanted)
                 if machine.kind != kind and saved is None:
                     await machine.close()

@@ -12,15 +12,15 @@ from pyodide.ffi import to_js
 
 
 class JsBuffer:
-    """A :class:`browsermount.blobs.buffers.Buffer` in a ``Uint8Array``."""
+    """A :class:`browsermount.blobs.buffers.Buffer` in a ``Uint8Array``, its ``array``."""
 
-    __slots__ = ("_array", "size")
+    __slots__ = ("array", "size")
 
     def __init__(self, data: bytes) -> None:
-        self._array: Any = to_js(data)
+        self.array: Any = to_js(data)
         self.size = len(data)
 
     def read(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes from ``offset``; fewer only at the end."""
-        result: bytes = self._array.subarray(offset, offset + size).to_bytes()
+        result: bytes = self.array.subarray(offset, offset + size).to_bytes()
         return result

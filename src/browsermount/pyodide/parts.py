@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
+import browsermount.commit
 import browsermount.network
 import browsermount.pyodide
 
@@ -19,6 +20,6 @@ def add(archive: str) -> None:
     Args:
         archive: The path of a zip file with folders as a wheel has them.
     """
-    for package in (browsermount.network, browsermount.pyodide):
+    for package in (browsermount.commit, browsermount.network, browsermount.pyodide):
         package.__path__.append(f"{archive}/{package.__name__.replace('.', '/')}")
     importlib.invalidate_caches()

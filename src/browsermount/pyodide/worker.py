@@ -13,7 +13,7 @@ import json
 import logging
 import random
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from browsermount.ninep import Server
 from browsermount.oci.credentials import CredentialRequest, Credentials
 from browsermount.oci.platform import Platform
 from browsermount.proxies import Proxy, parse_proxies
+from browsermount.pyodide.blobs import given_layer
 from browsermount.pyodide.buffers import JsBuffer
 from browsermount.pyodide.fetch import BrowserFetcher
 from browsermount.pyodide.opfs import OpfsFiles
@@ -91,6 +92,7 @@ class Worker:
         self._opening_tls: asyncio.Task[Engine] | None = None
         # Of a session that goes on: what runs in it trusts this one.
         self._authority = ""
+        self._trusts = False
         self.proxies: tuple[Proxy, ...] = ()
         self.relay = ""
         self._store: Store | None = None
@@ -104,6 +106,7 @@ class Worker:
         request: str,
         emit: Callable[[str], None],
         ask: Callable[[str], Awaitable[str]],
+        over: Sequence[Any] = (),
     ) -> str:
         """Open a session on a tree, and mount an image there.
 
@@ -127,11 +130,15 @@ class Worker:
                 - ``proxies``: ``{"rules", "foreign"}``, through whom the container reaches hosts;
                   see :func:`browsermount.proxies.parse_proxies`;
                 - ``relay``: the address of the relay that connects the container; may be empty;
+                - ``trusts``: whether the container is to trust our authority; where it is not
+                  said, it is;
                 - ``session``: the name under which the machine is going to be saved; may be empty;
                 - ``interpreters``: the URL of the site's directory of interpreters.
 
             emit: Takes progress events as JSON.
             ask: Asks the person for credentials: JSON in, JSON out.
+            over: What lies over the image, the lowest first: objects with ``data``, a ``Blob``, and
+                its ``sha256``.
 
         Returns:
             JSON: ``{"image": ...}``, or ``{"error": {"code", "message", "hint", "details"}}``.
@@ -182,6 +189,8 @@ class Worker:
             await self._mount.close()
             self._mount = None
         self._session = Server(tree.root)
+        outside = wanted["network"] not in {"none", "internal"} and not self.relay
+        self._trusts = outside and wanted.get("trusts", True)
         try:
             machine = choose_machine(wanted["machine"])
             mounted = await mount(
@@ -194,17 +203,16 @@ class Worker:
                 cache=BufferCache(CACHE_SIZE, JsBuffer),
                 platforms=runnable(wanted["platform"], machine),
                 allow_unverified=wanted["allowUnverified"],
-                authority=certificate
-                if wanted["network"] not in {"none", "internal"} and not self.relay
-                else None,
+                authority=certificate if self._trusts else None,
                 tree=tree,
+                over=[given_layer(layer) for layer in over],
                 options=self._options,
                 sleep=self._sleep,
                 on_event=on_event,
             )
             await asyncio.gather(*translations)
         except BrowsermountError as error:
-            return json.dumps({"error": {**error.to_dict(), "details": _details(error)}})
+            return json.dumps({"error": failure_of(error)})
         except Exception as error:
             _log.exception("mounting %s failed", image)
             return json.dumps({"error": _unexpected(error)})
@@ -216,6 +224,11 @@ class Worker:
             _ = mounted.identity  # now, and not while the machine stands still
         self._mount = mounted
         return json.dumps({"image": mounted.image.to_dict()})
+
+    @property
+    def mounted(self) -> Mount | None:
+        """What is mounted."""
+        return self._mount
 
     async def _sleep(self, seconds: float) -> None:
         if seconds == 0 and self._pause is not None:
@@ -266,7 +279,7 @@ class Worker:
             return "{}"
         server = {
             "ninep": self._session.save(self._mount.identity),
-            "authority": self._save_authority(),
+            **({"authority": self._save_authority()} if self._trusts else {}),
         }
         return json.dumps({"server": server, "process": process_document(self._options)})
 
@@ -357,6 +370,11 @@ class Worker:
         reply = await answer
         if reply is not None:
             self._reply(to_js(reply))
+
+
+def failure_of(error: BrowsermountError) -> dict[str, str]:
+    """Return what a person is told of an error, with its causes."""
+    return {**error.to_dict(), "details": _details(error)}
 
 
 def _details(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -56,7 +56,7 @@ class LayerOpener:
     """Opens the layers of one image.
 
     Args:
-        source: Where the blobs are.
+        source: Where the blobs are; an attribute, too.
         store: What is held of them.
         cache: Where decompressed spans go.
         traffic: The requests of the image.
@@ -77,7 +77,7 @@ class LayerOpener:
         allow_unverified: bool = False,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._source = source
+        self.source = source
         self._store = store
         self._cache = cache
         self._traffic = traffic
@@ -101,13 +101,7 @@ class LayerOpener:
         Raises:
             BrowsermountError: It cannot be had, or is not what it should be.
         """
-        remote = RemoteBlob(
-            self._source,
-            descriptor,
-            on_trouble=self._traffic.retrying,
-            on_bytes=self._traffic.received,
-            sleep=self._sleep,
-        )
+        remote = self._remote(descriptor)
         self._report(number, descriptor, LayerState.WAITING, 0)
         index = await self._known_index(descriptor)
         if index is None:
@@ -122,6 +116,29 @@ class LayerOpener:
         async with self._slots:
             index, kept = await self._read_whole(number, descriptor, remote)
         return await self._stream(number, descriptor, remote, index, kept)
+
+    async def blob(self, descriptor: Descriptor) -> AsyncGenerator[bytes, None]:
+        """Iterate over a layer's blob, as it is held or comes; it is not verified.
+
+        Raises:
+            BrowsermountError: It cannot be had.
+        """
+        key = _key(descriptor, "blob")
+        if await self._store.covers(key, descriptor.size):
+            pieces: AsyncIterator[bytes] = _pieces(await self._store.open(key), descriptor.size)
+        else:
+            pieces = self._remote(descriptor).stream(0, descriptor.size)
+        async for piece in pieces:
+            yield piece
+
+    def _remote(self, descriptor: Descriptor) -> RemoteBlob:
+        return RemoteBlob(
+            self.source,
+            descriptor,
+            on_trouble=self._traffic.retrying,
+            on_bytes=self._traffic.received,
+            sleep=self._sleep,
+        )
 
     def report_held(self, number: int, descriptor: Descriptor, stream: LayerStream) -> None:
         """Say how much of an open layer is held."""

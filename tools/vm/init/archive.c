@@ -1,17 +1,19 @@
 #include "archive.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <termios.h>
 
 #include "control.h"
 #include "failure.h"
+#include "files.h"
 
 enum {
 	BLOCK = 512,
-	/* In base64 and with what is around it, below the host's longest line. */
-	PIECE = 9 * 1024,
+	PIECE = 64 * 1024,
 	NAME_SIZE = 100,
 	/* What seven octal digits have room for. */
 	MAX_SMALL = 07777777,
@@ -27,53 +29,52 @@ struct header {
 };
 
 static struct {
+	int port; /* 0: not open yet, as init's standard input has it */
 	unsigned char data[PIECE];
 	size_t used;
-} piece;
+	uint64_t left; /* of what the host takes */
+	bool full;
+} output;
 
 static void send_piece(void)
 {
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	char text[PIECE / 3 * 4 + 5];
-	size_t length = 0;
-
-	if (piece.used == 0)
-		return;
-	for (size_t i = 0; i < piece.used; i += 3) {
-		size_t left = piece.used - i;
-		uint32_t bits = (uint32_t)piece.data[i] << 16;
-		if (left > 1)
-			bits |= (uint32_t)piece.data[i + 1] << 8;
-		if (left > 2)
-			bits |= piece.data[i + 2];
-		text[length++] = digits[bits >> 18];
-		text[length++] = digits[bits >> 12 & 63];
-		text[length++] = left > 1 ? digits[bits >> 6 & 63] : '=';
-		text[length++] = left > 2 ? digits[bits & 63] : '=';
-	}
-	text[length] = '\0';
-	control_send(json_pack("{s:s, s:s}", "type", "archive", "data", text));
-	piece.used = 0;
+	write_all(output.port, output.data, output.used);
+	output.used = 0;
 }
 
-void archive_begin(void)
+void archive_begin(uint64_t limit)
 {
-	piece.used = 0;
+	if (!output.port)
+		output.port = port_open(PORT_STDOUT);
+	output.used = 0;
+	output.left = limit;
+	output.full = false;
+	/* From here on, what comes out of that port is the archive. */
+	control_send(json_pack("{s:s}", "type", "archiving"));
+}
+
+bool archive_is_full(void)
+{
+	return output.full;
 }
 
 void archive_write(const void *data, size_t size)
 {
 	const char *from = data;
 
+	if (size > output.left)
+		output.full = true;
+	if (output.full)
+		return;
+	output.left -= size;
 	while (size > 0) {
-		size_t room = PIECE - piece.used;
+		size_t room = PIECE - output.used;
 		size_t part = size < room ? size : room;
-		memcpy(piece.data + piece.used, from, part);
-		piece.used += part;
+		memcpy(output.data + output.used, from, part);
+		output.used += part;
 		from += part;
 		size -= part;
-		if (piece.used == PIECE)
+		if (output.used == PIECE)
 			send_piece();
 	}
 }
@@ -91,6 +92,8 @@ void archive_end(void)
 
 	archive_write(zeros, sizeof zeros);
 	send_piece();
+	/* What is said next, through another port, comes after it. */
+	tcdrain(output.port);
 }
 
 static size_t digits_of(size_t number)

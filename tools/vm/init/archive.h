@@ -1,11 +1,12 @@
 /*
- * A tar archive that is sent to the host over the control channel, piece by
- * piece: {"type": "archive", "data": base64}.  POSIX.1-2017 pax, with extended
- * attributes as star has them (SCHILY.xattr).
+ * A tar archive that is sent to the host through the port of standard output,
+ * which nothing else uses meanwhile.  POSIX.1-2017 pax, with extended attributes
+ * as star has them (SCHILY.xattr).
  */
 #ifndef ARCHIVE_H
 #define ARCHIVE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -20,7 +21,14 @@ struct member {
 	size_t xattrs_length;
 };
 
-void archive_begin(void);
+/*
+ * Says {"type": "archiving"}, behind which the archive's bytes are all that comes
+ * out of that port; of no more than so many.
+ */
+void archive_begin(uint64_t limit);
+
+/* Whether it has become longer than that: it has no end then. */
+bool archive_is_full(void);
 
 /* Appends a pax record to text that is allocated; the result is its new place. */
 char *archive_add_record(char *text, size_t *length, const char *key,

@@ -133,7 +133,7 @@ static void send_content(int directory, const char *name, uint64_t size)
 	int fd = openat(directory, name,
 			O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
-	while (left > 0) {
+	while (left > 0 && !archive_is_full()) {
 		size_t part = left < sizeof data ? (size_t)left : sizeof data;
 		ssize_t got = fd < 0 ? -1 : read(fd, data, part);
 		if (got < 0 && errno == EINTR)
@@ -326,7 +326,7 @@ static void send_directory(int upper, int merged)
 			close(copy);
 		return;
 	}
-	while ((entry = readdir(list)))
+	while (!archive_is_full() && (entry = readdir(list)))
 		if (strcmp(entry->d_name, ".") != 0 &&
 		    strcmp(entry->d_name, "..") != 0)
 			send_entry(upper, merged, entry->d_name);
@@ -341,7 +341,7 @@ static void allow_depth(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-void changes_send(const struct spec *spec)
+void changes_send(const struct spec *spec, uint64_t limit)
 {
 	int upper = open(ROOTFS_UPPER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int merged = open(BUNDLE_ROOTFS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -354,7 +354,7 @@ void changes_send(const struct spec *spec)
 	changes.left_out = 0;
 	changes.failure = NULL;
 	leave(0);
-	archive_begin();
+	archive_begin(limit);
 	send_directory(upper, merged);
 	archive_end();
 	cgroup_freeze(false);
@@ -362,6 +362,10 @@ void changes_send(const struct spec *spec)
 	changes.links = NULL;
 	close(upper);
 	close(merged);
+	if (archive_is_full() && !changes.failure)
+		changes.failure =
+			format_string("more than %llu bytes have changed",
+				      (unsigned long long)limit);
 	if (changes.failure)
 		control_send_failure("archive", CODE_ENGINE, changes.failure);
 	else

@@ -50,6 +50,7 @@ static struct {
 
 	const struct spec *spec;
 	bool archives; /* the host wants to have what was changed */
+	uint64_t archive_limit;
 	pid_t container;
 	int terminal;
 	int64_t kill_at; /* in milliseconds; 0: not asked for */
@@ -189,11 +190,19 @@ static void terminate(const json_t *message)
 	relay.kill_at = now_ms() + seconds * 1000;
 }
 
+/* What the host says of archives, in several messages. */
+static void note_archive(const json_t *message)
+{
+	relay.archives = json_is_true(json_object_get(message, "archive"));
+	relay.archive_limit = (uint64_t)control_integer(
+		message, "archive_limit", INT64_MAX);
+}
+
 /* The machine was saved, and goes on now: elsewhere and later, perhaps twice. */
 static void wake(const json_t *message)
 {
 	machine_wake(message);
-	relay.archives = json_is_true(json_object_get(message, "archive"));
+	note_archive(message);
 	control_send(json_pack("{s:s}", "type", "awake"));
 }
 
@@ -214,7 +223,8 @@ static void handle_message(const json_t *message)
 	else if (control_is(message, "wake"))
 		wake(message);
 	else if (control_is(message, "archive"))
-		changes_send(relay.spec);
+		changes_send(relay.spec, (uint64_t)control_integer(
+						 message, "limit", INT64_MAX));
 }
 
 static void read_control(void)
@@ -353,7 +363,7 @@ int relay_run(const struct container *container, const struct spec *spec,
 	      const json_t *start)
 {
 	relay.spec = spec;
-	relay.archives = json_is_true(json_object_get(start, "archive"));
+	note_archive(start);
 	attach(container);
 	ports_expect(now_ms());
 	while (!relay.ended)
@@ -362,6 +372,6 @@ int relay_run(const struct container *container, const struct spec *spec,
 	kill(-1, SIGKILL);
 	drain_output();
 	if (relay.archives)
-		changes_send(spec);
+		changes_send(spec, relay.archive_limit);
 	return relay.status;
 }

@@ -1,0 +1,191 @@
+"""What a person does with sessions that the browser keeps, and with a container's files."""
+
+from __future__ import annotations
+
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pexpect
+
+from browsermount.cli import main
+from tests.e2e.browser import Page
+from tests.e2e.test_sessions import PROMPT, wait_saved
+
+IMAGE = Path(__file__).resolve().parents[2] / "web" / "images" / "default"
+RUN = [sys.executable, "-m", "browsermount", "run"]
+
+# Another build's state: only the header says so.
+_OTHER_BUILD = """
+const done = arguments[arguments.length - 1];
+(async () => {
+  const root = await navigator.storage.getDirectory();
+  const folder = await root.getDirectoryHandle("browsermount-sessions");
+  for await (const [name, handle] of folder.entries()) {
+    const bytes = new Uint8Array(await (await handle.getFile()).arrayBuffer());
+    const view = new DataView(bytes.buffer);
+    const length = view.getUint32(12, true);
+    const header = JSON.parse(new TextDecoder().decode(bytes.subarray(48, 48 + length)));
+    header.machine.recipe = "of another build";
+    const text = new TextEncoder().encode(JSON.stringify(header));
+    view.setUint32(12, text.length, true);
+    bytes.set(new Uint8Array(await crypto.subtle.digest("SHA-256", text)), 16);
+    const output = await handle.createWritable();
+    await output.write(new Blob([bytes.subarray(0, 48), text, bytes.subarray(48 + length)]));
+    await output.close();
+  }
+  done("");
+})().catch((error) => done(String(error)));
+"""
+_BUTTON = """
+const [text, within] = arguments;
+const buttons = document.querySelectorAll(`container-terminal ${within} button`);
+const found = [...buttons].find((button) => button.textContent === text);
+found?.click();
+return found !== undefined;
+"""
+
+
+def press(page: Page, text: str, within: str = "") -> None:
+    wait(page, lambda: page.script(_BUTTON, text, within))
+
+
+def wait(page: Page, is_so: object, seconds: float = 60) -> None:
+    assert callable(is_so)
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, page.visible
+        time.sleep(0.1)
+
+
+def shows(page: Page, text: str) -> None:
+    wait(page, lambda: text in page.visible)
+
+
+def downloaded(page: Page, folder: Path, name: str) -> Path:
+    """Return a file that the page has downloaded, when it is complete."""
+    wait(page, (folder / name).exists)
+    return folder / name
+
+
+def go_on(page: Page, line: str, expected: str) -> None:
+    """Use a session that has been opened."""
+    page.wait_state("running", 90)
+    page.type(f"{line}\r")
+    page.wait_text(f"\n{expected}")
+
+
+def test_a_session_and_its_files(fresh: Page, site: str, tmp_path: Path) -> None:
+    folder = tmp_path / "downloads"
+    fresh.driver.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)}
+    )
+    fresh.open(f"{site}?session=mine")
+    fresh.wait_state("running", 90)
+    fresh.wait_text(PROMPT)
+    fresh.type("X=typed; echo hello > /root/file; rm /usr/bin/wc; echo do''ne\r")
+    fresh.wait_text("\ndone")
+    wait_saved(fresh)
+
+    # The files, and an image.
+    press(fresh, "Save")
+    press(fresh, "Download changes")
+    with tarfile.open(downloaded(fresh, folder, "default-changes.tar")) as changes:
+        content = changes.extractfile("root/file")
+        assert content is not None
+        assert content.read() == b"hello\n"
+        assert "usr/bin/.wh.wc" in changes.getnames()
+    press(fresh, "Image as a file")
+    image = str(downloaded(fresh, folder, "default.tar"))
+    assert main(["cat", image, "/root/file"]) == 0
+    assert main(["cat", image, "/etc/os-release"]) == 0
+    assert main(["cat", image, "/usr/bin/wc"]) != 0
+
+    # Exported, deleted, and opened from its file; while another tab has it, nothing is done to it.
+    fresh.open(site)
+    fresh.wait_state("running", 90)
+    press(fresh, "Save")
+    press(fresh, "Export", ".bm-sessions")
+    state = downloaded(fresh, folder, "mine.state")
+    press(fresh, "Delete", ".bm-sessions")
+    press(fresh, "Delete it", ".bm-sessions")
+    shows(fresh, "None is kept.")
+    choose(fresh, state)
+    shows(fresh, "A session is code")
+    press(fresh, "Keep it", ".bm-question")
+    press(fresh, "Open", ".bm-sessions li")
+    go_on(fresh, 'echo "<$X, $(cat /root/file)>"', "<typed, hello>")
+    assert "This session goes on as it was on" in fresh.visible
+
+    # Another build of the site: files are laid over the image, and what was saved is there.
+    fresh.driver.get("about:blank")
+    fresh.driver.get(f"{site}LICENSE.txt")
+    assert fresh.driver.execute_async_script(_OTHER_BUILD) == ""
+    fresh.open(f"{site}?session=mine")
+    fresh.wait_state("running", 90)
+    shows(fresh, "was started anew, with its files as they were on")
+    assert "it has another recipe" in fresh.visible
+    fresh.wait_text(PROMPT)
+    go_on(fresh, 'echo "<$X, $(cat /root/file), $(ls /usr/bin/wc)>"', "<, hello, >")
+    press(fresh, "Save")
+    shows(fresh, "mine.before")
+    shows(fresh, "of another build: it has another recipe")
+
+    # That session, which has files below it, in the terminal; and one of the terminal's here.
+    fresh.type("Y=later; echo typed''-later\r")
+    fresh.wait_text("typed-later")
+    wait_saved(fresh)
+    fresh.open(site)
+    fresh.wait_state("running", 90)
+    press(fresh, "Save")
+    (folder / "mine.state").unlink()
+    wait(fresh, lambda: fresh.visible.count("Export") == 2)
+    press(fresh, "Export", ".bm-sessions")
+    state = downloaded(fresh, folder, "mine.state")
+    process = pexpect.spawn(
+        RUN[0],
+        [*RUN[1:], "--resume", str(state), "--save", str(tmp_path / "later"), str(IMAGE)],
+        timeout=60,
+    )
+    process.expect_exact("typed-later")
+    process.expect_exact("# ")
+    process.sendline('echo "<$Y, $(cat /root/file)>"')
+    process.expect_exact("<later, hello>")
+    process.send("\x10\x11")
+    process.expect(pexpect.EOF)
+    process.close()
+    assert process.exitstatus == 0
+    choose(fresh, tmp_path / "later")
+    press(fresh, "Keep it", ".bm-question")
+    press(fresh, "Open", ".bm-sessions li")
+    go_on(fresh, 'echo "<$Y, $(cat /root/file), back>"', "<later, hello, back>")
+
+
+def choose(page: Page, file: Path) -> None:
+    page.driver.find_element("css selector", ".bm-sessions input[type=file]").send_keys(str(file))
+
+
+def test_files_alone(fresh: Page, site: str) -> None:
+    url = f"{site}?session=mine&persist=files"
+    fresh.open(url)
+    fresh.wait_state("running", 90)
+    fresh.wait_text(PROMPT)
+    fresh.type("echo first > /root/file; rm /usr/bin/wc; exit 3\r")
+    fresh.wait_state("exited")
+    # They are here for the next container, and at the next visit.
+    press(fresh, "Start again")
+    fresh.wait_state("running", 90)
+    shows(fresh, "The files of this session are here as they were on")
+    fresh.wait_text(PROMPT)
+    fresh.type("cat /root/file; ls /usr/bin/wc; echo second > /root/other; echo do''ne\r")
+    assert "\nfirst\n" in fresh.wait_text("\ndone")
+    wait_saved(fresh)
+    fresh.open(url)
+    fresh.wait_state("running", 90)
+    fresh.wait_text(PROMPT)
+    go_on(fresh, "cat /root/file /root/other | tr '\\n' ' '", "first second")
+    press(fresh, "Start afresh")
+    fresh.wait_state("running", 90)
+    fresh.wait_text(PROMPT)
+    go_on(fresh, "ls /root/file /usr/bin/wc 2>&1", "/usr/bin/wc")
