@@ -295,7 +295,7 @@ def _node(script: str, *arguments: Path) -> None:
 
 
 def _pack_pages(memory: bytes) -> bytes:
-    """Leave the pages of a memory out that are zero; web/runtime.js puts them back."""
+    """Leave the pages of a memory out that are zero; web/mount/runtime.js puts them back."""
     size = 4096
     pages = [memory[start : start + size] for start in range(0, len(memory), size)]
     present = bytes(any(page) for page in pages)

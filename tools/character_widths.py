@@ -1,4 +1,4 @@
-"""Write web/character-widths.js: how many columns each character takes, as the C library has it.
+"""Write web/page/character-widths.js: how many columns the C library gives each character.
 
 What a shell believes of the cursor comes from its C library's ``wcwidth()``; glibc and musl both
 take it from Unicode, character by character. The terminal has to agree with it.
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-TARGET = Path(__file__).resolve().parents[1] / "web" / "character-widths.js"
+TARGET = Path(__file__).resolve().parents[1] / "web" / "page" / "character-widths.js"
 
 _LAST = 0x10FFFF
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"

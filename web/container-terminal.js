@@ -56,37 +56,37 @@
  * or site only needs to import it.
  */
 
-import { askCredentials } from "./credentials.js";
-import { guestFetch } from "./guest-fetch.js";
-import { MEMORY, memoryOf } from "./memory.js";
-import { askPreview } from "./preview-prompt.js";
-import { Previews } from "./previews.js";
-import { translationNote } from "./platform.js";
-import { ProgressView } from "./progress.js";
-import { relayFailure } from "./relay.js";
-import { networkNameOf, networkOf } from "./network-name.js";
-import { missing } from "./requirements.js";
-import { Session } from "./session.js";
-import { StatusView } from "./status.js";
-import { ContainerConsole } from "./terminal.js";
+import { askCredentials } from "./page/credentials.js";
+import { guestFetch } from "./page/guest-fetch.js";
+import { MEMORY, memoryOf } from "./page/memory.js";
+import { askPreview } from "./page/preview-prompt.js";
+import { Previews } from "./page/previews.js";
+import { translationNote } from "./page/platform.js";
+import { ProgressView } from "./page/progress.js";
+import { relayFailure } from "./page/relay.js";
+import { networkNameOf, networkOf } from "./page/network-name.js";
+import { missing } from "./page/requirements.js";
+import { Session } from "./page/session.js";
+import { StatusView } from "./page/status.js";
+import { ContainerConsole } from "./page/terminal.js";
 
 /** What few visitors need is fetched when it is. */
-const keptSessions = () => import("./kept-sessions.js");
+const keptSessions = () => import("./page/kept-sessions.js");
 
-/** @type {typeof import("./kept-sessions.js").listSessions} */
+/** @type {typeof import("./page/kept-sessions.js").listSessions} */
 export const listSessions = async () => (await keptSessions()).listSessions();
-/** @type {typeof import("./kept-sessions.js").renameSession} */
+/** @type {typeof import("./page/kept-sessions.js").renameSession} */
 export const renameSession = async (name, to) => (await keptSessions()).renameSession(name, to);
-/** @type {typeof import("./kept-sessions.js").deleteSession} */
+/** @type {typeof import("./page/kept-sessions.js").deleteSession} */
 export const deleteSession = async (name) => (await keptSessions()).deleteSession(name);
-/** @type {typeof import("./kept-sessions.js").exportSession} */
+/** @type {typeof import("./page/kept-sessions.js").exportSession} */
 export const exportSession = async (name) => (await keptSessions()).exportSession(name);
-/** @type {typeof import("./kept-sessions.js").importSession} */
+/** @type {typeof import("./page/kept-sessions.js").importSession} */
 export const importSession = async (file, name, options) =>
   (await keptSessions()).importSession(file, name, options);
 
 /** @import { Failure, GuestRequest } from "./messages.js" */
-/** @import { SessionNews } from "./session.js" */
+/** @import { SessionNews } from "./page/session.js" */
 
 const BASE = new URL("./", import.meta.url);
 
@@ -240,7 +240,7 @@ export class ContainerTerminal extends HTMLElement {
     if (this.isConnected && this.screen && before !== now && !this.#choosing) this.open();
   }
 
-  /** @param {import("./platform.js").Choice} choice */
+  /** @param {import("./page/platform.js").Choice} choice */
   #choose({ platform, machine }) {
     this.#choosing = true;
     this.setAttribute("platform", platform);
@@ -323,7 +323,7 @@ export class ContainerTerminal extends HTMLElement {
   }
 
   async #openSessions() {
-    const { showSessions } = await import("./sessions-view.js");
+    const { showSessions } = await import("./page/sessions-view.js");
     showSessions(this, () => this.#console?.focus());
   }
 
@@ -643,7 +643,7 @@ export class ContainerTerminal extends HTMLElement {
     this.#showSessionNote();
   }
 
-  /** @param {import("./session.js").SessionNews} news */
+  /** @param {import("./page/session.js").SessionNews} news */
   #tellSession(news) {
     if (news.kind === "saved") {
       this.dispatchEvent(new CustomEvent("saved", { bubbles: true, detail: news }));

@@ -4,10 +4,10 @@
  */
 
 import { Fetcher } from "./assets.js";
-import { addModules, NetworkPort } from "./network.js";
-import { startRuntime } from "./runtime.js";
-import { openStorage } from "./storage.js";
-import { instantiate } from "./tls.js";
+import { addModules, NetworkPort } from "./mount/network.js";
+import { startRuntime } from "./mount/runtime.js";
+import { openStorage } from "./mount/storage.js";
+import { instantiate } from "./mount/tls.js";
 
 /** @import { PyodideAPI } from "pyodide" */
 /** @import { NetworkMode, NetworkName, PageMessage, WorkerMessage } from "./messages.js" */
@@ -178,7 +178,7 @@ async function handleMessage(message) {
     return;
   }
   if (message.type === "commit") {
-    const { saveImage } = await import("./save-image.js");
+    const { saveImage } = await import("./mount/save-image.js");
     await saveImage(python, worker, message);
     return;
   }

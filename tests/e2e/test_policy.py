@@ -23,7 +23,7 @@ REPORTS = "/reports"
 
 EMBEDDING = """<!doctype html>
 <meta charset="utf-8" />
-<link rel="stylesheet" href="page.css" />
+<link rel="stylesheet" href="page/page.css" />
 <script type="module" src="container-terminal.js"></script>
 <container-terminal image="./images/default/"></container-terminal>
 """

@@ -96,7 +96,7 @@ def talk(encrypted, plain=""):
 
 def test_tls(pyodide: Any) -> None:
     web = Path(__file__).resolve().parents[2] / "web"
-    source = b64encode((web / "tls.js").read_bytes()).decode()
+    source = b64encode((web / "mount" / "tls.js").read_bytes()).decode()
     code = b64encode((web / "tls" / "tls.wasm").read_bytes()).decode()
     pyodide.run_js(
         f"""

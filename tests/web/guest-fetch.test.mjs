@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test, { afterEach } from "node:test";
-import { guestFetch } from "../../web/guest-fetch.js";
+import { guestFetch } from "../../web/page/guest-fetch.js";
 
 /** What would keep Node from ending. @type {MessagePort[]} */
 const ports = [];

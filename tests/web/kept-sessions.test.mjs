@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { KeptSession } from "../../web/kept-session.js";
+import { KeptSession } from "../../web/page/kept-session.js";
 import {
   deleteSession,
   exportSession,
@@ -12,8 +12,8 @@ import {
   inspectSession,
   listSessions,
   renameSession,
-} from "../../web/kept-sessions.js";
-import { readFiles } from "../../web/saved-files.js";
+} from "../../web/page/kept-sessions.js";
+import { readFiles } from "../../web/page/saved-files.js";
 import { packState, readBlob } from "../../web/vm/state-file.js";
 import { NoRoom, writeState } from "../../web/vm/state-storage.js";
 import { fakeBrowser } from "./fake-storage.mjs";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { likelyMachine, rememberMachine } from "../../web/likely-machine.js";
+import { likelyMachine, rememberMachine } from "../../web/page/likely-machine.js";
 
 /** @param {Partial<Storage>} storage */
 function use(storage) {

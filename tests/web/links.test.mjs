@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { destination } from "../../web/links.js";
+import { destination } from "../../web/page/links.js";
 
 test("a link says the host that is asked, whatever it looks like", () => {
   for (const [text, host] of [

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { imageOf, parameterOf } from "../../web/location.js";
+import { imageOf, parameterOf } from "../../web/page/location.js";
 
 /** @param {string} address */
 function read(address) {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { memoryOf } from "../../web/memory.js";
+import { memoryOf } from "../../web/page/memory.js";
 
 for (const [text, mib] of /** @type {const} */ ([
   ["", undefined],

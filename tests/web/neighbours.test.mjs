@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
-import { Neighbourhood } from "../../web/neighbours.js";
-import { networkNameOf, networkOf } from "../../web/network-name.js";
+import { Neighbourhood } from "../../web/mount/neighbours.js";
+import { networkNameOf, networkOf } from "../../web/page/network-name.js";
 
 /** Locks as browsers have them (Web Locks API, section 3), of one origin. */
 class Locks {

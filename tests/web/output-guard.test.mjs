@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { MAX_SEQUENCE, MAX_STRING, OutputGuard } from "../../web/output-guard.js";
+import { MAX_SEQUENCE, MAX_STRING, OutputGuard } from "../../web/page/output-guard.js";
 
 const SIZE = { cols: 80, rows: 24 };
 const ESC = "\x1b";

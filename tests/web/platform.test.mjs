@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { choicesOf, machineFor, translationNote } from "../../web/platform.js";
+import { choicesOf, machineFor, translationNote } from "../../web/page/platform.js";
 
 for (const [platform, machine, translated] of /** @type {const} */ ([
   ["linux/386", "v86", false],

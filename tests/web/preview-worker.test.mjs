@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import vm from "node:vm";
-import { readRequest } from "../../web/previews.js";
+import { readRequest } from "../../web/page/previews.js";
 
 const CODE = readFileSync(new URL("../../web/preview-worker.js", import.meta.url), "utf8");
 const SITE = "https://site.example/app/";

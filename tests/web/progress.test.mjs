@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { underWay } from "../../web/progress.js";
+import { underWay } from "../../web/page/progress.js";
 
 const RUNTIME = { name: "Runtime", text: "ready", done: true };
 

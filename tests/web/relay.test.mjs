@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { relayFailure } from "../../web/relay.js";
+import { relayFailure } from "../../web/page/relay.js";
 
 /** @param {string} relay */
 const said = (relay, how = {}) =>

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { missing, noWorker } from "../../web/requirements.js";
+import { missing, noWorker } from "../../web/page/requirements.js";
 
 const all = {
   origin: "https://example.com",

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import test from "node:test";
 
-import { FolderSink, TarSink } from "../../web/image-sink.js";
+import { FolderSink, TarSink } from "../../web/mount/image-sink.js";
 import { ChangesReader } from "../../web/vm/changes.js";
 import { FakeDirectory } from "./fake-storage.mjs";
 

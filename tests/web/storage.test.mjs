@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { openStorage } from "../../web/storage.js";
+import { openStorage } from "../../web/mount/storage.js";
 
 /** @param {unknown} storage */
 function browserWith(storage) {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { LibcWidths, MAX_JOINED } from "../../web/unicode-widths.js";
+import { LibcWidths, MAX_JOINED } from "../../web/page/unicode-widths.js";
 
 const widths = new LibcWidths();
 

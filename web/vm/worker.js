@@ -3,7 +3,7 @@
  * messages.d.ts lists.
  */
 import { FetchError, Fetcher } from "../assets.js";
-import { FrameBatch } from "../frames.js";
+import { FrameBatch } from "../mount/frames.js";
 import { ChangesReader } from "./changes.js";
 import { parseImageDescription } from "./free-pages.js";
 import { createMachine, MachineError, resumeMachine } from "./machine.js";

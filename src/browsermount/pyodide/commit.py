@@ -26,7 +26,7 @@ _PIECE = 4 << 20
 
 
 class Sink(Protocol):
-    """Where the layout's files go, one after the other: ``web/image-sink.js``."""
+    """Where the layout's files go, one after the other: ``web/mount/image-sink.js``."""
 
     async def begin(self, path: str, size: int) -> bool:
         """Begin a file; False where it is there already, as a blob of this size."""

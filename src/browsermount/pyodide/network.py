@@ -1,4 +1,4 @@
-"""What ``web/network.js`` calls: the other end of the guest's network card, in the page.
+"""What ``web/mount/network.js`` calls: the other end of the guest's network card, in the page.
 
 Frames come and go as in :mod:`browsermount.pyodide.worker`: those of the guest through a buffer in
 Python's heap, many at once, each with its length in front.

@@ -1,4 +1,4 @@
-"""The neighbours of a container in the page, which ``web/neighbours.js`` finds."""
+"""The neighbours of a container in the page, which ``web/mount/neighbours.js`` finds."""
 
 from __future__ import annotations
 

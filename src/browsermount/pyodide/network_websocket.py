@@ -1,4 +1,4 @@
-"""WebSockets of servers in the container, for ``web/guest-socket.js``."""
+"""WebSockets of servers in the container, for ``web/mount/guest-socket.js``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The TLS engine in the page: an instance that JavaScript makes (``web/tls.js``)."""
+"""The TLS engine in the page: an instance that JavaScript makes (``web/mount/tls.js``)."""
 
 from __future__ import annotations
 

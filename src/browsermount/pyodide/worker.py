@@ -58,7 +58,7 @@ class Worker:
     Args:
         reply: Takes the replies that could not be given at once, each a ``Uint8Array``.
         size: How long a 9P frame may be.
-        storage: What ``web/storage.js`` finds out: an object with ``directory``, where files
+        storage: What ``web/mount/storage.js`` finds out: an object with ``directory``, where files
             can be kept, and ``quota``, in bytes; None where there is no place for them.
         pause: Returns a promise that is kept when the browser's other tasks have had their turn.
             Waiting for 0 seconds does not do that in Chromium: Pyodide posts a message to

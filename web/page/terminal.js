@@ -3,9 +3,9 @@
  * element, with xterm-pty between it and the machine's console.
  */
 
-import { FitAddon } from "./vendor/addon-fit.mjs";
-import { Terminal } from "./vendor/xterm.mjs";
-import { Termios, openpty } from "./vendor/xterm-pty.mjs";
+import { FitAddon } from "../vendor/addon-fit.mjs";
+import { Terminal } from "../vendor/xterm.mjs";
+import { Termios, openpty } from "../vendor/xterm-pty.mjs";
 import { OutputQueue, inPortions } from "./console-bridge.js";
 import { openStyled } from "./constructed-styles.js";
 import { LinkPrompt } from "./links.js";
@@ -133,7 +133,7 @@ export class ContainerConsole {
 
   /** What is shown, as what a terminal is sent to show it, when all output has been taken. */
   async serialize() {
-    const { SerializeAddon } = await import("./vendor/addon-serialize.mjs");
+    const { SerializeAddon } = await import("../vendor/addon-serialize.mjs");
     const end = performance.now() + SERIALIZE_MS;
     while (!this.output.empty && performance.now() < end)
       await new Promise((resolve) => setTimeout(resolve, 5));

@@ -1,6 +1,6 @@
 /** Networks of containers, and their names there, as attributes and the page's address give them. */
 
-/** @import { Failure, NetworkMode, NetworkName } from "./messages.js" */
+/** @import { Failure, NetworkMode, NetworkName } from "../messages.js" */
 
 /** One label of a host name (RFC 1123, section 2.1). */
 const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;

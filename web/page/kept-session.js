@@ -3,9 +3,9 @@
  * is whole while the next is written; and a lock, so that no two tabs have it at once.
  */
 
-import { readBlob, StateError } from "./vm/state-file.js";
+import { readBlob, StateError } from "../vm/state-file.js";
 
-/** @import { StateReader } from "./vm/state-file.js" */
+/** @import { StateReader } from "../vm/state-file.js" */
 
 export const DIRECTORY = "browsermount-sessions";
 const SLOTS = ["a", "b"];

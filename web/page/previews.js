@@ -1,6 +1,6 @@
 /** Previews of servers in the container: their addresses, and their requests. */
 
-/** @import { GuestRequest } from "./messages.js" */
+/** @import { GuestRequest } from "../messages.js" */
 
 const METHOD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}$/;
 

@@ -1,6 +1,6 @@
 /** What the page needs of the browser and of where it is shown, and what a person can do about it. */
 
-/** @import { Failure } from "./messages.js" */
+/** @import { Failure } from "../messages.js" */
 
 /**
  * @typedef {object} Surroundings What is looked at of a window.

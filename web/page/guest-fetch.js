@@ -1,6 +1,6 @@
 /** fetch() for web servers in the container. */
 
-/** @import { GuestRequest } from "./messages.js" */
+/** @import { GuestRequest } from "../messages.js" */
 
 /** Of these, a Response must have no body. */
 const BODILESS = [204, 205, 304];

@@ -1,6 +1,6 @@
 /** index.html: one terminal that fills the window, for the image that the address names. */
 
-import "./container-terminal.js";
+import "../container-terminal.js";
 import { DEFAULT_IMAGE, imageOf, parameterOf } from "./location.js";
 
 const image = imageOf(location) ?? DEFAULT_IMAGE;

@@ -1,14 +1,14 @@
 /** Whether a saved machine is of the build that this page has. */
 
-import { Fetcher } from "./assets.js";
-import { differences, snapshotInfo } from "./vm/machine.js";
-import { parseImageDescription } from "./vm/free-pages.js";
-import { v86 } from "./vm/v86.js";
-import { x64 } from "./vm/x64.js";
+import { Fetcher } from "../assets.js";
+import { differences, snapshotInfo } from "../vm/machine.js";
+import { parseImageDescription } from "../vm/free-pages.js";
+import { v86 } from "../vm/v86.js";
+import { x64 } from "../vm/x64.js";
 import { ASSETS } from "./workers.js";
 
-/** @import { EmulatorKind } from "./vm/machine.js" */
-/** @import { StateHeader } from "./vm/state-file.js" */
+/** @import { EmulatorKind } from "../vm/machine.js" */
+/** @import { StateHeader } from "../vm/state-file.js" */
 
 /** What was found out of each kind: a build does not change while a page is open. @type {Map<string, any>} */
 const builds = new Map();

@@ -5,7 +5,7 @@
 
 import { machineFor } from "./platform.js";
 
-/** @import { MachineKind } from "./vm/messages.js" */
+/** @import { MachineKind } from "../vm/messages.js" */
 
 const KEY = "browsermount-machines";
 const MOST_IMAGES = 100;

@@ -4,7 +4,7 @@
  * installing the wheel into a fresh interpreter.
  */
 
-import { Fetcher } from "./assets.js";
+import { Fetcher } from "../assets.js";
 
 /** @import { PyodideAPI } from "pyodide" */
 /** @typedef {(bytes: number, total: number | undefined) => void} Progress */

@@ -1,7 +1,7 @@
 /** The files of a saved session: what lies over its image, and what its container has changed. */
 
-/** @import * as VM from "./vm/messages.js" */
-/** @import { StateHeader, StateReader } from "./vm/state-file.js" */
+/** @import * as VM from "../vm/messages.js" */
+/** @import { StateHeader, StateReader } from "../vm/state-file.js" */
 
 /**
  * `layers` lay over the image when the machine was started, the lowest first; `changes` is what its container

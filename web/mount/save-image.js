@@ -4,7 +4,7 @@ import { FolderSink, TarSink } from "./image-sink.js";
 import { addModules } from "./network.js";
 
 /** @import { PyodideAPI } from "pyodide" */
-/** @import { CommitMessage } from "./messages.js" */
+/** @import { CommitMessage } from "../messages.js" */
 
 const MODULE = "browsermount.pyodide.commit";
 

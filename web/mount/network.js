@@ -3,7 +3,7 @@
 import { FrameBatch } from "./frames.js";
 
 /** @import { PyodideAPI } from "pyodide" */
-/** @import { GuestRequest, NetworkMode, NetworkName } from "./messages.js" */
+/** @import { GuestRequest, NetworkMode, NetworkName } from "../messages.js" */
 /** @import { Link, Neighbourhood } from "./neighbours.js" */
 
 /** Room for many frames of the largest size. */
@@ -31,7 +31,7 @@ const ARCHIVES = {
 export async function addModules(python, name = "network") {
   const parts = python.pyimport("browsermount.pyodide.parts");
   if (!parts.has(ARCHIVES[name])) {
-    const response = await fetch(new URL(`./pyodide/${name}.zip`, import.meta.url));
+    const response = await fetch(new URL(`../pyodide/${name}.zip`, import.meta.url));
     if (!response.ok) throw new Error(`${name}.zip: ${response.status} ${response.statusText}`);
     const archive = `/lib/${name}.zip`;
     python.FS.writeFile(archive, new Uint8Array(await response.arrayBuffer()));

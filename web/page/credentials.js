@@ -4,7 +4,7 @@
  * What is entered is kept in this tab's memory, for as long as the page is open, and nowhere else.
  */
 
-/** @import { Credentials, CredentialRequest } from "./messages.js" */
+/** @import { Credentials, CredentialRequest } from "../messages.js" */
 
 /** What was entered, by the host that it is for. @type {Map<string, Credentials>} */
 const remembered = new Map();

@@ -9,13 +9,13 @@ import { noWorker } from "./requirements.js";
 import { startMachine, takeWorkers } from "./workers.js";
 
 /** @import { Helper } from "./workers.js" */
-/** @import { Credentials, CredentialRequest, Failure, GuestRequest } from "./messages.js" */
-/** @import { ImageInfo, ImageRequest, Kept, MountEvent, RuntimeMessage } from "./messages.js" */
-/** @import { SavedAnswer } from "./messages.js" */
-/** @import * as VM from "./vm/messages.js" */
+/** @import { Credentials, CredentialRequest, Failure, GuestRequest } from "../messages.js" */
+/** @import { ImageInfo, ImageRequest, Kept, MountEvent, RuntimeMessage } from "../messages.js" */
+/** @import { SavedAnswer } from "../messages.js" */
+/** @import * as VM from "../vm/messages.js" */
 /** @import { FoundState, KeptSession } from "./kept-session.js" */
 /** @import { FoundFiles } from "./saved-files.js" */
-/** @import { StateHeader } from "./vm/state-file.js" */
+/** @import { StateHeader } from "../vm/state-file.js" */
 
 /**
  * A saved session that goes on, and its files, should it not be able to.
@@ -348,7 +348,7 @@ export class Session {
 
   /** @param {Blob} data what the container has changed */
   async #note(data) {
-    const { sha256Of } = await import("./vm/state-file.js");
+    const { sha256Of } = await import("../vm/state-file.js");
     this.#changes = { data, sha256: await sha256Of(data), made: Date.now() };
   }
 
@@ -393,7 +393,7 @@ export class Session {
    */
   async saveImage(name, target, progress) {
     const { data } = await this.changes();
-    const { sha256Of } = await import("./vm/state-file.js");
+    const { sha256Of } = await import("../vm/state-file.js");
     const layers = [...this.#layers, { data, sha256: await sha256Of(data) }];
     const { port1, port2 } = new MessageChannel();
     const mount = this.#mount;
@@ -647,7 +647,7 @@ export class Session {
     );
   }
 
-  /** @param {import("./messages.js").WorkerMessage} message */
+  /** @param {import("../messages.js").WorkerMessage} message */
   #fromMount(message) {
     switch (message.type) {
       case "stage":

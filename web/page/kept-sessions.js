@@ -4,10 +4,10 @@
  */
 
 import { isSessionName, KeptSession, lockOf, sessionDirectory, sessionOf } from "./kept-session.js";
-import { readBlob, StateError } from "./vm/state-file.js";
+import { readBlob, StateError } from "../vm/state-file.js";
 
 /** @import { FoundState } from "./kept-session.js" */
-/** @import { StateHeader, StateReader } from "./vm/state-file.js" */
+/** @import { StateHeader, StateReader } from "../vm/state-file.js" */
 
 /**
  * @typedef {object} SessionInfo
@@ -205,7 +205,7 @@ export async function importSession(file, name, { filesOnly = false, image } = {
  * @param {boolean} filesOnly
  */
 async function repacked(file, reference, filesOnly) {
-  const { packState } = await import("./vm/state-file.js");
+  const { packState } = await import("../vm/state-file.js");
   const { header, parts, start } = await readBlob(file);
   const image = { ...header.image, reference };
   /** @type {Record<string, { bytes: Blob, sha256: string, gzip?: number }>} */

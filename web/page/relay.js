@@ -1,6 +1,6 @@
 /** The relay that connects a container, as the page's owner or the page's address names it. */
 
-/** @import { Failure } from "./messages.js" */
+/** @import { Failure } from "../messages.js" */
 
 /** @param {string} message @param {string} hint @returns {Failure} */
 const failure = (message, hint) => ({ code: "relay", message, hint, details: "" });

@@ -3,7 +3,7 @@
 import { choicesOf } from "./platform.js";
 import { formatBytes } from "./progress.js";
 
-/** @import { Kept, MountEvent } from "./messages.js" */
+/** @import { Kept, MountEvent } from "../messages.js" */
 /** @import { Choice } from "./platform.js" */
 
 /** @param {string} label @param {string} title @param {() => void} action */

@@ -7,7 +7,7 @@
  * show what a container serves: what comes is checked.
  */
 
-/** @import { NetworkName } from "./messages.js" */
+/** @import { NetworkName } from "../messages.js" */
 
 const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 const ID = /^[0-9a-f-]{36}$/;

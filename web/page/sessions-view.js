@@ -12,11 +12,11 @@ import {
   renameSession,
 } from "./kept-sessions.js";
 import { formatBytes } from "./progress.js";
-import { StateError } from "./vm/state-file.js";
+import { StateError } from "../vm/state-file.js";
 
-/** @import { ContainerTerminal } from "./container-terminal.js" */
+/** @import { ContainerTerminal } from "../container-terminal.js" */
 /** @import { SessionInfo } from "./kept-sessions.js" */
-/** @import { StateHeader } from "./vm/state-file.js" */
+/** @import { StateHeader } from "../vm/state-file.js" */
 
 /**
  * @template {keyof HTMLElementTagNameMap} Name

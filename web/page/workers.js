@@ -5,9 +5,9 @@
  * it has loaded itself: see prepare().
  */
 
-/** @import * as VM from "./vm/messages.js" */
+/** @import * as VM from "../vm/messages.js" */
 
-const BASE = new URL("./", import.meta.url);
+const BASE = new URL("../", import.meta.url);
 
 /** @param {string} path */
 const url = (path) => new URL(path, BASE).href;

@@ -2,8 +2,8 @@
 
 import { translationNote } from "./platform.js";
 
-/** @import { MountEvent, RuntimeMessage } from "./messages.js" */
-/** @import { Stage } from "./vm/messages.js" */
+/** @import { MountEvent, RuntimeMessage } from "../messages.js" */
+/** @import { Stage } from "../vm/messages.js" */
 
 const MACHINE_STAGES = {
   resumed: "resumed",
