@@ -582,17 +582,13 @@ impl Emitter {
         self.form = form;
     }
 
-    /// Makes the flags explicit, and leaves them in `FLAGS_RESULT`.
-    pub fn make_explicit(&mut self) {
-        if self.form == Form::Explicit {
-            return;
-        }
+    /// Has the flags made explicit, whatever they are, in `FLAGS_RESULT`.
+    pub fn call_for_flags(&mut self) {
         self.flags_used = true;
         self.store_flags();
         self.code.i32(self.addresses.cpu as i32);
         self.code.call(import::FLAGS);
         self.code.set(local::FLAGS_RESULT);
-        self.set_form(Form::Explicit);
     }
 
     // -- Memory ------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 //! Where it is known at compile time which operation has set the flags, a condition is mostly one
 //! comparison of its operands or its result.
 
-use cpu::flags::{operation, CF, OF, PF, SF, ZF};
+use cpu::flags::{operation, AF, CF, OF, PF, SF, ZF};
 
 use crate::emit::{local, Emitter};
 use crate::wasm::op;
@@ -50,6 +50,15 @@ impl Form {
         }
     }
 
+    /// What `Emitter::make_given` makes of it.
+    pub fn given(self) -> Form {
+        match self {
+            // A condition may have made a product's flags explicit already.
+            Form::Unknown | Form::Explicit | Form::Multiply(_) => Form::Explicit,
+            form => Form::Given(form.size()),
+        }
+    }
+
     fn size(self) -> u32 {
         match self {
             Form::Unknown | Form::Explicit => 8,
@@ -64,6 +73,11 @@ impl Form {
             | Form::Multiply(size) => size,
         }
     }
+}
+
+/// A flag's place in RFLAGS.
+fn place(flag: u64) -> i64 {
+    i64::from(flag.trailing_zeros())
 }
 
 const RESULT: u32 = local::FLAGS_RESULT;
@@ -317,5 +331,112 @@ impl Emitter {
                 self.comparison(size, false, "eq");
             }
         }
+    }
+
+    /// Pushes a flag, of 32 bits, that is 0 or 1 and pops it into a sum of flags that is beneath.
+    fn gather(&mut self, flag: u64) {
+        self.code.op(op::I64_EXTEND_I32_U);
+        if flag != CF {
+            self.code.i64(place(flag));
+            self.code.op(op::I64_SHL);
+        }
+        self.code.op(op::I64_OR);
+    }
+
+    /// Pushes AF at its place in RFLAGS.
+    fn adjust(&mut self) {
+        match self.form {
+            Form::Unknown | Form::Explicit => {
+                self.code.get(RESULT);
+                self.code.i64(AF as i64);
+                self.code.op(op::I64_AND);
+            }
+            Form::Add(_) | Form::AddCarry(_) | Form::Subtract(_) | Form::SubtractBorrow(_) => {
+                self.logic3(&[(A, 0), (B, op::I64_XOR), (RESULT, op::I64_XOR)]);
+                self.code.i64(AF as i64);
+                self.code.op(op::I64_AND);
+            }
+            Form::Given(_) => {
+                self.code.get(B);
+                self.code.i64(AF as i64);
+                self.code.op(op::I64_AND);
+            }
+            Form::Increment(_) | Form::Decrement(_) => {
+                self.code.get(RESULT);
+                self.code.i64(15);
+                self.code.op(op::I64_AND);
+                self.code.i64(if matches!(self.form, Form::Increment(_)) { 0 } else { 15 });
+                self.code.op(op::I64_EQ);
+                self.code.op(op::I64_EXTEND_I32_U);
+                self.code.i64(place(AF));
+                self.code.op(op::I64_SHL);
+            }
+            Form::Logic(_) | Form::Multiply(_) => self.code.i64(0),
+        }
+    }
+
+    /// Brings the flags into a form in which each of CF, AF and OF can be changed by itself, those of
+    /// CF and OF that are `zeroed` being 0. Returns the local in which these are at their places in RFLAGS.
+    pub fn make_given(&mut self, zeroed: u64) -> u32 {
+        self.use_flags();
+        let after = self.form.given();
+        if after == Form::Explicit {
+            self.make_explicit();
+        }
+        let flags = if after == Form::Explicit { RESULT } else { B };
+        if self.form == after {
+            if zeroed != 0 {
+                self.code.get(flags);
+                self.code.i64(!(zeroed as i64));
+                self.code.op(op::I64_AND);
+                self.code.set(flags);
+            }
+        } else {
+            self.adjust();
+            if zeroed & CF == 0 {
+                self.carry();
+                self.gather(CF);
+            }
+            if zeroed & OF == 0 {
+                self.overflow();
+                self.gather(OF);
+            }
+            self.code.set(flags);
+        }
+        self.set_form(after);
+        flags
+    }
+
+    /// Makes the flags explicit, and leaves them in `RESULT`.
+    pub fn make_explicit(&mut self) {
+        match self.form {
+            Form::Explicit => return,
+            Form::Unknown | Form::Multiply(_) => self.call_for_flags(),
+            Form::Given(_) => {
+                self.code.get(B);
+                self.gather_result();
+            }
+            _ => {
+                self.adjust();
+                self.carry();
+                self.gather(CF);
+                self.overflow();
+                self.gather(OF);
+                self.gather_result();
+            }
+        }
+        self.set_form(Form::Explicit);
+    }
+
+    /// Adds the flags that say what the result is to others, which it pops, into `RESULT`.
+    fn gather_result(&mut self) {
+        self.use_flags();
+        self.is_zero();
+        self.gather(ZF);
+        self.sign();
+        self.gather(SF);
+        self.parity();
+        self.gather(PF);
+        self.code.set(RESULT);
     }
 }

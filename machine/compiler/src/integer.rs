@@ -7,7 +7,7 @@ use crate::action::{
     counter_size, is_memory, is_register, operand_size, writes_flags, Action, Binary, Bit, Carry, Counter, Scan, Shift,
     Unary, X87,
 };
-use crate::emit::{local, mask, Emitter};
+use crate::emit::{local, mask, number, Emitter};
 use crate::flags::Form;
 use crate::wasm::op;
 use crate::CodeSize;
@@ -47,18 +47,24 @@ pub fn form_after(instruction: &Instruction, action: Action, before: Form) -> Fo
         Action::Unary(Unary::Inc) => Form::Increment(size),
         Action::Unary(Unary::Dec) => Form::Decrement(size),
         Action::Unary(Unary::Neg) => Form::Subtract(size),
-        Action::Shift(how) => match (shift_count(instruction, 1, size), how) {
-            (Some(0), _) => before,
-            (None, _) => Form::Unknown,
-            (_, Shift::Shl) => Form::Add(size),
-            (_, Shift::Shr | Shift::Sar) => Form::Given(size),
-            (_, Shift::Rol | Shift::Ror) => Form::Explicit,
-        },
+        Action::Shift(how) => {
+            let after = match how {
+                Shift::Shl => Form::Add(size),
+                Shift::Shr | Shift::Sar => Form::Given(size),
+                Shift::Rol | Shift::Ror => before.given(),
+            };
+            match shift_count(instruction, 1, size) {
+                Some(0) => before,
+                None if matches!(how, Shift::Shl | Shift::Shr | Shift::Sar) => before.meet(after),
+                _ => after,
+            }
+        }
         Action::ShiftDouble { .. } => match shift_count(instruction, 2, size) {
             Some(0) => before,
             _ => Form::Given(size),
         },
-        Action::Bit(_) | Action::Scan(_) | Action::Carry(_) => Form::Explicit,
+        Action::Bit(_) | Action::Carry(_) => before.given(),
+        Action::Scan(_) => Form::Explicit,
         Action::Multiply { .. } => Form::Given(size),
         Action::MultiplyInto => Form::Multiply(size),
         Action::CompareExchange => Form::Subtract(size),
@@ -151,6 +157,17 @@ impl Emitter {
         }
     }
 
+    /// As `put`, of a value that is zero above its size of four bytes.
+    fn put_cut(&mut self, place: &Place, local: u32) {
+        match *place {
+            Place::Register(register) if register.size() == 4 => {
+                self.code.get(local);
+                self.set_whole(number(register));
+            }
+            _ => self.put(place, local),
+        }
+    }
+
     /// Pushes what an operation makes of two locals. Those of 32 bits are cheaper as such.
     fn combine(&mut self, size: u32, a: u32, b: u32, narrow: u8, wide: u8) {
         self.code.get(a);
@@ -173,6 +190,11 @@ impl Emitter {
             Action::Nothing => {}
             Action::Binary(how) => self.binary(instruction, how),
             Action::Unary(how) => self.unary(instruction, how),
+            Action::Move if is_memory(instruction, 1) && operand_size(instruction, 0) == 4 => {
+                // What is loaded is zero above its size.
+                self.operand(instruction, 1);
+                self.set_whole(number(instruction.op_register(0)));
+            }
             Action::Move => {
                 self.operand(instruction, 1);
                 self.set_operand(instruction, 0);
@@ -183,6 +205,10 @@ impl Emitter {
                     self.sign_extend(operand_size(instruction, 1));
                 } else {
                     self.zero_extended(instruction, 1);
+                    if operand_size(instruction, 0) >= 4 {
+                        self.set_whole(number(instruction.op_register(0)));
+                        return;
+                    }
                 }
                 self.set_operand(instruction, 0);
             }
@@ -268,24 +294,14 @@ impl Emitter {
             Action::CompareExchange => self.compare_exchange(instruction),
             Action::ExchangeAdd => self.exchange_add(instruction),
             Action::Carry(how) => {
-                self.make_explicit();
-                self.code.get(RESULT);
-                match how {
-                    Carry::Clear => {
-                        self.code.i64(!(CF as i64));
-                        self.code.op(op::I64_AND);
-                    }
-                    Carry::Set => {
-                        self.code.i64(CF as i64);
-                        self.code.op(op::I64_OR);
-                    }
-                    Carry::Complement => {
-                        self.code.i64(CF as i64);
-                        self.code.op(op::I64_XOR);
-                    }
+                let complements = how == Carry::Complement;
+                let flags = self.make_given(if complements { 0 } else { CF });
+                if how != Carry::Clear {
+                    self.code.get(flags);
+                    self.code.i64(CF as i64);
+                    self.code.op(if complements { op::I64_XOR } else { op::I64_OR });
+                    self.code.set(flags);
                 }
-                self.code.set(RESULT);
-                self.set_form(Form::Explicit);
             }
             Action::Direction { down } => self.direction(down),
             _ => unreachable!("{action:?} is no such instruction"),
@@ -337,8 +353,10 @@ impl Emitter {
         }
         self.code.set(RESULT);
         self.set_form(form_after(instruction, Action::Binary(how), Form::Unknown));
-        if let Some(place) = place {
-            self.put(&place, RESULT);
+        match place {
+            Some(place) if with_carry => self.put(&place, RESULT),
+            Some(place) => self.put_cut(&place, RESULT),
+            None => {}
         }
     }
 
@@ -383,7 +401,7 @@ impl Emitter {
         }
         self.code.set(RESULT);
         self.set_form(form_after(instruction, Action::Unary(how), Form::Unknown));
-        self.put(&place, RESULT);
+        self.put_cut(&place, RESULT);
     }
 
     fn exchange(&mut self, instruction: &Instruction) {
@@ -469,11 +487,12 @@ impl Emitter {
         }
         let rotates = matches!(how, Shift::Rol | Shift::Ror);
         let without_flags = rotates && count.is_some() && self.flags_dead;
-        if rotates && !without_flags {
-            self.make_explicit();
+        let flags = if rotates && !without_flags {
+            self.make_given(if count.is_some() { CF | OF } else { 0 })
         } else {
             self.use_flags();
-        }
+            B
+        };
         self.old(&place);
         if how == Shift::Sar {
             self.sign_extend(size);
@@ -549,9 +568,9 @@ impl Emitter {
             Shift::Rol | Shift::Ror => {
                 self.rotate(size, how);
                 if !without_flags {
-                    self.rotation_flags(size, how);
+                    self.rotation_flags(size, how, flags);
                 }
-                self.put(&place, T2);
+                self.put_cut(&place, T2);
             }
         }
         if count.is_none() {
@@ -603,8 +622,8 @@ impl Emitter {
         self.code.set(T2);
     }
 
-    /// CF and OF of the explicit flags after a rotation with the result `T2`.
-    fn rotation_flags(&mut self, size: u32, how: Shift) {
+    /// CF and OF after a rotation with the result `T2`; the other flags are in a local.
+    fn rotation_flags(&mut self, size: u32, how: Shift, flags: u32) {
         let bits = i64::from(8 * size);
         let bit = |emitter: &mut Emitter, number: i64| {
             emitter.code.get(T2);
@@ -614,7 +633,7 @@ impl Emitter {
             emitter.code.op(op::I64_AND);
         };
         let (carry, other) = if how == Shift::Rol { (0, bits - 1) } else { (bits - 1, bits - 2) };
-        self.code.get(RESULT);
+        self.code.get(flags);
         self.code.i64(!((CF | OF) as i64));
         self.code.op(op::I64_AND);
         bit(self, carry);
@@ -625,8 +644,7 @@ impl Emitter {
         self.code.i64(i64::from(OF.trailing_zeros()));
         self.code.op(op::I64_SHL);
         self.code.op(op::I64_OR);
-        self.code.set(RESULT);
-        self.set_form(Form::Explicit);
+        self.code.set(flags);
     }
 
     /// SHLD and SHRD of registers of 32 and 64 bits.
@@ -688,19 +706,16 @@ impl Emitter {
         self.code.i64(bits - 1);
         self.code.op(op::I64_AND);
         self.code.set(T1);
-        self.make_explicit();
+        let flags = self.make_given(CF);
         // CF is the bit.
-        self.code.get(RESULT);
-        self.code.i64(!(CF as i64));
-        self.code.op(op::I64_AND);
+        self.code.get(flags);
         self.code.get(T0);
         self.code.get(T1);
         self.code.op(op::I64_SHR_U);
         self.code.i64(1);
         self.code.op(op::I64_AND);
         self.code.op(op::I64_OR);
-        self.code.set(RESULT);
-        self.set_form(Form::Explicit);
+        self.code.set(flags);
         let Some(place) = place else { return };
         self.code.get(T0);
         self.code.i64(1);
