@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import subprocess
 import tempfile
+import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +49,7 @@ def _read_directory(root: bytes) -> Iterator[tuple[bytes, int, Record]]:
             nlink=info.st_nlink if kind != "d" else 0,
             rdev=(os.major(info.st_rdev), os.minor(info.st_rdev)) if kind in "cb" else (0, 0),
             target=os.readlink(path) if kind == "l" else b"",
-            digest=_digest(path) if kind == "f" else "",
+            checksum=_checksum(path) if kind == "f" else "",
             xattrs={
                 os.fsencode(name): os.getxattr(path, name, follow_symlinks=False)
                 for name in os.listxattr(path, follow_symlinks=False)
@@ -60,9 +60,12 @@ def _read_directory(root: bytes) -> Iterator[tuple[bytes, int, Record]]:
             pending += [os.path.join(path, name) for name in os.listdir(path)]
 
 
-def _digest(path: bytes) -> str:
+def _checksum(path: bytes) -> str:
+    checksum = 0
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while part := file.read(1 << 20):
+            checksum = zlib.crc32(part, checksum)
+    return f"{checksum:08x}"
 
 
 @contextmanager
@@ -146,11 +149,11 @@ async def read_tree(root: Inode) -> Records:
 
 
 async def _read_tree(root: Inode) -> AsyncIterator[tuple[bytes, int, Record]]:
-    digests: dict[int, str] = {}
+    checksums: dict[int, str] = {}
     for path, inode in root.walk():
         kind = _TYPES[int(inode.type)]
-        if inode.type is FileType.REGULAR and inode.ino not in digests:
-            digests[inode.ino] = await _content_digest(inode)
+        if inode.type is FileType.REGULAR and inode.ino not in checksums:
+            checksums[inode.ino] = await _content_checksum(inode)
         record = Record(
             type=kind,
             mode=inode.mode,
@@ -161,17 +164,16 @@ async def _read_tree(root: Inode) -> AsyncIterator[tuple[bytes, int, Record]]:
             nlink=inode.nlink if kind != "d" else 0,
             rdev=inode.rdev,
             target=inode.target,
-            digest=digests.get(inode.ino, ""),
+            checksum=checksums.get(inode.ino, ""),
             xattrs=inode.xattrs,
         )
         yield path[1:] or ROOT, inode.ino, record
 
 
-async def _content_digest(inode: Inode) -> str:
-    digest = hashlib.sha256()
-    offset = 0
+async def _content_checksum(inode: Inode) -> str:
+    checksum = offset = 0
     while part := await inode.content.read(offset, 1 << 20):
-        digest.update(part)
+        checksum = zlib.crc32(part, checksum)
         offset += len(part)
     assert offset == inode.size
-    return digest.hexdigest()
+    return f"{checksum:08x}"

@@ -19,7 +19,7 @@ class Record:
         size: Of regular files and symlinks.
         nlink: How many names there are; 0 for directories, where file systems disagree.
         names: All names of a file that has more than one.
-        digest: SHA-256 of a regular file's content, or why it could not be read.
+        checksum: CRC-32 of a regular file's content, or why it could not be read.
     """
 
     type: str
@@ -31,7 +31,7 @@ class Record:
     nlink: int
     rdev: tuple[int, int] = (0, 0)
     target: bytes = b""
-    digest: str = ""
+    checksum: str = ""
     xattrs: Mapping[bytes, bytes] = field(default_factory=dict)
     names: tuple[bytes, ...] = ()
 
@@ -82,7 +82,7 @@ def parse_probe(output: bytes) -> Records:
 def _parse_line(line: str) -> tuple[bytes, str, Record]:
     path, *words = line.split(" ")
     assert len(words) == 12, f"the probe says {line!r}"
-    kind, mode, uid, gid, size, mtime, nlink, rdev, file, target, digest, xattrs = words
+    kind, mode, uid, gid, size, mtime, nlink, rdev, file, target, checksum, xattrs = words
     seconds, _, nanoseconds = mtime.partition(".")
     major, _, minor = rdev.partition(":")
     record = Record(
@@ -95,7 +95,7 @@ def _parse_line(line: str) -> tuple[bytes, str, Record]:
         nlink=int(nlink),
         rdev=(int(major), int(minor)),
         target=b"" if target == "-" else unescape(target),
-        digest="" if digest == "-" else digest,
+        checksum="" if checksum == "-" else checksum,
         xattrs={} if xattrs == "-" else dict(map(_parse_xattr, xattrs.split(","))),
     )
     return unescape(path), file, record

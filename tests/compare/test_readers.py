@@ -129,7 +129,7 @@ def test_hard_links_across_layers() -> None:
     assert tree[b"linked/third"].names == (b"linked/second", b"linked/third")
     assert tree[b"linked/third"].nlink == 2
     assert tree[b"linked/whole"].nlink == tree[b"linked/whole-again"].nlink == 1
-    assert tree[b"linked/whole"].digest != tree[b"linked/whole-again"].digest
+    assert tree[b"linked/whole"].checksum != tree[b"linked/whole-again"].checksum
     assert tree[b"linked/link-relative-3"].nlink == 3
 
 
@@ -138,7 +138,7 @@ class TestTheComparison:
 
     @staticmethod
     def tree(**changes: object) -> Records:
-        record = Record("f", 0o644, 0, 0, 1, 5, 1, digest="d", xattrs={b"user.a": b"b"})
+        record = Record("f", 0o644, 0, 0, 1, 5, 1, checksum="d", xattrs={b"user.a": b"b"})
         return {b"a": record, b"b": replace(record, **changes)}  # type: ignore[arg-type]
 
     @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ class TestTheComparison:
             {"nlink": 2},
             {"rdev": (1, 2)},
             {"target": b"t"},
-            {"digest": "e"},
+            {"checksum": "e"},
             {"xattrs": {b"user.a": b"c"}},
             {"xattrs": {}},
             {"names": (b"a", b"b")},
