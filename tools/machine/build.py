@@ -43,9 +43,13 @@ def build(target: Path, output: Path = recipe.OUTPUT) -> None:
         target: Where the compiler keeps what it makes on the way.
         output: Gets machine.wasm and machine.json.
     """
-    # No path of this machine is in the code, so that the same code comes out elsewhere.
-    home = os.environ.get("CARGO_HOME", str(Path.home() / ".cargo"))
-    remap = [f"--remap-path-prefix={home}=cargo", f"--remap-path-prefix={recipe.ROOT}=."]
+    subprocess.run([CARGO, "fetch", "--locked"], cwd=recipe.SOURCES, check=True)
+    # Neither a path of this machine nor the place that its crates are from is in the code, so that
+    # the same code comes out elsewhere.
+    home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
+    places = {home: "cargo", recipe.ROOT: "."}
+    places |= dict.fromkeys(sorted((home / "registry" / "src").glob("*")), "crates")
+    remap = [f"--remap-path-prefix={place}={name}" for place, name in places.items()]
     environment = {
         **os.environ,
         "RUSTC": RUSTC,
