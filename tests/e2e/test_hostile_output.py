@@ -138,7 +138,7 @@ const done = arguments[0];
 (async () => {
   const base = document.baseURI;
   const { Terminal } = await import(new URL("vendor/xterm.mjs", base));
-  const { OutputGuard } = await import(new URL("output-guard.js", base));
+  const { OutputGuard } = await import(new URL("page/output-guard.js", base));
   const size = { cols: 20, rows: 6 };
   let seed = 3;
   const random = (below) => {
