@@ -166,7 +166,7 @@ def test_an_image_through_the_worker_glue(pyodide: Any) -> None:
                 "machine": "",
                 "allowUnverified": False,
                 "interpreters": "http://localhost/nowhere/",
-                "network": "none",
+                "network": "public",
                 "relay": "",
                 "proxies": {{"rules": "", "foreign": False}},
             }}
