@@ -128,6 +128,12 @@ export class KeptSession {
     return { found, damaged };
   }
 
+  /** @throws {Error} there is something of this name already */
+  async requireFree() {
+    const { found, damaged } = await this.find();
+    if (found || damaged) throw new Error(`there is a session “${this.name}” already`);
+  }
+
   /**
    * Looks no more at a state that was found, and is damaged further behind.
    * @param {FoundState} state

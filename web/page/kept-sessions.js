@@ -107,12 +107,6 @@ async function existing(kept) {
   throw new Error(`the session “${kept.name}” ${damaged ? "is damaged" : "is not there"}`);
 }
 
-/** @param {KeptSession} kept */
-async function requireFree(kept) {
-  const { found, damaged } = await kept.find();
-  if (found || damaged) throw new Error(`there is a session “${kept.name}” already`);
-}
-
 /**
  * @param {string} name
  * @param {string} to
@@ -122,7 +116,7 @@ export function renameSession(name, to) {
   return using(name, async (kept) => {
     await existing(kept);
     await using(to, async (other) => {
-      await requireFree(other);
+      await other.requireFree();
       await kept.moveTo(other);
     });
   });
@@ -193,7 +187,7 @@ export async function importSession(file, name, { filesOnly = false, image } = {
   const same = !filesOnly && reference === header.image.reference;
   const content = same ? file : await repacked(file, reference, filesOnly);
   await using(name, async (kept) => {
-    await requireFree(kept);
+    await kept.requireFree();
     await kept.put(content);
   });
 }

@@ -180,10 +180,13 @@ export class Session {
     if (this.#kept) throw new Error(`it is kept as “${this.#kept.name}” already`);
     const { KeptSession } = await import("./kept-session.js");
     const kept = await KeptSession.open(name);
-    const { found, damaged } = await kept.find();
-    if (found || damaged || this.#kept) {
+    try {
+      await kept.requireFree();
+      // Somebody may have named this one meanwhile.
+      if (this.#kept) throw new Error(`there is a session “${name}” already`);
+    } catch (error) {
       kept.release();
-      throw new Error(`there is a session “${name}” already`);
+      throw error;
     }
     this.#kept = kept;
     this.save();
