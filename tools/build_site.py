@@ -61,7 +61,11 @@ _LATER = {
         "browsermount/pyodide/network",
         "browsermount/pyodide/tls.py",
     ),
-    "commit.zip": ("browsermount/commit/", "browsermount/pyodide/commit.py"),
+    "commit.zip": (
+        "browsermount/commit/",
+        "browsermount/pyodide/commit.py",
+        "browsermount/pyodide/merging.py",
+    ),
 }
 _NOTICES = (
     "v86",

@@ -48,7 +48,7 @@
  *
  * Methods: `fetch()` sends a request to a server in the container, and `previewAddress(port, path)`
  * returns the address of a page that shows it, for a frame or a tab. `restart()` runs the image in a fresh container, `stop()` ends it at once, `open()` and
- * `close()` do so with everything. `changes()` gives what the container has changed, `saveImage()` makes an
+ * `close()` do so with everything. `changes()` gives what the container has changed, `mergeLayers()` makes one of several such archives, `saveImage()` an
  * image of that, and `keepAs(name)` keeps the session from now on. `listSessions()`, `renameSession()`,
  * `deleteSession()`, `exportSession()` and `importSession()` of this module deal with what is kept.
  *
@@ -271,14 +271,27 @@ export class ContainerTerminal extends HTMLElement {
   /**
    * What the container has changed of its image: a tar archive with whiteouts, as a layer has them
    * (OCI image specification, layer.md), without so many files that no layer can have. The container
-   * stands still meanwhile. Layers below it are those of a session whose files were kept.
+   * stands still meanwhile. What it had kept of earlier visits is in it, too; where that cannot be merged,
+   * it comes as layers that lie below.
    * @returns {Promise<{ data: Blob, leftOut: number, layers: Blob[] }>}
    * @throws {Error} it cannot be had
    */
   async changes() {
     if (!this.#session) throw new Error("the container does not run");
-    const changes = await this.#session.changes();
-    return { ...changes, layers: this.#session.layers.map(({ data }) => data) };
+    const { data, leftOut } = await this.#session.changes();
+    const layers = [...this.#session.layers.map((layer) => layer.data), data];
+    const [one, ...others] = (await this.mergeLayers(layers)).reverse();
+    return { data: one, leftOut, layers: others.reverse() };
+  }
+
+  /**
+   * Make one of layers that lie over each other, whatever they lie over.
+   * @param {Blob[]} layers tar archives with whiteouts, the lowest first
+   * @returns {Promise<Blob[]>} one; or as they are, where that cannot be done
+   */
+  async mergeLayers(layers) {
+    const one = layers.length > 1 && (await this.#session?.merge(layers));
+    return one ? [one] : layers;
   }
 
   /**

@@ -114,6 +114,16 @@ export interface CommitMessage {
   reply: MessagePort;
 }
 
+/**
+ * Page to worker: make one of these layers, the lowest first. At `reply` comes {data: Blob}, or {reason} where
+ * they cannot be merged.
+ */
+export interface MergeMessage {
+  type: "merge";
+  layers: Blob[];
+  reply: MessagePort;
+}
+
 /** A request to a web server in the container. */
 export interface GuestRequest {
   port: number;
@@ -156,6 +166,7 @@ export type PageMessage =
   | SaveMessage
   | KeptMessage
   | CommitMessage
+  | MergeMessage
   | GuestRequestMessage;
 
 /** Worker to page: the Python runtime is being loaded (bytes come often), or is there. */

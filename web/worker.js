@@ -182,6 +182,11 @@ async function handleMessage(message) {
     await saveImage(python, worker, message);
     return;
   }
+  if (message.type === "merge") {
+    const { mergeLayers } = await import("./mount/merge-layers.js");
+    await mergeLayers(python, message);
+    return;
+  }
   if (message.type === "request") {
     if (card) await card.request(message.request, message.reply);
     else message.reply.postMessage({ error: "the container does not run" });

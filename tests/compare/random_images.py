@@ -25,12 +25,20 @@ def _image(layout: Layout, seed: int) -> dict[str, object]:
     source = random.Random(seed)
     count = source.randint(1, 5)
     archives = [
-        tar_of(_layer(source, number), format=source.choice(FORMATS)) for number in range(count)
+        tar_of(random_layer(source, number), format=source.choice(FORMATS))
+        for number in range(count)
     ]
     return layout.image([gzip_layer(archive) for archive in archives], ref=str(seed))
 
 
-def _layer(source: random.Random, number: int) -> list[Member]:
+def random_layer(source: random.Random, number: int, *, with_parents: float = 0.9) -> list[Member]:
+    """Return the members of a layer.
+
+    Args:
+        source: Where its randomness is from.
+        number: Stands in the files' contents.
+        with_parents: How probable it is that a member's directories are members, too.
+    """
     members: list[Member] = []
     # Hard links only within a layer and to files: to anything else they are errors.
     files: list[str] = []
@@ -42,7 +50,7 @@ def _layer(source: random.Random, number: int) -> list[Member]:
             "gid": source.choice((0, 0, 7)),
             "mtime": 1_000_000_000 + source.randint(0, 10**8),
         }
-        if source.random() < 0.9:
+        if source.random() < with_parents:
             # As every tool does. Without, a file in the way of a path is an error for umoci.
             parents = [str(parent) for parent in PurePosixPath(path).parents][-2::-1]
             members += [member(parent, type=tarfile.DIRTYPE, **attributes) for parent in parents]

@@ -38,6 +38,22 @@ const done = arguments[arguments.length - 1];
   done("");
 })().catch((error) => done(String(error)));
 """
+# The last state's parts, by name.
+_PARTS = """
+const done = arguments[arguments.length - 1];
+(async () => {
+  const root = await navigator.storage.getDirectory();
+  const folder = await root.getDirectoryHandle("browsermount-sessions");
+  const states = [];
+  for await (const [, handle] of folder.entries()) {
+    const bytes = new Uint8Array(await (await handle.getFile()).arrayBuffer());
+    const length = new DataView(bytes.buffer).getUint32(12, true);
+    states.push(JSON.parse(new TextDecoder().decode(bytes.subarray(48, 48 + length))));
+  }
+  states.sort((one, other) => other.saved - one.saved);
+  done(states[0].sections.map(({ name }) => name));
+})().catch((error) => done(String(error)));
+"""
 _BUTTON = """
 const [text, within] = arguments;
 const buttons = document.querySelectorAll(`container-terminal ${within} button`);
@@ -63,6 +79,19 @@ def shows(page: Page, text: str) -> None:
     wait(page, lambda: text in page.visible)
 
 
+def allow_downloads(page: Page, folder: Path) -> None:
+    page.driver.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)}
+    )
+
+
+def parts(page: Page) -> list[str]:
+    """Return what the last saved state consists of."""
+    found = page.driver.execute_async_script(_PARTS)
+    assert isinstance(found, list), found
+    return found
+
+
 def downloaded(page: Page, folder: Path, name: str) -> Path:
     """Return a file that the page has downloaded, when it is complete."""
     wait(page, (folder / name).exists)
@@ -78,9 +107,7 @@ def go_on(page: Page, line: str, expected: str) -> None:
 
 def test_a_session_and_its_files(fresh: Page, site: str, tmp_path: Path) -> None:
     folder = tmp_path / "downloads"
-    fresh.driver.execute_cdp_cmd(
-        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)}
-    )
+    allow_downloads(fresh, folder)
     fresh.open(f"{site}?session=mine")
     fresh.wait_state("running", 90)
     fresh.wait_text(PROMPT)
@@ -166,25 +193,43 @@ def choose(page: Page, file: Path) -> None:
     page.driver.find_element("css selector", ".bm-sessions input[type=file]").send_keys(str(file))
 
 
-def test_files_alone(fresh: Page, site: str) -> None:
+def test_files_alone(fresh: Page, site: str, tmp_path: Path) -> None:
+    folder = tmp_path / "downloads"
+    allow_downloads(fresh, folder)
     url = f"{site}?session=mine&persist=files"
     fresh.open(url)
     fresh.wait_state("running", 90)
     fresh.wait_text(PROMPT)
-    fresh.type("echo first > /root/file; rm /usr/bin/wc; exit 3\r")
+    fresh.type("echo first > /root/file; ln /root/file /root/name; rm /usr/bin/wc; exit 3\r")
     fresh.wait_state("exited")
     # They are here for the next container, and at the next visit.
     press(fresh, "Start again")
     fresh.wait_state("running", 90)
     shows(fresh, "The files of this session are here as they were on")
     fresh.wait_text(PROMPT)
-    fresh.type("cat /root/file; ls /usr/bin/wc; echo second > /root/other; echo do''ne\r")
-    assert "\nfirst\n" in fresh.wait_text("\ndone")
-    wait_saved(fresh)
+    fresh.type("cat /root/file; ls /usr/bin/wc; echo second > /root/other; rm /root/file; exit 3\r")
+    fresh.wait_state("exited")
+    assert "\nfirst\n" in fresh.text
+    assert parts(fresh) == ["layer.0", "layer.1"]
     fresh.open(url)
     fresh.wait_state("running", 90)
     fresh.wait_text(PROMPT)
-    go_on(fresh, "cat /root/file /root/other | tr '\\n' ' '", "first second")
+    go_on(fresh, "cat /root/name /root/other | tr '\\n' ' '", "first second")
+    # What lies over the image has become one, beside what is new.
+    fresh.type("echo third > /root/third; exit 3\r")
+    fresh.wait_state("exited")
+    assert parts(fresh) == ["layer.0", "layer.1"]
+    press(fresh, "Start again")
+    fresh.wait_state("running", 90)
+    fresh.wait_text(PROMPT)
+    go_on(fresh, "cat /root/name /root/other /root/third | tr '\\n' ' '", "first second third")
+    press(fresh, "Save")
+    press(fresh, "Download changes")
+    with tarfile.open(downloaded(fresh, folder, "default-changes.tar")) as changes:
+        assert {"root/.wh.file", "root/name", "root/third", "usr/bin/.wh.wc"} <= set(
+            changes.getnames()
+        )
+    press(fresh, "Close")
     press(fresh, "Start afresh")
     fresh.wait_state("running", 90)
     fresh.wait_text(PROMPT)

@@ -352,7 +352,25 @@ export class Session {
   /** @param {Blob} data what the container has changed */
   async #note(data) {
     const { sha256Of } = await import("../vm/state-file.js");
-    this.#changes = { data, sha256: await sha256Of(data), made: Date.now() };
+    const changes = { data, sha256: await sha256Of(data), made: Date.now() };
+    // A machine that is saved has them numbered as they are.
+    if (this.#persist === "files" && this.#layers.length > 1) {
+      const mount = this.#mount;
+      const one = await this.merge(this.#layers.map((layer) => layer.data));
+      const layer = one && { data: one, sha256: await sha256Of(one) };
+      if (mount !== this.#mount) return;
+      if (layer) this.#layers = [layer];
+    }
+    this.#changes = changes;
+  }
+
+  /**
+   * @param {Blob[]} layers tar archives with whiteouts, the lowest first
+   * @returns {Promise<Blob | undefined>} one that stands for them; undefined where there is none
+   */
+  async merge(layers) {
+    const { mergedLayers } = await import("./merged-layers.js");
+    return this.#mount && mergedLayers(this.#mount, layers);
   }
 
   /** Write the files, where there is anything new. */

@@ -52,13 +52,13 @@ function download(content, name) {
 
 /**
  * Layers in their order: who unpacks them begins with the first.
- * @param {(Blob | Uint8Array)[]} layers
+ * @param {Blob[]} layers
  * @param {string} name
  */
 function downloadLayers(layers, name) {
   for (const [index, layer] of layers.entries()) {
     const number = layers.length > 1 ? `-${index + 1}` : "";
-    download(new Blob([/** @type {BlobPart} */ (layer)]), `${name}${number}.tar`);
+    download(layer, `${name}${number}.tar`);
   }
 }
 
@@ -284,7 +284,7 @@ class SessionsView {
         row.append(
           makeButton(
             "Files",
-            () => this.#attempt(async () => downloadLayers(await filesOfSession(name), name)),
+            () => this.#attempt(() => this.#downloadFiles(name)),
             "Download what its container has changed",
           ),
         );
@@ -328,6 +328,13 @@ class SessionsView {
   /** @param {string} name */
   async #export(name) {
     download(await exportSession(name), `${name}.state`);
+  }
+
+  /** @param {string} name */
+  async #downloadFiles(name) {
+    const layers = await filesOfSession(name);
+    const blobs = layers.map((layer) => new Blob([/** @type {BlobPart} */ (layer)]));
+    downloadLayers(await this.#element.mergeLayers(blobs), name);
   }
 
   /** @param {HTMLElement} row @param {string} name */

@@ -8,13 +8,25 @@ from browsermount.oci.digest import Digest
 from browsermount.oci.given import GivenLayer
 
 
-def given_layer(layer: Any) -> GivenLayer:
-    """Return a layer that the page has: an object with ``data``, a ``Blob``, and its ``sha256``."""
-    data = layer.data
+class BlobReader:
+    """Reads a ``Blob`` anywhere.
 
-    async def read(offset: int, size: int) -> bytes:
-        buffer = await data.slice(offset, offset + size).arrayBuffer()
+    Attributes:
+        size: How many bytes it has.
+    """
+
+    def __init__(self, blob: Any) -> None:
+        self._blob = blob
+        self.size = int(blob.size)
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Return so many bytes from an offset."""
+        buffer = await self._blob.slice(offset, offset + size).arrayBuffer()
         result: bytes = buffer.to_bytes()
         return result
 
-    return GivenLayer(Digest("sha256", str(layer.sha256)), int(data.size), read)
+
+def given_layer(layer: Any) -> GivenLayer:
+    """Return a layer that the page has: an object with ``data``, a ``Blob``, and its ``sha256``."""
+    reader = BlobReader(layer.data)
+    return GivenLayer(Digest("sha256", str(layer.sha256)), reader.size, reader.read)
