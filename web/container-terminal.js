@@ -137,7 +137,7 @@ function sessionNote(news) {
     case "files":
       return `The files of this session are here as they were on ${dateOf(news.saved)}.`;
     case "unkept":
-      return `This session is not kept: ${news.reason}.`;
+      return `This session is not kept: ${news.reason.replace(/\.$/, "")}.`;
     case "afresh": {
       const files = news.files ? `, with its files as they were on ${dateOf(news.files)}` : "";
       const aside = news.aside ? ` What was saved is the session “${news.aside}” now.` : "";

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import random
@@ -30,6 +31,9 @@ TIMEOUT = 60
 PREFIX = struct.Struct("<8sII32s")
 GENERATIONS = int(os.environ.get("BROWSERMOUNT_GENERATIONS", "2"))
 """How often a machine is saved under load."""
+SOAK_SECONDS = float(os.environ.get("BROWSERMOUNT_SOAK_SECONDS") or 0)
+"""For how long processes are killed while they save; without it, that is done once."""
+SOAK_SEED = int(os.environ.get("BROWSERMOUNT_SOAK_SEED") or time.time_ns())
 
 LOAD = """
 export LC_ALL=C
@@ -121,6 +125,55 @@ def test_a_machine_saved_under_load_goes_on_as_if_nothing_was(
     assert os.listdir(tmp_path) == ["state"]
 
 
+COUNT = """
+look() { md5sum < /usr/bin/bash; }
+first=$(look)
+while read -r; do
+    i=$((i + 1))
+    [ "$(look)" = "$first" ] && echo $i || echo bad
+done
+"""
+
+
+def test_a_process_that_is_killed_while_it_saves(tmp_path: Path) -> None:
+    moments = random.Random(SOAK_SEED)
+    state = tmp_path / "state"
+    least = most = 0
+    what: list[object] = [IMAGE, "bash", "-c", COUNT]
+    end = time.monotonic() + SOAK_SECONDS
+    for generation in itertools.count():
+        with start("-i", "--save", state, *what, stdin=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            # It goes on from the last state or from the one before, maybe with a line to come.
+            count = int(process.stdout.readline())
+            assert least < count <= most + 1, f"{least}, {count}, {most}: {SOAK_SEED}"
+            least, most = count - 1, count + 1
+            if generation == 0:
+                process.send_signal(signal.SIGUSR1)
+                wait_for(state)
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            last = generation > 0 and time.monotonic() >= end
+            if not last:
+                time.sleep(moments.uniform(0, 0.3))
+                process.send_signal(signal.SIGUSR1)
+                time.sleep(moments.uniform(0, 0.7))
+            process.kill()
+        if last:
+            break
+        what = ["--resume", state]
+
+
+def wait_for(path: Path) -> None:
+    end = time.monotonic() + TIMEOUT
+    while not path.exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A session with a terminal, left by its keys."""
@@ -178,10 +231,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
         process.send_signal(signal.SIGUSR1)
-        end = time.monotonic() + TIMEOUT
-        while not state.exists():
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        wait_for(state)
         process.stdin.write(b"first\n")
         process.stdin.flush()
         assert process.stdout.read() == b"first\n"

@@ -35,7 +35,7 @@ def main() -> None:
 
     def attempt(data: bytes) -> None:
         try:
-            target.run(mended(data) if name in ("tar", "layer") else data)
+            target.run(mended(data) if name in ("tar", "layer", "delta") else data)
         except target.expected:
             pass
         except BaseException:

@@ -19,7 +19,8 @@ import pytest
 from browsermount import limits
 from browsermount.cli.machine import parse_message
 from browsermount.cli.run import exit_code
-from browsermount.errors import BrowsermountError
+from browsermount.commit.delta import NotMerged
+from browsermount.errors import BrowsermountError, InvalidLayer
 from browsermount.layers.deflate import inflate_from, inflate_members
 from browsermount.layers.index import LayerIndex, UnusableIndex
 from browsermount.layers.indexer import LayerIndexer
@@ -55,6 +56,10 @@ from tests.core.guest_network import (
     ethernet,
     ip,
 )
+from tests.core.images import hardlink, member, symlink, tar
+from tests.core.random_layers import FORMATS
+from tests.core.test_delta import facts, one
+from tests.core.test_rootfs import merge
 
 _DIGEST = str(Digest.of(b""))
 
@@ -94,6 +99,16 @@ def _layer(data: bytes) -> None:
     again = LayerIndex.from_bytes(index.to_bytes())
     assert again.entries == index.entries
     assert again.spans == index.spans
+
+
+def _delta(data: bytes) -> None:
+    """Layers that can be merged give the same tree."""
+    layer = one(data, _OVER)
+    try:
+        expected = facts(merge(data, _OVER))
+    except InvalidLayer:
+        return  # what they would lie over has to have something for it
+    assert facts(merge(layer)) == expected
 
 
 def _table(codec: Codec) -> Callable[[bytes], None]:
@@ -333,8 +348,25 @@ _CONTROL = b"""{"type": "stage", "stage": "started"}
 {"type": "closed"}
 """
 
+
+def _changes(format: int) -> bytes:
+    """Return what a container may have changed."""
+    attributes = {"SCHILY.xattr.user.a": "b", "mtime": "1.5"} if format == FORMATS[2] else {}
+    return tar(
+        member("d/"),
+        member("d/first", b"content", pax=attributes),
+        hardlink("d/second", "d/first"),
+        symlink("d/third", "x" if format == FORMATS[0] else "x/" * 60),
+        hardlink("d/fourth", "d/third"),
+        format=format,
+    )
+
+
+_OVER = tar(member("d/"), member("d/.wh.first", b""), member("d/.wh.third", b""))
+
 TARGETS = {
     "tar": Target(_tar, (_archive(),)),
+    "delta": Target(_delta, tuple(map(_changes, FORMATS)), (NotMerged,)),
     "layer": Target(_layer, (gzip.compress(_archive(), mtime=0), _archive())),
     "estargz": Target(_table(Codec.GZIP), (_toc(),)),
     "zstd-chunked": Target(_table(Codec.ZSTD), (_toc(),)),

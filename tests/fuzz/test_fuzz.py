@@ -54,7 +54,7 @@ def test_changed_bytes(name: str) -> None:
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         data = mutated(random.choice(pool), pool, random)
-        if name in ("tar", "layer") and random.random() < 0.8:
+        if name in ("tar", "layer", "delta") and random.random() < 0.8:
             data = mended(data)
         try:
             if attempt(target, data) and len(pool) < 1000:

@@ -20,6 +20,7 @@ class FakeFile {
   }
 
   async createSyncAccessHandle() {
+    if (this.directory.disk.full) throw failure("QuotaExceededError");
     const put = (/** @type {Uint8Array} */ bytes) => this.directory.files.set(this.name, bytes);
     return {
       getSize: () => this.bytes.length,
@@ -69,8 +70,8 @@ export class FakeDirectory {
   /** @type {Map<string, FakeDirectory>} */
   directories = new Map();
 
-  /** @param {{ room: number, throws: boolean, moves: boolean }} disk */
-  constructor(disk = { room: Infinity, throws: false, moves: true }) {
+  /** @param {{ room: number, throws: boolean, full: boolean, moves: boolean }} disk */
+  constructor(disk = { room: Infinity, throws: false, full: false, moves: true }) {
     this.disk = disk;
   }
 
@@ -131,10 +132,17 @@ class FakeLocks {
 
 /**
  * A browser with nothing in its storage.
- * @param {Partial<{ room: number, throws: boolean, moves: boolean, quota: number }>} [limits]
+ * @param {Partial<{ room: number, throws: boolean, full: boolean, moves: boolean, quota: number }>} [limits]
+ *   `room` for a file; whether it `throws` where there is none, or where one is `full` when it is opened
  */
-export function fakeBrowser({ room = Infinity, throws = false, moves = true, quota } = {}) {
-  const disk = { room, throws, moves };
+export function fakeBrowser({
+  room = Infinity,
+  throws = false,
+  full = false,
+  moves = true,
+  quota,
+} = {}) {
+  const disk = { room, throws, full, moves };
   const root = new FakeDirectory(disk);
   const locks = new FakeLocks();
   const storage = {

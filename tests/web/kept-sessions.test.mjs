@@ -110,6 +110,19 @@ for (const [how, limits] of /** @type {[string, object][]} */ ([
     assert.equal(disk.room === Infinity, !("room" in limits));
   });
 
+test("a disk that is full from the beginning", async () => {
+  const { disk } = fakeBrowser({ full: true });
+  await assert.rejects(keep("mine", [1]), NoRoom);
+  // There is an empty file, which is no session, and not a damaged one either.
+  assert.deepEqual(await listSessions(), []);
+  const kept = await KeptSession.open("mine");
+  assert.deepEqual(await kept.find(), { found: undefined, damaged: false });
+  kept.release();
+  disk.full = false;
+  await keep("mine", [2]);
+  assert.equal((await listSessions())[0].saved, 2);
+});
+
 test("what is kept is listed, the last one first", async () => {
   fakeBrowser();
   await keep("one", [1, { layers: ["a"], changes: "b" }]);

@@ -1,11 +1,16 @@
 /** The file of a saved session, and what else a saved machine is made of. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import test from "node:test";
 import { gzipSync } from "node:zlib";
 
 import { InputWindow, LineReader } from "../../web/vm/console.js";
 import { DetachKeys } from "../../web/vm/detach-keys.js";
 import { freePages, parseImageDescription } from "../../web/vm/free-pages.js";
+import { replaceFile } from "../../web/vm/node.mjs";
 import { packState, readState, StateError } from "../../web/vm/state-file.js";
 
 /** @param {string} text */
@@ -157,4 +162,29 @@ test("addresses of 64 bits are read as they are", () => {
   );
   assert.equal(facts.pageStructs, "18446719884453740544");
   assert.equal(facts.maxPage, 1);
+});
+
+test("a file is replaced as a whole, and what killed processes have left goes", async (context) => {
+  const directory = await mkdtemp(path.join(tmpdir(), "state-"));
+  context.after(() => rm(directory, { recursive: true }));
+  const state = path.join(directory, "state");
+  const { pid: ended } = spawnSync("true");
+  const others = [`state.${process.ppid}.part`, "state.part", `other.${ended}.part`];
+  for (const name of [...others, `state.${ended}.part`])
+    await writeFile(path.join(directory, name), "");
+  await replaceFile(state, [bytes("first "), bytes("one")]);
+  assert.equal(await readFile(state, "utf8"), "first one");
+  assert.equal((await stat(state)).mode & 0o777, 0o600);
+  assert.deepEqual((await readdir(directory)).sort(), [...others, "state"].sort());
+
+  // On a disk that has no room, and where a file may have no more, a write is short before one fails.
+  const module = new URL("../../web/vm/node.mjs", import.meta.url);
+  const script = `import { replaceFile } from "${module}";
+    await replaceFile(process.argv[1], [Buffer.alloc(1000), Buffer.alloc(1 << 20)]);`;
+  const node = [process.execPath, "--input-type=module", "--eval", script, state];
+  const done = spawnSync("sh", ["-c", 'ulimit -f 100; exec "$@"', "sh", ...node]);
+  assert.notEqual(done.status, 0);
+  assert.match(String(done.stderr), /EFBIG/);
+  assert.equal(await readFile(state, "utf8"), "first one");
+  assert.deepEqual((await readdir(directory)).sort(), [...others, "state"].sort());
 });

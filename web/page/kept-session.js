@@ -117,6 +117,8 @@ export class KeptSession {
       try {
         const handle = await this.#directory.getFileHandle(this.#file(slot));
         const file = await handle.getFile();
+        // That was going to be one, but for want of room.
+        if (file.size === 0) continue;
         states.push({ file, slot, state: await readBlob(file) });
       } catch (error) {
         damaged ||= error instanceof StateError;

@@ -1,5 +1,5 @@
 /** What machine.js needs of a host that is Node: files, and 9P and Ethernet over streams. */
-import { open, readFile, rename, rm } from "node:fs/promises";
+import { open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
@@ -129,11 +129,23 @@ export async function writeStateFile(file, { header, kind, saved, server, text, 
       machine: { bytes: packed, gzip: state.length },
     },
   );
+  await replaceFile(file, pieces);
+  return pieces.reduce((sum, piece) => sum + piece.length, 0);
+}
+
+/**
+ * Writes a file that its owner alone can read. It is there as a whole, or the one before it is.
+ * @param {string} file
+ * @param {Uint8Array[]} pieces
+ */
+export async function replaceFile(file, pieces) {
   const unfinished = `${file}.${process.pid}.part`;
+  await removeAbandoned(file);
   try {
     const output = await open(unfinished, "wx", 0o600);
     try {
-      await output.writev(pieces);
+      // Unlike writev(), which on a full disk says no more than that it has written less.
+      await output.writeFile(/** @type {any} */ (pieces));
       await output.sync();
     } finally {
       await output.close();
@@ -143,7 +155,29 @@ export async function writeStateFile(file, { header, kind, saved, server, text, 
     await rm(unfinished, { force: true });
     throw error;
   }
-  return pieces.reduce((sum, piece) => sum + piece.length, 0);
+}
+
+/**
+ * Removes what processes have left that were killed while they wrote a file.
+ * @param {string} file
+ */
+async function removeAbandoned(file) {
+  const directory = path.dirname(file);
+  for (const name of await readdir(directory)) {
+    const [, of, number] = /^(.+)\.(\d+)\.part$/.exec(name) ?? [];
+    if (of === path.basename(file) && !isRunning(Number(number)))
+      await rm(path.join(directory, name), { force: true });
+  }
+}
+
+/** @param {number} pid */
+function isRunning(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return /** @type {any} */ (error).code !== "ESRCH";
+  }
 }
 
 /**

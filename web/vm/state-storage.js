@@ -29,7 +29,20 @@ async function* bytesOf(pieces) {
  * @returns {Promise<number>} its size
  * @throws {NoRoom} of the file nothing is left then
  */
-export async function writeState({ directory, file }, pieces) {
+export async function writeState(target, pieces) {
+  try {
+    return await write(target, pieces);
+  } catch (error) {
+    // Where there is no room at all, even opening a file says so.
+    throw /** @type {any} */ (error)?.name === "QuotaExceededError" ? new NoRoom() : error;
+  }
+}
+
+/**
+ * @param {{ directory: string, file: string }} target
+ * @param {(Uint8Array | Blob)[]} pieces
+ */
+async function write({ directory, file }, pieces) {
   const root = await navigator.storage.getDirectory();
   const folder = await root.getDirectoryHandle(directory, { create: true });
   const handle = await folder.getFileHandle(file, { create: true });
@@ -51,7 +64,7 @@ export async function writeState({ directory, file }, pieces) {
   } catch (error) {
     // The last good state is in another file: of this one, nothing need take room.
     access.truncate(0);
-    throw /** @type {any} */ (error)?.name === "QuotaExceededError" ? new NoRoom() : error;
+    throw error;
   } finally {
     access.close();
   }

@@ -8,6 +8,7 @@ has.  Members are copied as they are stored, so that contents need not be read.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from browsermount import limits
@@ -85,11 +86,12 @@ class Delta:
             InvalidLayer: It is no tar archive.
         """
         self._layers.append(layer)
-        async for member in read_members(layer):
-            self._cost += member.entry.cost
-            if self._cost > limits.MAX_METADATA:
-                raise NotMerged("they have too many files")
-            self._apply(member)
+        async with aclosing(read_members(layer)) as members:
+            async for member in members:
+                self._cost += member.entry.cost
+                if self._cost > limits.MAX_METADATA:
+                    raise NotMerged("they have too many files")
+                self._apply(member)
 
     def _apply(self, member: Member) -> None:
         entry = member.entry

@@ -123,12 +123,17 @@ def _split(head: bytes) -> tuple[list[tuple[bytes, bytes]], bytearray, bytes]:
         InvalidLayer: A number in them is written as nobody writes it.
     """
     records: list[tuple[bytes, bytes]] = []
+    target: bytes | None = None
     position = 0
     while True:
         header = bytearray(head[position : position + BLOCK])
         kind = bytes(header[_TYPE])
         position += BLOCK
         if kind not in b"xXgLK":
+            if target is not None:
+                # A pax record of the same stands behind it, and says more.
+                header[_LINK] = target[:100].ljust(100, b"\0")
+                records.insert(0, (b"linkpath", target))
             return records, header, head[position:]
         try:
             size = int(bytes(header[_SIZE]).strip(b" \0"), 8)
@@ -138,7 +143,7 @@ def _split(head: bytes) -> tuple[list[tuple[bytes, bytes]], bytearray, bytes]:
         if kind in b"xX":
             records += _records(body)
         elif kind == b"K":
-            records.append((b"linkpath", body.partition(b"\0")[0]))
+            target = body.partition(b"\0")[0]
         position += -(-size // BLOCK) * BLOCK
 
 

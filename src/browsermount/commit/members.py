@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,7 +44,7 @@ class Member:
     body: int
 
 
-async def read_members(archive: Archive) -> AsyncIterator[Member]:
+async def read_members(archive: Archive) -> AsyncGenerator[Member]:
     """Iterate over the members of an archive.
 
     Raises:
