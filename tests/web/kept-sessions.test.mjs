@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { KeptSession } from "../../web/page/kept-session.js";
+import { askToPersist, KeptSession } from "../../web/page/kept-session.js";
 import {
   deleteSession,
   exportSession,
@@ -283,4 +283,12 @@ test("files that are damaged are left out, with what lies over them", async () =
   assert.deepEqual(await without("first"), [0, false, 0]);
   assert.deepEqual(await without("second"), [1, false, 1]);
   assert.deepEqual(await without("third"), [2, false, 2]);
+});
+
+test("the browser is asked once a page whether what is kept may stay", async () => {
+  fakeBrowser();
+  let asked = 0;
+  Object.assign(navigator.storage, { persist: async () => true, persisted: async () => !++asked });
+  for (let save = 0; save < 3; save += 1) await askToPersist();
+  assert.equal(asked, 1);
 });

@@ -266,10 +266,17 @@ async function write(directory, name, content) {
 
 const ASKED = "browsermount-asked-to-persist";
 
+/** @type {Promise<void> | undefined} */
+let asking;
+
 /**
  * Asks the browser, once, not to remove what is kept when its disk becomes full. Some ask the person.
  */
-export async function askToPersist() {
+export function askToPersist() {
+  return (asking ??= ask());
+}
+
+async function ask() {
   const { storage } = navigator;
   if (!storage?.persist || (await storage.persisted?.())) return;
   try {
