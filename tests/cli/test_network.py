@@ -7,6 +7,7 @@ import http.server
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import urllib.error
 import urllib.request
@@ -216,6 +217,53 @@ def test_a_port_that_is_taken(port: int) -> None:
     assert done.stdout == b""
 
 
+# Gives a datagram back to who has sent it.
+ECHO = """
+cat > /tmp/echo.c <<'END'
+#include <sys/socket.h>
+#include <netinet/in.h>
+int main(void) {
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(7000)};
+	socklen_t size = sizeof at;
+	char data[99];
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	bind(fd, (struct sockaddr *)&at, size);
+	int got = recvfrom(fd, data, sizeof data, 0, (struct sockaddr *)&at, &size);
+	sendto(fd, data, got, 0, (struct sockaddr *)&at, size);
+}
+END
+tcc -run /tmp/echo.c &
+mkdir /tmp/w; head -c 300000 /dev/urandom > /tmp/w/data; sha256sum < /tmp/w/data > /tmp/w/sum
+busybox httpd -p 8000 -h /tmp/w
+until [[ $(</proc/net/udp) = *:1B58* && $(</proc/net/tcp6) = *:1F40* ]]; do sleep 0.1; done
+"""
+ASK = """
+busybox wget -qO- web.shop:8000/data | sha256sum; busybox wget -qO- web:8000/sum
+exec 3<>/dev/udp/web/7000; echo datagram >&3; head -n 1 <&3
+busybox wget -qO- web:8001/ || echo refused
+busybox wget -qO- http://server.example/ || echo nobody
+exec 3<>/dev/tcp/web/8000; echo connected; read -ru 3 || echo gone
+busybox wget -qO- web:8000/ || echo nobody
+"""
+
+
+def test_containers_that_are_in_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        # The path of a socket has to be short.
+        monkeypatch.setenv("XDG_RUNTIME_DIR", directory)
+        alone = ("--network", "none", "--network", "shop")
+        with running(*alone, "--hostname", "web", ECHO):
+            command = [*COMMAND, *alone, str(IMAGE), "bash", "-c", ASK]
+            other = subprocess.Popen(command, stdout=subprocess.PIPE)
+            assert other.stdout is not None
+            found = list(iter(other.stdout.readline, b"connected\n"))
+        # The first one has ended.
+        rest, _ = other.communicate(timeout=TIMEOUT)
+    assert found[0] == found[1]
+    assert found[2:] == [b"datagram\n", b"refused\n", b"nobody\n"]
+    assert rest == b"gone\nnobody\n"
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -228,6 +276,9 @@ def test_a_port_that_is_taken(port: int) -> None:
         ("--add-host", ":1.2.3.4"),
         ("--add-host", "a b:1.2.3.4"),
         ("--network", "none", "-p", "80:80"),
+        ("--network", "a", "--network", "b"),
+        ("--network", "host"),
+        ("--network", "shop", "--hostname", "a.b"),
     ],
 )
 def test_options_that_make_no_sense(options: tuple[str, ...]) -> None:

@@ -62,11 +62,36 @@ class Firefox:
             f"JSON.stringify(await (function () {{{script}}}).apply(undefined, given))",
             arguments=values,
             awaitPromise=True,
+            # As if a person had just done something: a page may open tabs then.
+            userActivation=True,
             target={"context": self._context},
         )
         if answer["type"] != "success":
             raise AssertionError(answer["exceptionDetails"]["text"])
         return json.loads(answer["result"].get("value", "null"))
+
+    @property
+    def current_window_handle(self) -> str:
+        """The tab in which scripts run."""
+        return str(self._context)
+
+    @property
+    def window_handles(self) -> list[str]:
+        """All tabs."""
+        return [it["context"] for it in self._call("browsingContext.getTree")["contexts"]]
+
+    @property
+    def switch_to(self) -> Firefox:
+        """What has :meth:`window`."""
+        return self
+
+    def window(self, handle: str) -> None:
+        """Go to a tab."""
+        self._context = handle
+
+    def close(self) -> None:
+        """Close the tab; one has to go to another one then."""
+        self._call("browsingContext.close", context=self._context)
 
     def set_window_size(self, width: int, height: int) -> None:
         """Give the page this size in CSS pixels."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from selenium.webdriver.common.by import By
 
 from tests.core.images import Layout, member, symlink, tar
 from tests.e2e.browser import Page
-from tests.e2e.firefox import firefox
+from tests.e2e.firefox import Firefox, firefox
 from tests.e2e.webkit import webkit
 from tests.fixtures import fixture
 from tests.servers import breaking, served
@@ -171,9 +173,50 @@ document.querySelector("container-terminal").fetch("http://localhost:8000/data")
   }, (error) => { window.answer = String(error); });
 """
 
+# A page that says whether it has been given our WebSocket, and how one to nobody ends.
+SHOWN = """
+<title>begun</title><script>
+  const closed = ({ code }) => { document.title = `${/WebSocket/.test(WebSocket)} ${code}`; };
+  new WebSocket("ws://localhost:81/").onclose = closed;
+</script><p>shown
+"""
+IN_FRAME = "return document.querySelector('iframe')?.contentDocument"
+
+
+def click(page: Page, selector: str) -> None:
+    if isinstance(page.driver, Firefox):
+        page.script("document.querySelector(arguments[0]).click()", selector)
+    else:  # which lets no script open tabs
+        page.driver.find_element(By.CSS_SELECTOR, selector).click()
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.1)
+
+
+def see_preview(page: Page) -> None:
+    """Open the tab that the page offers, and look at what it shows."""
+    until(lambda: page.script("return !!document.querySelector(\"[title$='port 8000']\")"))
+    click(page, "[title$='port 8000']")
+    click(page, ".bm-link .bm-button")
+    driver, own = page.driver, page.driver.current_window_handle
+    until(lambda: len(driver.window_handles) == 2)
+    (tab,) = set(driver.window_handles) - {own}
+    driver.switch_to.window(tab)
+    try:
+        until(lambda: page.script(f"{IN_FRAME}?.title") == "false 1006")
+        assert page.script(f"{IN_FRAME}.body.innerText.trim()") == "shown"
+    finally:
+        driver.close()
+        driver.switch_to.window(own)
+
 
 def test_the_network_out_and_in(browser: Page, site: str, tmp_path: Path) -> None:
     data = random.Random(4).randbytes(2 << 20)
+    shown = base64.b64encode(SHOWN.encode()).decode()
     (tmp_path / "data").write_bytes(data)
     at_prompt(browser, site)
     browser.script(NETWORK)
@@ -183,15 +226,14 @@ def test_the_network_out_and_in(browser: Page, site: str, tmp_path: Path) -> Non
         port = url.rstrip("/").rpartition(":")[2]
         browser.type(
             f"clear; mkdir w; cd w; busybox wget -q http://host.containers.internal:{port}/data; "
-            "sha256sum data; busybox httpd -p 8000; echo en''d\r"
+            f"sha256sum data; echo {shown} | base64 -d > index.html; "
+            "busybox httpd -p 8000; echo en''d\r"
         )
         assert hashlib.sha256(data).hexdigest() in browser.wait_text("\nend\n", 60)
     total = data[0]
     for byte in data[1:]:
         total = (total * 31 + byte) % 65521
     browser.script(ASK)
-    end = time.monotonic() + 60
-    while (answer := browser.script("return window.answer")) is None:
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    assert answer == f"200 {total}"
+    until(lambda: browser.script("return window.answer !== undefined"))
+    assert browser.script("return window.answer") == f"200 {total}"
+    see_preview(browser)

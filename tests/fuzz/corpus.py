@@ -1,4 +1,4 @@
-"""The inputs that failed once: files called ``TARGET-DIGEST``, which are tried each time."""
+"""Inputs that failed once, or are easy to get wrong: files ``TARGET-DIGEST``, tried each time."""
 
 from __future__ import annotations
 

@@ -32,6 +32,18 @@ from browsermount.network.connection import Connection
 from browsermount.network.framing import FrameSplitter as NetworkFrames
 from browsermount.network.framing import InvalidFrame, framed
 from browsermount.network.http1 import InvalidMessage, RequestReader, ResponseReader
+from browsermount.network.trunk import MAX_DATA as TRUNK_DATA
+from browsermount.network.trunk import WINDOW, Kind, Trunk, TrunkError, TrunkStream
+from browsermount.network.udp import MAX_DATA as MAX_DATAGRAM
+from browsermount.network.websocket import (
+    Close,
+    FrameReader,
+    Opcode,
+    Ping,
+    WebSocketError,
+    close_frame,
+)
+from browsermount.network.websocket import frame as websocket_frame
 from browsermount.ninep import wire
 from browsermount.ninep.framing import FrameSplitter, FramingError
 from browsermount.ninep.server import MSIZE, Server
@@ -223,6 +235,56 @@ def _request(data: bytes) -> None:
     _at_once(work())
 
 
+def _trunk(data: bytes) -> None:
+    """Messages of another container's network, each with its length in front."""
+    sent: list[bytes] = []
+    trunk = Trunk(sent.append, first=True)
+    streams = [trunk.open(80)]
+
+    def take(stream: TrunkStream) -> None:
+        stream.accept()
+        streams.append(stream)
+
+    trunk.on_open = take
+    trunk.on_datagram = lambda source, target, text: bool(trunk.send_datagram(target, source, text))
+    for turn, message in enumerate(NetworkFrames().feed(data)):
+        trunk.receive(message)
+        assert trunk.streams <= limits.MAX_CONNECTIONS
+        for stream in streams:
+            # Some do not read for a while.
+            while turn % 3 and (text := stream.read()):
+                while text and stream.room:
+                    stream.write(text[: stream.room])
+                    text = text[stream.room :]
+            if stream.at_eof:
+                stream.finish()
+        streams = [it for it in streams if not it.reset]
+    longest = TRUNK_DATA + MAX_DATAGRAM
+    assert all(len(message) <= longest for message in sent)
+    assert sum(map(len, sent)) <= 2 * len(data) + WINDOW * (len(streams) + 1)
+    trunk.lose()
+    assert trunk.streams == 0
+
+
+def _websocket(data: bytes) -> None:
+    """What a server in the container sends by a WebSocket, at once and in pieces."""
+    found: list[list[object]] = []
+    for size in (len(data) + 1, 7):
+        reader, events = FrameReader(), list[object]()
+        found.append(events)
+        try:
+            for start in range(0, len(data), size):
+                events.extend(reader.feed(data[start : start + size]))
+        except WebSocketError as error:
+            events.append((error.code, str(error)))
+    assert found[0] == found[1]
+    for event in found[0]:
+        if isinstance(event, Ping):
+            websocket_frame(Opcode.PONG, event.payload)
+        elif isinstance(event, Close):
+            assert len(close_frame(event)) <= 2 + 4 + 125
+
+
 def _name(data: bytes) -> None:
     query = dns.parse(data)
     if query is not None:
@@ -340,6 +402,33 @@ _REQUEST = (
     b"PUT http://a/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
 )
 _QUERY = b"\0\1\1\0\0\1\0\0\0\0\0\0\7example\3com\0\0\1\0\1"
+
+
+def _neighbour() -> bytes:
+    """One that opens a connection, sends, ends it, and asks and answers by datagrams."""
+    messages = [
+        (Kind.OPEN, 2, b"\0\x50"),
+        (Kind.ACCEPT, 1, b""),
+        (Kind.DATA, 2, b"GET"),
+        (Kind.CREDIT, 2, b"\0\0\0\3"),
+        (Kind.DATA, 1, b"answer"),
+        (Kind.DATAGRAM, 0, b"\0\7\0\x35question"),
+        (Kind.CREDIT, 0, b"\0\0\0\x0f"),
+        (Kind.FINISH, 2, b""),
+        (Kind.OPEN, 4, b"\1\xbb"),
+        (Kind.RESET, 4, b""),
+        (Kind.FINISH, 1, b""),
+    ]
+    return b"".join(framed(struct.pack("!BI", *head) + body) for *head, body in messages)
+
+
+_FRAMES = (
+    b"\x81\5hello\1\3gr\xc3\x89\1?\x80\1\xbc\x82\x7e\0\x7e"
+    + bytes(126)
+    + b"\x82\x7f\0\0\0\0\0\1\0\0"
+    + bytes(1 << 16)
+    + b"\x8a\0\x88\5\3\xe8bye"
+)
 _PASSWD = b"root:x:0:0:root:/root:/bin/sh\nme:x:1000:1000::/home/me:\n"
 
 _CONTROL = b"""{"type": "stage", "stage": "started"}
@@ -390,5 +479,7 @@ TARGETS = {
     "network": Target(_network, (_connecting(),), (InvalidFrame,)),
     "answer": Target(_answer, (_ANSWER,), (InvalidMessage,)),
     "request": Target(_request, (_REQUEST,), (InvalidMessage,)),
+    "trunk": Target(_trunk, (_neighbour(),), (InvalidFrame, TrunkError)),
+    "websocket": Target(_websocket, (_FRAMES,)),
     "name": Target(_name, (_QUERY,)),
 }

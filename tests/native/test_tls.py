@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import re
 import ssl
 import subprocess
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -412,4 +414,96 @@ def test_hostile_beginnings(engine: Engine, hello: bytes, data: st.DataObject) -
     assert got == b""
     assert not session.established
     assert not session.failed or session.error.args[0]
+    session.close()
+
+
+def handshake(engine: Engine, context: ssl.SSLContext) -> str:
+    """Let a client open a connection with the engine alone.
+
+    Returns:
+        The version and the cipher that both have agreed on, or why they have not.
+    """
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(incoming, outgoing, server_hostname="server.example")
+    session = engine.open("server.example")
+    try:
+        for _ in range(10):
+            try:
+                client.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError as error:
+                # An alert, not the mere end of the connection.
+                assert session.failed
+                return str(error.reason)
+            else:
+                cipher = client.cipher()
+                assert cipher is not None
+                return f"{client.version()} {cipher[0]}"
+            session.receive(outgoing.read())
+            while data := session.encrypted():
+                incoming.write(data)
+    finally:
+        session.close()
+    raise AssertionError("the handshake does not come to its end")
+
+
+def old_client(version: ssl.TLSVersion, ciphers: str) -> ssl.SSLContext:
+    """Return a client that takes what it is not let any more by default."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = version
+    context.set_ciphers(f"{ciphers}:@SECLEVEL=0")
+    return context
+
+
+REFUSED = "SSLV3_ALERT_HANDSHAKE_FAILURE"
+
+
+def test_each_cipher_of_tls_1_2(engine: Engine) -> None:
+    """Two are agreed to; all others, with CBC, RSA's key exchange or no secret at all, are not."""
+    context = old_client(ssl.TLSVersion.TLSv1_2, "ALL:COMPLEMENTOFALL")
+    # Those with a secret or a password of both cannot be asked for without one.
+    names = [
+        it["name"] for it in context.get_ciphers() if not re.search("TLS_|PSK|SRP", it["name"])
+    ]
+    assert len(names) > 50
+    found = {name: handshake(engine, old_client(ssl.TLSVersion.TLSv1_2, name)) for name in names}
+    agreed = {name for name, end in found.items() if end == f"TLSv1.2 {name}"}
+    assert agreed == {"ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-ECDSA-AES128-GCM-SHA256"}
+    assert {end for name, end in found.items() if name not in agreed} == {REFUSED}
+    # Whatever order the client has, ours counts.
+    assert handshake(engine, context) == "TLSv1.2 ECDHE-ECDSA-CHACHA20-POLY1305"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+def test_versions_that_are_too_old(engine: Engine, version: ssl.TLSVersion) -> None:
+    assert handshake(engine, old_client(version, "ALL")) == REFUSED
+
+
+ALERT = b"\x15\x03"
+
+HELLO_3_0 = bytes.fromhex("160300002f0100002b0300") + bytes(32) + b"\0\0\4\0\x05\0\x0a\1\0"
+
+
+@pytest.mark.parametrize(
+    "hello",
+    [
+        HELLO_3_0,  # of SSL 3 (RFC 6101)
+        b"\x80\x2e\1\3\1\0\x15\0\0\0\x10" + bytes(37),  # in SSL 2's form (RFC 5246, appendix E)
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x18\3\3\0\3\1\x40\0",  # a heartbeat that asks for more than it has
+        b"\x17\3\3\0\1\0",  # data before there are keys
+    ],
+)
+def test_other_beginnings_are_answered_by_an_alert(engine: Engine, hello: bytes) -> None:
+    session = engine.open("server.example")
+    assert session.receive(hello) == b""
+    answer = session.encrypted()
+    assert (session.failed, session.established) == (True, False)
+    assert answer[:2] == ALERT
+    assert len(answer) == 7
+    assert session.error.args[0]
     session.close()

@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from browsermount.cli.neighbours import LocalNeighbourhood
 from browsermount.cli.site import find_node, machine_files
 from browsermount.cli.sockets import Network, Rules
 from browsermount.errors import BrowsermountError
 from browsermount.machines import MachineKind
 from browsermount.mount import Mount
+from browsermount.network.neighbours import Neighbours
 from browsermount.ninep.server import MSIZE, Server
 from browsermount.sockets import serve
 
@@ -56,6 +58,8 @@ class Machine:
         self._frames = frames
         self._card = card
         self._network: Network | None = None
+        self._neighbours: Neighbours | None = None
+        self._place: LocalNeighbourhood | None = None
         self._reader = reader
         self._writer = writer
         self._session: Server | None = None
@@ -111,6 +115,30 @@ class Machine:
         """
         self._network = Network(self._card, rules, say)
         await self._network.open()
+
+    async def join(self, network: str, name: str) -> None:
+        """Put the container into a network of containers, after :meth:`connect`.
+
+        Args:
+            network: The network's name.
+            name: The container's.
+
+        Raises:
+            NetworkUnavailable: As from
+                :meth:`~browsermount.cli.neighbours.LocalNeighbourhood.join`.
+        """
+        assert self._network is not None
+        self._place = LocalNeighbourhood(network, name)
+        self._neighbours = Neighbours(self._network.stack, network, name, self._place)
+        await self._place.join(self._neighbours.meet)
+
+    def leave(self) -> None:
+        """Leave that network: the others are told at once that the container is gone."""
+        if self._neighbours is not None:
+            self._neighbours.close()
+        if self._place is not None:
+            self._place.leave()
+        self._neighbours = self._place = None
 
     async def start(
         self,
@@ -207,6 +235,7 @@ class Machine:
         """End the process, at the latest after some seconds, and wait for its end."""
         self._writer.close()
         self._frames.close()
+        self.leave()
         if self._network is not None:
             await self._network.close()
         self._card.close()

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from ipaddress import ip_address
 
 import click
 
-from browsermount.cli.sockets import Publication
+from browsermount.cli.sockets import Publication, Rules
 from browsermount.errors import BrowsermountError
+from browsermount.network.neighbours import is_name
+
+_KINDS = ("none", "public", "all")
+_DEFAULT = "public"
+_OF_ENGINES = ("host", "bridge", "default", "private", "slirp4netns", "pasta")
+"""What ``--network`` means something else by in docker and podman."""
 
 
 class PortUnavailable(BrowsermountError):
@@ -40,10 +47,60 @@ def _read_publication(value: str, ctx: click.Context, param: click.Parameter) ->
     return Publication(where, port, target, udp=protocol == "udp")
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkChoice:
+    """What a container can reach.
+
+    Attributes:
+        kind: One of :data:`_KINDS`.
+        name: The network of containers that it is in, if any.
+    """
+
+    kind: str = _DEFAULT
+    name: str | None = None
+
+    def rules(self, publications: Sequence[Publication]) -> Rules | None:
+        """Return what may pass; None where the container has no network."""
+        if self.kind == "none" and self.name is None:
+            return None
+        return Rules(self.kind == "all", publications, public=self.kind != "none")
+
+
+def _read_networks(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> NetworkChoice:
+    kinds = [value for value in values if value in _KINDS]
+    names = [value for value in values if value not in _KINDS]
+    if len(kinds) > 1 or len(names) > 1:
+        raise click.BadParameter(
+            f"{' and '.join(kinds if len(kinds) > 1 else names)} do not go together", ctx, param
+        )
+    for name in names:
+        if name in _OF_ENGINES or not is_name(name):
+            raise click.BadParameter(
+                f"{name!r} is neither {', '.join(_KINDS)} nor a name that a network of containers "
+                "can have: small letters, digits and hyphens",
+                ctx,
+                param,
+            )
+    return NetworkChoice(kinds[0] if kinds else _DEFAULT, names[0] if names else None)
+
+
+networks_option = click.option(
+    "--network",
+    multiple=True,
+    metavar="none|public|all|NAME",
+    callback=_read_networks,
+    help="What can be reached: nothing, the internet (the default), or also private networks and "
+    "this machine, which is host.containers.internal there. NAME is a network of containers that "
+    "run here: they reach each other by their host names; give it beside one of the others.",
+)
+"""Gives a command the argument ``network``, a :class:`NetworkChoice`."""
+
 network_option = click.option(
     "--network",
-    type=click.Choice(["none", "public", "all"]),
-    default="public",
+    type=click.Choice(_KINDS),
+    default=_DEFAULT,
     show_default=True,
     help="What can be reached: nothing, the internet, or also private networks and this machine, "
     "which is host.containers.internal there.",

@@ -28,7 +28,14 @@ from browsermount.cli.images import (
     split_name,
 )
 from browsermount.cli.machine import Machine, MachineFailure
-from browsermount.cli.networks import network_option, open_ports, publish_option, say_refusal
+from browsermount.cli.neighbours import random_name
+from browsermount.cli.networks import (
+    NetworkChoice,
+    networks_option,
+    open_ports,
+    publish_option,
+    say_refusal,
+)
 from browsermount.cli.printable import printable
 from browsermount.cli.site import machine_files
 from browsermount.cli.sizes import read_size
@@ -40,6 +47,7 @@ from browsermount.local.files import FileFetcher
 from browsermount.machines import MachineKind, choose_machine, machine_for, runnable
 from browsermount.mount import Mount
 from browsermount.network.addresses import HOST, to_text
+from browsermount.network.neighbours import is_name
 from browsermount.oci.given import layer_of
 from browsermount.oci.platform import Platform
 from browsermount.runtime.spec import ProcessOptions
@@ -130,7 +138,7 @@ def _read_commit(
 @click.option("-w", "--workdir", metavar="DIR", help="Start in this directory of the image.")
 @click.option("--entrypoint", metavar="PROGRAM", help="Run this in the place of the image's own.")
 @click.option("--hostname", metavar="NAME", help="The container's host name.")
-@network_option
+@networks_option
 @publish_option
 @click.option(
     "--add-host",
@@ -188,7 +196,7 @@ def command(
     workdir: str | None,
     entrypoint: str | None,
     hostname: str | None,
-    network: str,
+    network: NetworkChoice,
     publications: list[Publication],
     hosts: list[tuple[str, str]],
     memory: int | None,
@@ -215,15 +223,17 @@ def command(
         saved = _read_saved(resume)
         tty = saved.options.terminal
         interactive = interactive or tty
-        if network == "public" and not saved.options.network:
-            network = "none"
+        if network == NetworkChoice() and not saved.options.network:
+            network = NetworkChoice("none")
+        if network.name is not None:
+            _check_member(saved.options)
     elif image is None:
         raise click.UsageError("Missing argument 'IMAGE'.")
     else:
         saved = None
     name = image or (saved.reference if saved else "")
     streams = _streams(interactive, tty, resumed=saved is not None)
-    rules = None if network == "none" else Rules(network == "all", publications)
+    rules = network.rules(publications)
     if publications and rules is None:
         raise click.UsageError("a container without a network has no ports: leave out -p")
     if saved is not None:
@@ -239,6 +249,7 @@ def command(
                 rules,
                 _Sessions(save, resume, saved),
                 commit,
+                network.name,
             )
         )
     kind = choose_machine(machine)
@@ -253,12 +264,36 @@ def command(
         network=rules is not None,
         hosts=tuple(hosts),
     )
-    if hostname is not None:
-        options = replace(options, hostname=hostname)
+    if hostname is not None or network.name is not None:
+        options = replace(options, hostname=hostname or random_name())
+    if network.name is not None:
+        _check_member(options)
     sessions = _Sessions(save)
     return run_async(
-        _run(opening, name, platforms, options, streams, kind, memory, rules, sessions, commit)
+        _run(
+            opening,
+            name,
+            platforms,
+            options,
+            streams,
+            kind,
+            memory,
+            rules,
+            sessions,
+            commit,
+            network.name,
+        )
     )
+
+
+def _check_member(options: ProcessOptions) -> None:
+    """Refuse a network of containers for what cannot be in one."""
+    if not options.network:
+        raise click.UsageError("the session was started without a network: it can be in none")
+    if not is_name(options.hostname.lower()):
+        raise click.UsageError(
+            f"{options.hostname!r} is no name in a network of containers: --hostname gives one"
+        )
 
 
 _WITHOUT_RESUME = (
@@ -334,6 +369,7 @@ async def _run(
     rules: Rules | None,
     sessions: _Sessions,
     committed: tuple[Path, str] | None,
+    network: str | None,
 ) -> int:
     # What cannot be written to is said before anything was done.
     commit = None if committed is None else Commit(*committed)
@@ -362,6 +398,8 @@ async def _run(
                 if rules is not None:
                     say = partial(say_refusal, quiet=opening.quiet)
                     await open_ports(partial(machine.connect, rules, say))
+                if network is not None:
+                    await machine.join(network, options.hostname.lower())
                 size = window_size() if streams.terminal else None
                 try:
                     await machine.start(
@@ -379,6 +417,7 @@ async def _run(
                 code = await _follow(
                     machine, signals, streams, sessions, commit, quiet=opening.quiet
                 )
+                machine.leave()
                 if commit is not None and not sessions.is_saved:
                     async with opened(name) as (source, _):
                         await commit.finish(source, mount.image)

@@ -29,7 +29,7 @@ from browsermount.network.client import reach
 from browsermount.network.connection import Connection
 from browsermount.network.framing import FrameSplitter, InvalidFrame, framed
 from browsermount.network.stack import MAX_MTU, Stack
-from browsermount.network.stream import Stream
+from browsermount.network.stream import Stream, join
 from browsermount.network.udp import Datagram
 
 _CONNECT_SECONDS = 30.0
@@ -241,7 +241,7 @@ class Network:
             connection.refuse()
             return
         connection.accept()
-        await _join(Stream(connection), reader, writer)
+        await join(Stream(connection), _SocketStream(reader, writer))
 
     async def _publish(self, publication: Publication) -> asyncio.Server | _UdpPublication:
         if publication.udp:
@@ -253,7 +253,7 @@ class Network:
             except (ConnectionError, asyncio.CancelledError):
                 writer.transport.abort()
                 return
-            await _join(stream, reader, writer)
+            await join(stream, _SocketStream(reader, writer))
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self._spawn(serve(reader, writer))
@@ -425,28 +425,27 @@ class _UdpPublication:
         self._socket.close()
 
 
-async def _join(stream: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass bytes in both directions until both have ended."""
+class _SocketStream:
+    """A connection of this machine's."""
 
-    async def up() -> None:
-        while data := await stream.read():
-            writer.write(data)
-            await writer.drain()
-        writer.write_eof()
+    halves = True
 
-    async def down() -> None:
-        while data := await reader.read(_CHUNK):
-            await stream.write(data)
-        stream.finish()
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
 
-    try:
-        async with asyncio.TaskGroup() as both:
-            both.create_task(up())
-            both.create_task(down())
-        await stream.drained()
-        stream.close()
-    except* OSError:
-        stream.abort()
-        writer.transport.abort()
-    finally:
-        writer.close()
+    async def read(self) -> bytes:
+        return await self._reader.read(_CHUNK)
+
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def finish(self) -> None:
+        self._writer.write_eof()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def abort(self) -> None:
+        self._writer.transport.abort()

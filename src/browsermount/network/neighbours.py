@@ -19,7 +19,7 @@ from browsermount.network.addresses import GATEWAY, GUEST, Endpoint, parse
 from browsermount.network.connection import Connection, State
 from browsermount.network.names import Names
 from browsermount.network.stack import Stack
-from browsermount.network.stream import Stream
+from browsermount.network.stream import Stream, join
 from browsermount.network.trunk import MAX_DATA, Trunk, TrunkError, TrunkStream
 from browsermount.network.udp import Datagram
 
@@ -240,14 +240,14 @@ class Neighbours:
             while not remote.answered and connection.state is State.PENDING:
                 await remote.change()
         except BaseException:
-            remote.break_off()
+            remote.abort()
             raise
         if not remote.accepted or connection.state is not State.PENDING:
             connection.refuse()
-            remote.break_off()
+            remote.abort()
             return
         connection.accept()
-        await _join(Stream(connection), remote)
+        await remote.join(Stream(connection))
 
     async def _take(self, name: str, asked: TrunkStream) -> None:
         """Connect a neighbour with a port of the guest's."""
@@ -268,7 +268,7 @@ class Neighbours:
                 return
             raise
         asked.accept()
-        await _join(stream, _Remote(asked))
+        await _Remote(asked).join(stream)
 
     # -- Datagrams ---------------------------------------------------------------------------
 
@@ -336,12 +336,13 @@ class Neighbours:
 class _Remote:
     """A stream of a trunk for coroutines."""
 
+    halves = True
+
     def __init__(self, stream: TrunkStream) -> None:
         self._stream = stream
         self._changed = asyncio.Event()
         self._broken: Callable[[], None] = lambda: None
         stream.on_change = self.wake
-        self.finish = stream.finish
 
     def wake(self) -> None:
         """Have whoever waits look again."""
@@ -349,12 +350,25 @@ class _Remote:
         if self._stream.reset:
             self._broken()
 
-    def tie(self, broken: Callable[[], None]) -> None:
-        """Have something called as soon as it is broken off, which may be now."""
-        self._broken = broken
+    async def join(self, stream: Stream) -> None:
+        """Join it with a connection of the guest's."""
+        # The guest is told of a break also while one of the two waits for the other.
+        self._broken = stream.abort
         self.wake()
+        try:
+            await join(stream, self, MAX_DATA)
+        finally:
+            self._broken = lambda: None
 
-    def break_off(self) -> None:
+    async def finish(self) -> None:
+        """Say that nothing more will be written."""
+        self._stream.finish()
+
+    def close(self) -> None:
+        """Break it off where one side has not ended it."""
+        self.abort()
+
+    def abort(self) -> None:
         """Break it off, or refuse it."""
         self._stream.break_off()
         self.wake()
@@ -401,34 +415,3 @@ class _Remote:
                 data = data[room:]
             else:
                 await self.change()
-
-
-async def _join(stream: Stream, remote: _Remote) -> None:
-    """Hand on what one side writes to the other, until both have ended or one has broken off."""
-    # Also while one waits for the other to take something.
-    remote.tie(stream.abort)
-    up = asyncio.ensure_future(_send_all(stream, remote))
-    try:
-        while data := await remote.read():
-            await stream.write(data)
-        stream.finish()
-        await up
-    except ConnectionError:
-        stream.abort()
-    except BaseException:
-        stream.abort()
-        raise
-    finally:
-        remote.tie(lambda: None)
-        remote.break_off()
-        up.cancel()
-        await asyncio.gather(up, return_exceptions=True)
-
-
-async def _send_all(stream: Stream, remote: _Remote) -> None:
-    try:
-        while data := await stream.read(MAX_DATA):
-            await remote.write(data)
-        remote.finish()
-    except ConnectionError:
-        remote.break_off()

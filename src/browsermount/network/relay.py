@@ -18,7 +18,7 @@ from browsermount.network.addresses import GATEWAY, NETMASK, Endpoint, to_text
 from browsermount.network.connection import Connection
 from browsermount.network.names import Names
 from browsermount.network.stack import Stack
-from browsermount.network.stream import Stream
+from browsermount.network.stream import Stream, join
 from browsermount.network.udp import Datagram
 from browsermount.network.web import is_public_host
 from browsermount.network.wisp import MAX_DATA, Kind, Reason, WispClient, WispStream
@@ -181,28 +181,9 @@ class RelayGateway:
             return
         # Whether somebody answers there, the relay says only where nobody does.
         connection.accept()
-        stream = Stream(connection)
-        remote = _Remote(client.open(host, connection.local.port, Kind.TCP), transport)
-        up = asyncio.ensure_future(_send_all(stream, remote))
-        try:
-            while data := await remote.read():
-                await stream.write(data)
-            if remote.ended is Reason.VOLUNTARY:
-                stream.finish()
-                await stream.drained()
-                stream.close()
-            else:
-                self._tell_refusal(remote.ended, host)
-                stream.abort()
-        except ConnectionError:
-            stream.abort()
-        except BaseException:
-            stream.abort()
-            raise
-        finally:
-            remote.close()
-            up.cancel()
-            await asyncio.gather(up, return_exceptions=True)
+        opened = client.open(host, connection.local.port, Kind.TCP)
+        await join(Stream(connection), _Remote(opened, transport), MAX_DATA)
+        self._tell_refusal(opened.ended, host)
 
     def _tell_refusal(self, reason: Reason | None, host: str) -> None:
         if reason in _REFUSALS:
@@ -347,31 +328,44 @@ class _Link:
 class _Remote:
     """A stream of the relay's for coroutines."""
 
+    halves = False
+
     def __init__(self, stream: WispStream, transport: Transport) -> None:
         self._stream = stream
         self._transport = transport
         self._changed = asyncio.Event()
         stream.on_change = self._changed.set
 
-    @property
-    def ended(self) -> Reason | None:
-        """Why it has ended; None while it has not."""
-        return self._stream.ended
+    async def finish(self) -> None:
+        """End it some time after the guest has sent all.
 
-    @property
-    def received(self) -> int:
-        """Bytes that have come."""
-        return self._stream.received
+        The answer may still come, but the server cannot be told that there is nothing more.
+        """
+        received = -1
+        while received != self._stream.received:
+            received = self._stream.received
+            await asyncio.sleep(_SILENCE_SECONDS)
+        self.close()
 
     def close(self) -> None:
         """End it."""
         self._stream.close()
 
+    def abort(self) -> None:
+        """End it; there is no other way."""
+        self.close()
+
     async def read(self) -> bytes:
-        """Return what comes next; nothing at the end."""
+        """Return what comes next; nothing at the end.
+
+        Raises:
+            ConnectionResetError: The server, or the relay, has broken it off.
+        """
         while not (data := self._stream.read()) and self._stream.ended is None:
             self._changed.clear()
             await self._changed.wait()
+        if not data and self._stream.ended is not Reason.VOLUNTARY:
+            raise ConnectionResetError("the relay has broken the connection off")
         return data
 
     async def write(self, data: bytes) -> None:
@@ -383,21 +377,6 @@ class _Remote:
             await asyncio.sleep(_BACKLOG_SECONDS)
         if self._stream.ended is None:
             self._stream.write(data)
-
-
-async def _send_all(stream: Stream, remote: _Remote) -> None:
-    """Send what the guest writes, and end the connection some time after its end."""
-    try:
-        while data := await stream.read(MAX_DATA):
-            await remote.write(data)
-        # The answer may still come, but the server cannot be told that there is nothing more.
-        received = -1
-        while received != remote.received:
-            received = remote.received
-            await asyncio.sleep(_SILENCE_SECONDS)
-    except ConnectionError:
-        pass  # the guest has broken it off
-    remote.close()
 
 
 class _Flow:

@@ -29,6 +29,27 @@ class ByteStream(Protocol):
         ...
 
 
+class Remote(ByteStream, Protocol):
+    """What a connection of the guest's leads to."""
+
+    @property
+    def halves(self) -> bool:
+        """Whether each direction ends by itself; else all ends with what comes from there."""
+        ...
+
+    async def finish(self) -> None:
+        """Say that nothing more will be written."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+    def abort(self) -> None:
+        """Break it off."""
+        ...
+
+
 class Stream:
     """Reads from a connection and writes to it, and waits where that cannot be done yet.
 
@@ -109,3 +130,41 @@ class Stream:
     def abort(self) -> None:
         """Break the connection off."""
         self._connection.abort()
+
+
+async def join(stream: Stream, remote: Remote, limit: int = RECEIVE_BUFFER) -> None:
+    """Hand on what one side writes to the other, until both have ended or one has broken off.
+
+    Args:
+        stream: The guest's side.
+        remote: The other one.
+        limit: Bytes that it takes at once.
+    """
+
+    async def up() -> None:
+        while data := await stream.read(limit):
+            await remote.write(data)
+        await remote.finish()
+
+    async def down() -> None:
+        while data := await remote.read():
+            await stream.write(data)
+        stream.finish()
+        if not remote.halves:
+            sending.cancel()
+
+    ended = False
+    try:
+        async with asyncio.TaskGroup() as both:
+            sending = both.create_task(up())
+            both.create_task(down())
+        await stream.drained()
+        stream.close()
+        ended = True
+    except* OSError:
+        pass  # one of them has broken it off, which the other one is told
+    finally:
+        if not ended:
+            stream.abort()
+            remote.abort()
+        remote.close()
