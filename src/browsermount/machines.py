@@ -7,14 +7,17 @@ from typing import Literal
 
 from browsermount.errors import InvalidMachine, InvalidPlatform
 from browsermount.oci.platform import Platform, choose_platforms
+from browsermount.oci.variant import normalize
 
 MachineKind = Literal["v86", "x64"]
 """``v86`` is the npm package's emulator of a 32-bit PC, ``x64`` our own of an x86-64 one."""
 
 _BITS: dict[str, MachineKind] = {"32": "v86", "64": "x64"}
 
-_LEVELS = (None, "v1", "v2")
+_LEVELS = (None, "v1", "v2", "v3")
 """The variants of amd64 (x86-64 psABI, microarchitecture levels) that the 64-bit machine has."""
+
+_LEVEL_3 = "v3"
 
 
 def machine_for(platform: Platform, wanted: MachineKind | None = None) -> MachineKind:
@@ -28,6 +31,22 @@ def machine_for(platform: Platform, wanted: MachineKind | None = None) -> Machin
         return wanted
     own = (platform.os, platform.architecture) == ("linux", "amd64") and platform.variant in _LEVELS
     return "x64" if own else "v86"
+
+
+def level_for(*platforms: Platform) -> int | None:
+    """Return the level of the x86-64 psABI that a 64-bit machine's programs are told of.
+
+    By itself the machine tells them of level 2, since what they do with level 3 takes longer here
+    than what they do without.
+
+    Args:
+        platforms: The image's, and those that a person asks for.
+
+    Returns:
+        None where it is the machine's own one.
+    """
+    variants = [normalize(p.architecture, p.variant) for p in platforms]
+    return 3 if ("amd64", _LEVEL_3) in variants else None
 
 
 def choose_machine(text: str | None) -> MachineKind | None:

@@ -6,8 +6,8 @@ import pytest
 
 from browsermount.errors import InvalidMachine, InvalidPlatform
 from browsermount.interpreters import interpreter_for
-from browsermount.machines import choose_machine, machine_for, runnable
-from browsermount.oci.platform import RUNNABLE, Platform
+from browsermount.machines import choose_machine, level_for, machine_for, runnable
+from browsermount.oci.platform import RUNNABLE, Platform, read_platform
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,8 @@ from browsermount.oci.platform import RUNNABLE, Platform
         ("linux/386", "v86"),
         ("linux/amd64", "x64"),
         ("linux/amd64/v2", "x64"),
-        ("linux/amd64/v3", "v86"),
+        ("linux/amd64/v3", "x64"),
+        ("linux/amd64/v4", "v86"),
         ("linux/arm64/v8", "v86"),
         ("linux/riscv64", "v86"),
     ],
@@ -37,6 +38,23 @@ def test_a_machine_that_is_asked_for() -> None:
     assert interpreter_for(arm64) is not None
 
 
+@pytest.mark.parametrize(
+    ("image", "asked", "level"),
+    [
+        ("linux/amd64", None, None),
+        ("linux/amd64/v2", "linux/amd64", None),
+        ("linux/amd64", "amd64/v3", 3),
+        ("linux/amd64/v3", None, 3),
+        ("linux/arm64/v8", None, None),
+    ],
+)
+def test_what_programs_are_told_of_the_processor(
+    image: str, asked: str | None, level: int | None
+) -> None:
+    platforms = [Platform.parse(image), *([read_platform(asked)] if asked else [])]
+    assert level_for(*platforms) == level
+
+
 def test_no_machine_is_asked_for() -> None:
     assert choose_machine("") is choose_machine(None) is None
     assert runnable() == RUNNABLE
@@ -55,12 +73,13 @@ def test_what_a_machine_runs() -> None:
     assert [str(p) for p in runnable(None, "x64")] == [
         "linux/amd64",
         "linux/amd64/v2",
+        "linux/amd64/v3",
         "linux/386",
     ]
     assert [str(p) for p in runnable("i386", "x64")] == ["linux/386"]
 
 
-@pytest.mark.parametrize("platform", ["linux/arm64", "linux/amd64/v3"])
+@pytest.mark.parametrize("platform", ["linux/arm64", "linux/riscv64"])
 def test_a_platform_that_the_64_bit_machine_does_not_run(platform: str) -> None:
     with pytest.raises(InvalidPlatform) as raised:
         runnable(platform, "x64")

@@ -2,13 +2,14 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { choicesOf, machineFor, translationNote } from "../../web/page/platform.js";
+import { choicesOf, levelFor, machineFor, translationNote } from "../../web/page/platform.js";
 
 for (const [platform, machine, translated] of /** @type {const} */ ([
   ["linux/386", "v86", false],
   ["linux/amd64", "x64", false],
   ["linux/amd64/v2", "x64", false],
-  ["linux/amd64/v3", "v86", true],
+  ["linux/amd64/v3", "x64", false],
+  ["linux/amd64/v4", "v86", true],
   ["linux/arm64/v8", "v86", true],
   ["linux/riscv64", "v86", true],
 ]))
@@ -22,6 +23,13 @@ test("a machine that is asked for", () => {
   assert.equal(machineFor("linux/amd64", "32"), "v86");
   assert.equal(translationNote("linux/386", "64"), "");
   assert.match(translationNote("linux/amd64", "32"), /translated/);
+});
+
+test("what programs are told of the processor", () => {
+  assert.equal(levelFor("linux/amd64", ""), undefined);
+  assert.equal(levelFor("linux/amd64/v2", "amd64"), undefined);
+  assert.equal(levelFor("linux/amd64", "x86_64/v3"), 3);
+  assert.equal(levelFor("linux/amd64/v3", ""), 3);
 });
 
 test("386 images can be run on both machines", () => {

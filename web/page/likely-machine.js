@@ -10,7 +10,7 @@ import { machineFor } from "./platform.js";
 const KEY = "browsermount-machines";
 const MOST_IMAGES = 100;
 /** What people call linux/amd64, as browsermount/oci/platform.py has it. */
-const AMD64 = /^(linux\/)?(amd64|x86[_-]64)(\/v[12])?$/i;
+const AMD64 = /^(linux\/)?(amd64|x86[_-]64)(\/v[123])?$/i;
 
 /**
  * @param {{ image: string, platform: string, machine: string }} request the platform and the

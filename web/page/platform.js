@@ -2,7 +2,8 @@
 
 /** What the machines run by themselves: see browsermount/machines.py. */
 const NATIVE = /^linux\/386(\/|$)/;
-const NATIVE_64 = /^linux\/amd64(\/v[12])?$/;
+const NATIVE_64 = /^linux\/amd64(\/v[123])?$/;
+const LEVEL_3 = /(amd64|x86[_-]64)\/v3$/i;
 
 /** The machines by their bits, as people ask for them. @type {Record<string, "v86" | "x64">} */
 const MACHINES = { 32: "v86", 64: "x64" };
@@ -14,6 +15,15 @@ const MACHINES = { 32: "v86", 64: "x64" };
  */
 export function machineFor(platform, wanted = "") {
   return MACHINES[wanted] ?? (NATIVE_64.test(platform) ? "x64" : "v86");
+}
+
+/**
+ * @param {...string} platforms an image's, and the one that is asked for
+ * @returns {number | undefined} the level of the x86-64 ABI that the machine's programs are told of, where it is
+ *   not the usual one: level_for() in browsermount/machines.py
+ */
+export function levelFor(...platforms) {
+  return platforms.some((platform) => LEVEL_3.test(platform)) ? 3 : undefined;
 }
 
 /**

@@ -4,7 +4,7 @@
  */
 
 import { likelyMachine, rememberMachine } from "./likely-machine.js";
-import { machineFor } from "./platform.js";
+import { levelFor, machineFor } from "./platform.js";
 import { noWorker } from "./requirements.js";
 import { startMachine, takeWorkers } from "./workers.js";
 
@@ -840,7 +840,8 @@ export class Session {
     const network = this.request.network !== "none";
     const files = this.#kept && this.#persist === "files";
     const archive = files ? { archive: MAX_FILES } : {};
-    this.#machine?.post({ type: "start", network, ...archive, ...this.size() });
+    const level = levelFor(this.#image?.platform ?? "", this.request.platform);
+    this.#machine?.post({ type: "start", network, level, ...archive, ...this.size() });
   }
 
   /** @param {Resumed} resumed */

@@ -116,6 +116,8 @@ export const MAX_OUTSTANDING = 64 << 20;
  * @property {(free?: Uint8Array, waiting?: Set<number>) => Promise<EmulatorState>} save the state of one
  *   that is paused, without the pages whose bits are set; the tags of 9P requests without an answer
  * @property {(port: number, bytes: Uint8Array) => void} send to the virtio console
+ * @property {(level: number) => void} [setLevel] what programs are told of the processor from now on, where
+ *   that can be chosen: a level of the x86-64 ABI
  * @property {(frame: Uint8Array) => boolean} sendFrame an Ethernet frame for the guest;
  *   false when the guest has no room for it now, so that it has to be sent again
  * @property {() => void} destroy
@@ -342,11 +344,13 @@ export class Machine {
 
   /**
    * Mounts the tree and starts the container that its config.json describes.
-   * @param {{ cols?: number, rows?: number, network?: boolean, archive?: boolean, archive_limit?: number
-   *   }} [how] the terminal's size; without a network, the container has the loopback interface alone;
-   *   whether archive() is called at its end, and with which limit
+   * @param {{ cols?: number, rows?: number, network?: boolean, archive?: boolean, archive_limit?: number,
+   *   level?: number }} [how] the terminal's size; without a network, the container has the loopback
+   *   interface alone; whether archive() is called at its end, and with which limit; the level of the
+   *   x86-64 ABI that its programs are told of, where it is another than the machine's own
    */
-  start(how = {}) {
+  start({ level, ...how } = {}) {
+    if (level) this.#emulator?.setLevel?.(level);
     this.#started = true;
     this.#archives = how.archive ?? false;
     this.#sendControl({

@@ -122,6 +122,8 @@ export interface StartMessage {
   rows: number;
   /** Whether the container gets the machine's network card. */
   network: boolean;
+  /** The level of the x86-64 ABI that programs are told of, where it is not the machine's own one. */
+  level?: number;
   /** Say at its end what it has changed, in so many bytes at most. */
   archive?: number;
 }

@@ -212,16 +212,16 @@ async function save({ path, go, header }) {
 
 /**
  * @typedef {{ input: boolean, network: boolean, detach: boolean, archive: boolean, cols?: number,
- *   rows?: number }} Start
+ *   rows?: number, level?: number }} Start
  * @param {Start} message
  */
-async function start({ input, network, detach, archive, cols, rows }) {
+async function start({ input, network, detach, archive, cols, rows, level }) {
   const ready = await creation;
   if (!ready) return;
   forwardsInput = input;
   if (detach) keys = new DetachKeys();
   if (!options.resume) {
-    ready.start({ network, archive, cols, rows });
+    ready.start({ network, archive, cols, rows, level });
     return;
   }
   try {

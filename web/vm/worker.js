@@ -58,6 +58,7 @@ self.onmessage = (/** @type {MessageEvent<Messages.PageMessage>} */ event) => {
         cols: message.cols,
         rows: message.rows,
         network: message.network,
+        level: message.level,
         ...atEnd(message.archive),
       });
       break;

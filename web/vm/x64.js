@@ -266,6 +266,11 @@ class Machine64 {
     this.#wake();
   }
 
+  /** @param {number} level */
+  setLevel(level) {
+    if (!this.#exports.set_level(level)) throw new Error(`there is no x86-64-v${level} here`);
+  }
+
   /** @param {Uint8Array} frame */
   sendFrame(frame) {
     if (this.#ended) return true;

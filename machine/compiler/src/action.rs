@@ -1,5 +1,6 @@
 //! Which instructions the compiler has code for, and how it treats the others.
 
+use crate::bmi::{self, Bmi};
 use crate::{vector, CodeSize};
 use cpu::condition_number;
 use iced_x86::{Code, ConditionCode, EncodingKind, FlowControl, Instruction, Mnemonic, OpKind, Register};
@@ -45,6 +46,7 @@ pub enum Action {
     CompareExchange,
     ExchangeAdd,
     Carry(Carry),
+    Bmi(Bmi),
     Direction {
         down: bool,
     },
@@ -213,11 +215,11 @@ fn compiled(instruction: &Instruction, code_size: CodeSize) -> Option<Action> {
     if let Some(action) = control(instruction, code_size) {
         return Some(action);
     }
-    if instruction.code().encoding() != EncodingKind::Legacy {
-        return None;
-    }
     if vector::select(instruction) {
         return Some(Action::Vector);
+    }
+    if instruction.code().encoding() != EncodingKind::Legacy {
+        return bmi::select(instruction).filter(|_| plain(instruction)).map(Action::Bmi);
     }
     if let Some(how) = x87(instruction) {
         return Some(Action::X87(how));

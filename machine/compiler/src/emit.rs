@@ -24,7 +24,7 @@ pub const IMPORTS: [(&str, &[Type], Type); 10] = [
     ("compiled_read", &[Type::I32, Type::I64, Type::I32], Type::I32),
     ("compiled_write", &[Type::I32, Type::I64, Type::I64, Type::I32], Type::I32),
     ("compiled_modify", &[Type::I32, Type::I64, Type::I32], Type::I32),
-    ("compiled_write_scratch", &[Type::I32, Type::I64], Type::I32),
+    ("compiled_write_scratch", &[Type::I32, Type::I64, Type::I32], Type::I32),
     ("compiled_interpret", &[Type::I32, Type::I32], Type::I32),
     ("compiled_flags", &[Type::I32], Type::I64),
     ("compiled_multiply_high", &[Type::I64, Type::I64], Type::I64),
@@ -100,6 +100,9 @@ pub struct Vectors {
     pub temporary: u32,
     /// What is to be stored.
     pub value: u32,
+    /// As `temporary` and `value`, of upper halves.
+    pub upper: u32,
+    pub result: u32,
     doubles: u32,
     singles: u32,
 }
@@ -108,7 +111,16 @@ impl Vectors {
     fn behind(selectors: u32) -> Vectors {
         let usual = local::SELECTOR + selectors;
         let first = usual + 1;
-        Vectors { usual, first, temporary: first + 16, value: first + 17, doubles: first + 18, singles: first + 21 }
+        Vectors {
+            usual,
+            first,
+            temporary: first + 16,
+            value: first + 17,
+            upper: first + 18,
+            result: first + 19,
+            doubles: first + 20,
+            singles: first + 23,
+        }
     }
 
     pub fn floats(&self, double: bool) -> [u32; 3] {
@@ -143,6 +155,8 @@ pub struct Emitter {
     vectors_changed: u32,
     /// Whether there is code for SSE instructions.
     uses_vectors: bool,
+    /// Whether there is code for instructions with a VEX prefix that have vector registers.
+    uses_avx: bool,
     vectors: Vectors,
     /// Whether there is code for x87 instructions.
     uses_x87: bool,
@@ -179,6 +193,7 @@ impl Emitter {
             vectors_used: 0,
             vectors_changed: 0,
             uses_vectors: false,
+            uses_avx: false,
             uses_x87: false,
             vectors: Vectors::behind(selectors),
             selectors,
@@ -250,6 +265,9 @@ impl Emitter {
         if self.uses_x87 {
             self.leave_without_x87();
         }
+        if self.uses_avx {
+            self.leave_without_avx();
+        }
         if self.uses_vectors {
             self.leave_without_vectors();
             self.load_usual();
@@ -283,7 +301,7 @@ impl Emitter {
         let mut groups = vec![(WIDE, Type::I64), (NARROW + self.selectors, Type::I32)];
         if self.uses_vectors || self.vectors_used != 0 {
             groups[1].0 += 1;
-            groups.extend([(18, Type::V128), (3, Type::F64), (3, Type::F32)]);
+            groups.extend([(20, Type::V128), (3, Type::F64), (3, Type::F32)]);
         }
         crate::wasm::unsigned(&mut bytes, groups.len() as u32);
         for (count, kind) in groups {
@@ -401,6 +419,28 @@ impl Emitter {
         code.i32(0);
         code.memory(op::I32_LOAD, self.addresses.cr4);
         code.i32(CR4_OSFXSR as i32);
+        code.op(op::I32_AND);
+        code.op(op::I32_EQZ);
+        code.op(op::I32_OR);
+        code.if_(None, Some(Hint::Unlikely));
+        code.i32(Exit::Step as i32);
+        code.op(op::RETURN);
+        code.end();
+    }
+
+    /// The same of AVX.
+    fn leave_without_avx(&mut self) {
+        use cpu::control::{CR4_OSXSAVE, XCR0_AVX, XCR0_SSE};
+        let code = &mut self.code;
+        code.i32(0);
+        code.memory(op::I32_LOAD, self.addresses.xcr0);
+        code.i32((XCR0_SSE | XCR0_AVX) as i32);
+        code.op(op::I32_AND);
+        code.i32((XCR0_SSE | XCR0_AVX) as i32);
+        code.op(op::I32_NE);
+        code.i32(0);
+        code.memory(op::I32_LOAD, self.addresses.cr4);
+        code.i32(CR4_OSXSAVE as i32);
         code.op(op::I32_AND);
         code.op(op::I32_EQZ);
         code.op(op::I32_OR);
@@ -549,6 +589,15 @@ impl Emitter {
 
     pub fn use_vectors(&mut self) {
         self.uses_vectors = true;
+    }
+
+    pub fn use_avx(&mut self) {
+        self.uses_avx = true;
+    }
+
+    /// The address of the processor, which begins with its state.
+    pub fn cpu_address(&self) -> u32 {
+        self.addresses.cpu
     }
 
     pub fn vectors(&self) -> Vectors {
@@ -767,15 +816,43 @@ impl Emitter {
         self.code.i32(0);
         self.code.get(value);
         self.code.v128_memory(simd::V128_STORE, self.addresses.cpu + offset::SCRATCH as u32);
-        self.code.i32(self.addresses.cpu as i32);
-        self.code.get(local::ADDRESS);
-        self.code.call(import::WRITE_SCRATCH);
-        self.step_if();
+        self.write_scratch(16);
         self.code.else_();
         self.host_address();
         self.code.get(value);
         self.code.v128_memory(simd::V128_STORE, 0);
         self.code.end();
+    }
+
+    /// The same of 32 bytes: `Vectors::value` and `Vectors::upper`.
+    pub fn store_vectors(&mut self) {
+        let halves = [(self.vectors.value, 0), (self.vectors.upper, 16)];
+        self.misses(tlb::offset::WRITE, 32);
+        self.code.if_(None, Some(Hint::Unlikely));
+        for (half, at) in halves {
+            self.code.i32(0);
+            self.code.get(half);
+            self.code.v128_memory(simd::V128_STORE, self.addresses.cpu + offset::SCRATCH as u32 + at);
+        }
+        self.write_scratch(32);
+        self.code.else_();
+        self.host_address();
+        self.code.set(local::HOST);
+        for (half, at) in halves {
+            self.code.get(local::HOST);
+            self.code.get(half);
+            self.code.v128_memory(simd::V128_STORE, at);
+        }
+        self.code.end();
+    }
+
+    /// Stores what is in `State::scratch` at `ADDRESS`.
+    fn write_scratch(&mut self, size: u32) {
+        self.code.i32(self.addresses.cpu as i32);
+        self.code.get(local::ADDRESS);
+        self.code.i32(size as i32);
+        self.code.call(import::WRITE_SCRATCH);
+        self.step_if();
     }
 
     pub fn multiply_high(&mut self) {

@@ -70,6 +70,7 @@ pub fn form_after(instruction: &Instruction, action: Action, before: Form) -> Fo
         Action::CompareExchange => Form::Subtract(size),
         Action::ExchangeAdd => Form::Add(size),
         Action::Vector => crate::vector::form_after(instruction, before),
+        Action::Bmi(how) => crate::bmi::form_after(how, size, before),
         Action::X87(X87::Compare) => Form::Explicit,
         Action::Step => {
             if writes_flags(instruction) {
@@ -102,7 +103,7 @@ impl Emitter {
         }
     }
 
-    fn zero_extended(&mut self, instruction: &Instruction, operand: u32) {
+    pub fn zero_extended(&mut self, instruction: &Instruction, operand: u32) {
         self.operand(instruction, operand);
         if is_register(instruction, operand) {
             self.cut(operand_size(instruction, operand));
@@ -303,6 +304,7 @@ impl Emitter {
                     self.code.set(flags);
                 }
             }
+            Action::Bmi(how) => self.bmi(instruction, how),
             Action::Direction { down } => self.direction(down),
             _ => unreachable!("{action:?} is no such instruction"),
         }

@@ -14,6 +14,8 @@
 extern crate alloc;
 
 mod action;
+mod avx;
+mod bmi;
 mod emit;
 mod flags;
 mod graph;

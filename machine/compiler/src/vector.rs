@@ -1,4 +1,4 @@
-//! SSE: moves, integer operations, and floating point as far as WebAssembly computes the same.
+//! SSE, and AVX as far as it is the same: moves, integer operations, and floating point as far as WebAssembly computes the same.
 //!
 //! Arithmetic is exact only in the usual state of MXCSR: all exceptions masked, rounding to nearest,
 //! denormals as they are, and the precision flag set already (it stays so once anything was inexact).
@@ -9,13 +9,14 @@
 use iced_x86::{EncodingKind, Instruction, Mnemonic, OpKind};
 
 use crate::action::{is_memory, is_register, operand_size};
+use crate::avx;
 use crate::emit::{local, number, Emitter};
 use crate::flags::Form;
 use crate::wasm::{op, simd, Hint};
 
 /// What has a destination and a source of 128 bits, of which each lane is computed by one instruction.
 /// With whether the operands change places.
-fn lanes(mnemonic: Mnemonic) -> Option<(u32, bool)> {
+pub fn lanes(mnemonic: Mnemonic) -> Option<(u32, bool)> {
     Some(match mnemonic {
         Mnemonic::Pand | Mnemonic::Andps | Mnemonic::Andpd => (simd::V128_AND, false),
         // Of andnot, the second operand is inverted; of PANDN, the first.
@@ -72,7 +73,7 @@ fn lanes(mnemonic: Mnemonic) -> Option<(u32, bool)> {
 }
 
 /// Lanes of (destination, source) that a shuffle takes, as bytes.
-fn shuffle(instruction: &Instruction) -> Option<[u8; 16]> {
+pub fn shuffle(mnemonic: Mnemonic, control: u8) -> Option<[u8; 16]> {
     let elements = |size: usize, order: &[usize]| {
         let mut bytes = [0; 16];
         for (place, &element) in order.iter().enumerate() {
@@ -82,9 +83,9 @@ fn shuffle(instruction: &Instruction) -> Option<[u8; 16]> {
         }
         bytes
     };
-    let control = || instruction.immediate8() as usize;
-    let two = |shift: usize| control() >> shift & 3;
-    Some(match instruction.mnemonic() {
+    let control = usize::from(control);
+    let two = |shift: usize| control >> shift & 3;
+    Some(match mnemonic {
         Mnemonic::Punpcklbw => elements(1, &[0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23]),
         Mnemonic::Punpckhbw => elements(1, &[8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31]),
         Mnemonic::Punpcklwd => elements(2, &[0, 8, 1, 9, 2, 10, 3, 11]),
@@ -97,13 +98,13 @@ fn shuffle(instruction: &Instruction) -> Option<[u8; 16]> {
         Mnemonic::Pshuflw => elements(2, &[8 + two(0), 8 + two(2), 8 + two(4), 8 + two(6), 12, 13, 14, 15]),
         Mnemonic::Pshufhw => elements(2, &[8, 9, 10, 11, 12 + two(0), 12 + two(2), 12 + two(4), 12 + two(6)]),
         Mnemonic::Shufps => elements(4, &[two(0), two(2), 4 + two(4), 4 + two(6)]),
-        Mnemonic::Shufpd => elements(8, &[control() & 1, 2 + (control() >> 1 & 1)]),
+        Mnemonic::Shufpd => elements(8, &[control & 1, 2 + (control >> 1 & 1)]),
         _ => return None,
     })
 }
 
 /// Shifts of each lane: the instruction, and the lanes' bits.
-fn shift(mnemonic: Mnemonic) -> Option<(u32, u32)> {
+pub fn shift(mnemonic: Mnemonic) -> Option<(u32, u32)> {
     Some(match mnemonic {
         Mnemonic::Psllw => (simd::I16X8_SHL, 16),
         Mnemonic::Pslld => (simd::I32X4_SHL, 32),
@@ -117,8 +118,29 @@ fn shift(mnemonic: Mnemonic) -> Option<(u32, u32)> {
     })
 }
 
+/// By how much lanes of so many bits are shifted; None where nothing is left of them.
+pub fn shift_count(mnemonic: Mnemonic, count: u8, bits: u32) -> Option<u32> {
+    let signed = matches!(mnemonic, Mnemonic::Psraw | Mnemonic::Psrad);
+    // Of larger counts all bits become the sign.
+    (u32::from(count) < bits || signed).then(|| u32::from(count).min(bits - 1))
+}
+
+/// Brings the even dwords into the low half, for PMULUDQ.
+pub const EVEN: [u8; 16] = [0, 1, 2, 3, 8, 9, 10, 11, 0, 1, 2, 3, 8, 9, 10, 11];
+
+/// PSLLDQ and PSRLDQ as a shuffle with zero.
+pub fn byte_shift(mnemonic: Mnemonic, count: u8) -> [u8; 16] {
+    let count = count.min(16);
+    let left = mnemonic == Mnemonic::Pslldq;
+    core::array::from_fn(|place| match place as u8 {
+        place if left && place >= count => place - count,
+        place if !left && place + count < 16 => place + count,
+        _ => 16,
+    })
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Arithmetic {
+pub enum Arithmetic {
     Add,
     Subtract,
     Multiply,
@@ -144,7 +166,7 @@ fn scalar(mnemonic: Mnemonic) -> Option<(Arithmetic, bool)> {
 }
 
 /// Arithmetic with all numbers of a register, and whether they are doubles.
-fn packed(mnemonic: Mnemonic) -> Option<(Arithmetic, bool)> {
+pub fn packed(mnemonic: Mnemonic) -> Option<(Arithmetic, bool)> {
     Some(match mnemonic {
         Mnemonic::Addpd => (Arithmetic::Add, true),
         Mnemonic::Subpd => (Arithmetic::Subtract, true),
@@ -161,7 +183,7 @@ fn packed(mnemonic: Mnemonic) -> Option<(Arithmetic, bool)> {
 }
 
 /// Extensions of the low lanes: the instructions, one after the other, and how many bytes they are made of.
-fn extension(mnemonic: Mnemonic) -> Option<(&'static [u32], u32)> {
+pub fn extension(mnemonic: Mnemonic) -> Option<(&'static [u32], u32)> {
     use simd::*;
     Some(match mnemonic {
         Mnemonic::Pmovsxbw => (&[I16X8_EXTEND_LOW_I8X16_S], 8),
@@ -178,15 +200,55 @@ fn extension(mnemonic: Mnemonic) -> Option<(&'static [u32], u32)> {
     })
 }
 
-fn is_vector(instruction: &Instruction, operand: u32) -> bool {
-    is_register(instruction, operand) && instruction.op_register(operand).is_xmm()
+pub fn is_vector(instruction: &Instruction, operand: u32) -> bool {
+    is_register(instruction, operand) && instruction.op_register(operand).is_vector_register()
 }
 
-/// Whether there is code for an instruction of SSE.
-pub fn select(instruction: &Instruction) -> bool {
-    if instruction.code().encoding() != EncodingKind::Legacy {
-        return false;
+/// Where an instruction has its operands: with a VEX prefix the destination is not the first source.
+struct Operands {
+    /// SSE's.
+    mnemonic: Mnemonic,
+    /// Numbers of registers.
+    destination: u32,
+    first: u32,
+    /// The last source, as a number of an operand.
+    last: u32,
+}
+
+impl Operands {
+    fn of(instruction: &Instruction) -> Operands {
+        let register = |operand| Emitter::vector_number(instruction, operand);
+        let destination = if is_vector(instruction, 0) { register(0) } else { 0 };
+        let [first, last] = match (is_vex(instruction), sources(instruction)) {
+            (true, 2) => [register(1), 2],
+            // What a shift by an immediate shifts.
+            (true, _) if is_vector(instruction, 1) => [register(1), 1],
+            _ => [destination, 1],
+        };
+        Operands { mnemonic: avx::legacy(instruction), destination, first, last }
     }
+}
+
+/// How many operands come after the first one, but for an immediate.
+fn sources(instruction: &Instruction) -> usize {
+    (1..instruction.op_count()).filter(|&i| instruction.op_kind(i) != OpKind::Immediate8).count()
+}
+
+pub fn is_vex(instruction: &Instruction) -> bool {
+    instruction.code().encoding() == EncodingKind::VEX
+}
+
+/// Whether there is code for an instruction of SSE or AVX.
+pub fn select(instruction: &Instruction) -> bool {
+    match instruction.code().encoding() {
+        EncodingKind::Legacy => is_known(instruction, instruction.mnemonic()),
+        EncodingKind::VEX => avx::select(instruction),
+        _ => false,
+    }
+}
+
+/// Whether there is code for an instruction of 128 bits with SSE's mnemonic.
+pub fn is_known(instruction: &Instruction, mnemonic: Mnemonic) -> bool {
     let operands = instruction.op_count();
     let known = (0..operands).all(|i| match instruction.op_kind(i) {
         OpKind::Register => {
@@ -200,15 +262,14 @@ pub fn select(instruction: &Instruction) -> bool {
     if !known || !(0..operands).any(|i| is_vector(instruction, i)) {
         return false;
     }
-    let mnemonic = instruction.mnemonic();
-    if lanes(mnemonic).is_some() || shuffle(instruction).is_some() || scalar(mnemonic).is_some() {
+    if lanes(mnemonic).is_some() || shuffle(mnemonic, 0).is_some() || scalar(mnemonic).is_some() {
         return true;
     }
     if packed(mnemonic).is_some() || extension(mnemonic).is_some() {
         return true;
     }
     if shift(mnemonic).is_some() {
-        return instruction.op_kind(1) == OpKind::Immediate8;
+        return instruction.op_kind(operands - 1) == OpKind::Immediate8;
     }
     matches!(
         mnemonic,
@@ -255,25 +316,40 @@ pub fn select(instruction: &Instruction) -> bool {
 
 /// What the flags are after it.
 pub fn form_after(instruction: &Instruction, before: Form) -> Form {
-    match instruction.mnemonic() {
+    match avx::legacy(instruction) {
         Mnemonic::Ucomisd | Mnemonic::Comisd | Mnemonic::Ucomiss | Mnemonic::Comiss => Form::Explicit,
+        Mnemonic::Ptest => Form::Explicit,
         _ => before,
     }
 }
 
-/// Whether memory operands of 16 bytes have to be aligned.
-fn aligned(mnemonic: Mnemonic) -> bool {
+/// Whether memory operands of a whole register have to be aligned.
+pub fn aligned(instruction: &Instruction) -> bool {
+    let mnemonic = avx::legacy(instruction);
+    if is_vex(instruction) {
+        return matches!(
+            mnemonic,
+            Mnemonic::Movaps
+                | Mnemonic::Movapd
+                | Mnemonic::Movdqa
+                | Mnemonic::Movntps
+                | Mnemonic::Movntpd
+                | Mnemonic::Movntdq
+                | Mnemonic::Movntdqa
+        );
+    }
     !matches!(mnemonic, Mnemonic::Movups | Mnemonic::Movupd | Mnemonic::Movdqu | Mnemonic::Lddqu)
 }
 
 impl Emitter {
-    fn vector_number(instruction: &Instruction, operand: u32) -> u32 {
+    pub fn vector_number(instruction: &Instruction, operand: u32) -> u32 {
         instruction.op_register(operand).number() as u32
     }
 
-    fn check_aligned(&mut self) {
+    /// The address on the stack has to be a multiple of so many bytes.
+    pub fn check_aligned(&mut self, bytes: i64) {
         self.code.tee(local::ADDRESS);
-        self.code.i64(15);
+        self.code.i64(bytes - 1);
         self.code.op(op::I64_AND);
         self.code.op(op::I64_EQZ);
         self.code.op(op::I32_EQZ);
@@ -282,21 +358,21 @@ impl Emitter {
     }
 
     /// Pushes an operand of 128 bits.
-    fn whole_operand(&mut self, instruction: &Instruction, operand: u32) {
+    pub fn whole_operand(&mut self, instruction: &Instruction, operand: u32) {
         if is_register(instruction, operand) {
             self.vector(Self::vector_number(instruction, operand));
             return;
         }
         self.address(instruction);
-        if aligned(instruction.mnemonic()) {
-            self.check_aligned();
+        if aligned(instruction) {
+            self.check_aligned(16);
         }
         self.read_pointer(16);
         self.code.v128_memory(simd::V128_LOAD, 0);
     }
 
     /// Pushes the low part of an operand as 64 bits.
-    fn low_operand(&mut self, instruction: &Instruction, operand: u32, size: u32) {
+    pub fn low_operand(&mut self, instruction: &Instruction, operand: u32, size: u32) {
         if is_memory(instruction, operand) {
             self.address(instruction);
             self.load(size);
@@ -324,10 +400,15 @@ impl Emitter {
         }
     }
 
+    /// Pushes the number in a register's low lane.
+    fn float_register(&mut self, register: u32, double: bool) {
+        self.vector(register);
+        self.code.lane(if double { simd::F64X2_EXTRACT_LANE } else { simd::F32X4_EXTRACT_LANE }, 0);
+    }
+
     fn float_operand(&mut self, instruction: &Instruction, operand: u32, double: bool) {
         if is_vector(instruction, operand) {
-            self.vector(Self::vector_number(instruction, operand));
-            self.code.lane(if double { simd::F64X2_EXTRACT_LANE } else { simd::F32X4_EXTRACT_LANE }, 0);
+            self.float_register(Self::vector_number(instruction, operand), double);
         } else {
             self.low_operand(instruction, operand, if double { 8 } else { 4 });
             self.as_float(double);
@@ -346,32 +427,48 @@ impl Emitter {
     /// Writes the code of an instruction that `select` has chosen. `interpret` lets the interpreter
     /// execute it.
     pub fn vector_instruction(&mut self, instruction: &Instruction, interpret: &mut dyn FnMut(&mut Emitter)) {
-        let mnemonic = instruction.mnemonic();
         self.use_vectors();
+        if !is_vex(instruction) {
+            return self.vector_128(instruction, interpret);
+        }
+        self.use_avx();
+        if avx::is_own(instruction) {
+            return self.avx_instruction(instruction, interpret);
+        }
+        self.vector_128(instruction, interpret);
+        let compares = form_after(instruction, Form::Unknown) == Form::Explicit;
+        if is_vector(instruction, 0) && !compares {
+            self.clear_upper(Self::vector_number(instruction, 0));
+        }
+    }
+
+    /// What 128 bits or less are computed of. The destination's upper half stays as it is.
+    fn vector_128(&mut self, instruction: &Instruction, interpret: &mut dyn FnMut(&mut Emitter)) {
+        let Operands { mnemonic, destination, first, last } = Operands::of(instruction);
         if let Some((opcode, swapped)) = lanes(mnemonic) {
-            let destination = Self::vector_number(instruction, 0);
             if swapped {
-                self.whole_operand(instruction, 1);
-                self.vector(destination);
-            } else if is_register(instruction, 1) {
-                self.vector(destination);
-                self.whole_operand(instruction, 1);
+                self.whole_operand(instruction, last);
+                self.vector(first);
+            } else if is_register(instruction, last) {
+                self.vector(first);
+                self.whole_operand(instruction, last);
             } else {
                 let temporary = self.vectors().temporary;
-                self.whole_operand(instruction, 1);
+                self.whole_operand(instruction, last);
                 self.code.set(temporary);
-                self.vector(destination);
+                self.vector(first);
                 self.code.get(temporary);
             }
             self.code.simd(opcode);
             return self.set_vector(destination);
         }
-        if let Some(order) = shuffle(instruction) {
-            let destination = Self::vector_number(instruction, 0);
+        let has_immediate = instruction.op_kind(instruction.op_count() - 1) == OpKind::Immediate8;
+        let control = if has_immediate { instruction.immediate8() } else { 0 };
+        if let Some(order) = shuffle(mnemonic, control) {
             let temporary = self.vectors().temporary;
-            self.whole_operand(instruction, 1);
+            self.whole_operand(instruction, last);
             self.code.set(temporary);
-            self.vector(destination);
+            self.vector(first);
             self.code.get(temporary);
             self.code.shuffle(order);
             return self.set_vector(destination);
@@ -386,8 +483,7 @@ impl Emitter {
             return self.packed_arithmetic(instruction, how, double, interpret);
         }
         if let Some((opcodes, size)) = extension(mnemonic) {
-            let destination = Self::vector_number(instruction, 0);
-            self.low_operand(instruction, 1, size);
+            self.low_operand(instruction, last, size);
             self.set_low(destination);
             self.vector(destination);
             for &opcode in opcodes {
@@ -428,8 +524,8 @@ impl Emitter {
             self.vector(Self::vector_number(instruction, 1));
             self.code.set(value);
             self.address(instruction);
-            if aligned(instruction.mnemonic()) {
-                self.check_aligned();
+            if aligned(instruction) {
+                self.check_aligned(16);
             }
             self.store_vector();
         } else {
@@ -440,8 +536,9 @@ impl Emitter {
 
     /// MOVSS, MOVSD, MOVD and MOVQ.
     fn move_low(&mut self, instruction: &Instruction) {
-        let merges = matches!(instruction.mnemonic(), Mnemonic::Movss | Mnemonic::Movsd);
-        let size = match instruction.mnemonic() {
+        let Operands { mnemonic, destination, first, last } = Operands::of(instruction);
+        let merges = matches!(mnemonic, Mnemonic::Movss | Mnemonic::Movsd);
+        let size = match mnemonic {
             Mnemonic::Movss => 4,
             Mnemonic::Movsd => 8,
             _ => operand_size(instruction, if is_vector(instruction, 0) { 1 } else { 0 }).min(8),
@@ -457,10 +554,9 @@ impl Emitter {
             }
             return;
         }
-        let destination = Self::vector_number(instruction, 0);
         if merges && is_register(instruction, 1) {
-            self.vector(destination);
-            self.low_operand(instruction, 1, size);
+            self.vector(first);
+            self.low_operand(instruction, last, size);
             if size == 8 {
                 self.code.lane(simd::I64X2_REPLACE_LANE, 0);
             } else {
@@ -486,8 +582,8 @@ impl Emitter {
             self.address(instruction);
             self.load(8);
             self.code.set(local::TEMPORARY);
-            let destination = Self::vector_number(instruction, 0);
-            self.vector(destination);
+            let Operands { destination, first, .. } = Operands::of(instruction);
+            self.vector(first);
             self.code.get(local::TEMPORARY);
             self.code.lane(simd::I64X2_REPLACE_LANE, half);
             self.set_vector(destination);
@@ -495,9 +591,9 @@ impl Emitter {
     }
 
     fn cross(&mut self, instruction: &Instruction, from: u8, to: u8) {
-        let destination = Self::vector_number(instruction, 0);
-        self.vector(destination);
-        self.vector(Self::vector_number(instruction, 1));
+        let Operands { destination, first, last, .. } = Operands::of(instruction);
+        self.vector(first);
+        self.vector(Self::vector_number(instruction, last));
         self.code.lane(simd::I64X2_EXTRACT_LANE, from);
         self.code.lane(simd::I64X2_REPLACE_LANE, to);
         self.set_vector(destination);
@@ -513,50 +609,36 @@ impl Emitter {
     // -- Integers ----------------------------------------------------------------------------
 
     fn shift_lanes(&mut self, instruction: &Instruction, opcode: u32, bits: u32) {
-        let destination = Self::vector_number(instruction, 0);
-        let mut count = u32::from(instruction.immediate8());
-        let signed = matches!(instruction.mnemonic(), Mnemonic::Psraw | Mnemonic::Psrad);
-        if count >= bits && !signed {
-            self.code.v128(0);
-            return self.set_vector(destination);
+        let Operands { mnemonic, destination, first, .. } = Operands::of(instruction);
+        match shift_count(mnemonic, instruction.immediate8(), bits) {
+            Some(count) => {
+                self.vector(first);
+                self.code.i32(count as i32);
+                self.code.simd(opcode);
+            }
+            None => self.code.v128(0),
         }
-        // Of larger counts all bits become the sign.
-        count = count.min(bits - 1);
-        self.vector(destination);
-        self.code.i32(count as i32);
-        self.code.simd(opcode);
         self.set_vector(destination);
     }
 
     fn shift_bytes(&mut self, instruction: &Instruction) {
-        let destination = Self::vector_number(instruction, 0);
-        let count = instruction.immediate8().min(16);
-        let left = instruction.mnemonic() == Mnemonic::Pslldq;
-        let mut order = [16; 16];
-        for (place, byte) in order.iter_mut().enumerate() {
-            let place = place as u8;
-            if left && place >= count {
-                *byte = place - count;
-            } else if !left && place + count < 16 {
-                *byte = place + count;
-            }
-        }
-        self.vector(destination);
+        let Operands { mnemonic, destination, first, .. } = Operands::of(instruction);
+        self.vector(first);
         self.code.v128(0);
-        self.code.shuffle(order);
+        self.code.shuffle(byte_shift(mnemonic, instruction.immediate8()));
         self.set_vector(destination);
     }
 
     /// PSHUFB: the source's bytes say from where, or, by their highest bit, that it is 0.
     fn shuffle_bytes(&mut self, instruction: &Instruction) {
-        let destination = Self::vector_number(instruction, 0);
+        let Operands { destination, first, last, .. } = Operands::of(instruction);
         let temporary = self.vectors().temporary;
-        self.whole_operand(instruction, 1);
+        self.whole_operand(instruction, last);
         // What is beyond 15 gives 0.
         self.code.v128(u128::from_le_bytes([0x8f; 16]));
         self.code.simd(simd::V128_AND);
         self.code.set(temporary);
-        self.vector(destination);
+        self.vector(first);
         self.code.get(temporary);
         self.code.simd(simd::I8X16_SWIZZLE);
         self.set_vector(destination);
@@ -564,18 +646,18 @@ impl Emitter {
 
     /// PALIGNR: 16 bytes from a place of the source with the destination behind it.
     fn align_bytes(&mut self, instruction: &Instruction) {
-        let destination = Self::vector_number(instruction, 0);
+        let Operands { destination, first, last, .. } = Operands::of(instruction);
         let count = instruction.immediate8().min(32);
         let temporary = self.vectors().temporary;
-        self.whole_operand(instruction, 1);
+        self.whole_operand(instruction, last);
         self.code.set(temporary);
         let from = |first: u8| core::array::from_fn(|place| (place as u8 + first).min(31));
         if count <= 16 {
             self.code.get(temporary);
-            self.vector(destination);
+            self.vector(first);
             self.code.shuffle(from(count));
         } else {
-            self.vector(destination);
+            self.vector(first);
             self.code.v128(0);
             self.code.shuffle(from(count - 16));
         }
@@ -584,13 +666,12 @@ impl Emitter {
 
     /// PMULUDQ: the products of the even lanes.
     fn multiply_even(&mut self, instruction: &Instruction) {
-        let destination = Self::vector_number(instruction, 0);
-        const EVEN: [u8; 16] = [0, 1, 2, 3, 8, 9, 10, 11, 0, 1, 2, 3, 8, 9, 10, 11];
+        let Operands { destination, first, last, .. } = Operands::of(instruction);
         let temporary = self.vectors().temporary;
-        self.whole_operand(instruction, 1);
+        self.whole_operand(instruction, last);
         self.code.set(temporary);
-        self.vector(destination);
-        self.vector(destination);
+        self.vector(first);
+        self.vector(first);
         self.code.shuffle(EVEN);
         self.code.get(temporary);
         self.code.get(temporary);
@@ -603,7 +684,7 @@ impl Emitter {
 
     /// Writes two ways: one that leaves by a branch to the label where it cannot give the result, and
     /// the interpreter's.
-    fn or_interpret(
+    pub fn or_interpret(
         &mut self,
         fast: impl FnOnce(&mut Emitter, crate::wasm::Label),
         interpret: &mut dyn FnMut(&mut Emitter),
@@ -675,11 +756,12 @@ impl Emitter {
         self.code.op(if double { op::F64_EQ } else { op::F32_EQ });
     }
 
-    fn replace_float(&mut self, destination: u32, value: u32, double: bool) {
-        self.vector(destination);
+    /// The destination becomes the first source with another number in the low lane.
+    fn replace_float(&mut self, operands: &Operands, value: u32, double: bool) {
+        self.vector(operands.first);
         self.code.get(value);
         self.code.lane(if double { simd::F64X2_REPLACE_LANE } else { simd::F32X4_REPLACE_LANE }, 0);
-        self.set_vector(destination);
+        self.set_vector(operands.destination);
     }
 
     fn arithmetic(
@@ -689,7 +771,7 @@ impl Emitter {
         double: bool,
         interpret: &mut dyn FnMut(&mut Emitter),
     ) {
-        let destination = Self::vector_number(instruction, 0);
+        let operands = Operands::of(instruction);
         let [a, b, result] = self.vectors().floats(double);
         let opcode = match (how, double) {
             (Arithmetic::Add, true) => op::F64_ADD,
@@ -705,10 +787,10 @@ impl Emitter {
         };
         self.or_interpret(
             |emitter, slow| {
-                emitter.float_operand(instruction, 1, double);
+                emitter.float_operand(instruction, operands.last, double);
                 emitter.code.set(b);
                 if how != Arithmetic::SquareRoot {
-                    emitter.float_operand(instruction, 0, double);
+                    emitter.float_register(operands.first, double);
                     emitter.code.tee(a);
                 }
                 emitter.code.get(b);
@@ -724,7 +806,7 @@ impl Emitter {
                     }
                     Arithmetic::Divide => emitter.is_float_zero(a, double),
                 });
-                emitter.replace_float(destination, result, double);
+                emitter.replace_float(&operands, result, double);
             },
             interpret,
         );
@@ -738,8 +820,31 @@ impl Emitter {
         double: bool,
         interpret: &mut dyn FnMut(&mut Emitter),
     ) {
-        let destination = Self::vector_number(instruction, 0);
+        let Operands { destination, first, last, .. } = Operands::of(instruction);
         let (b, result) = (self.vectors().temporary, self.vectors().value);
+        self.or_interpret(
+            |emitter, slow| {
+                emitter.whole_operand(instruction, last);
+                emitter.code.set(b);
+                emitter.packed_result(how, double, |emitter| emitter.vector(first), b, result, slow);
+                emitter.code.get(result);
+                emitter.set_vector(destination);
+            },
+            interpret,
+        );
+    }
+
+    /// Computes with the numbers that `first` pushes and those of the local `b`. Branches unless each result is one
+    /// that WebAssembly gives right.
+    pub fn packed_result(
+        &mut self,
+        how: Arithmetic,
+        double: bool,
+        mut first: impl FnMut(&mut Emitter),
+        b: u32,
+        result: u32,
+        slow: crate::wasm::Label,
+    ) {
         let opcode = match (how, double) {
             (Arithmetic::Add, true) => simd::F64X2_ADD,
             (Arithmetic::Subtract, true) => simd::F64X2_SUB,
@@ -766,63 +871,54 @@ impl Emitter {
                 value << 96 | value << 64 | value << 32 | value
             }
         };
-        self.or_interpret(
-            |emitter, slow| {
-                emitter.whole_operand(instruction, 1);
-                emitter.code.set(b);
-                if how != Arithmetic::SquareRoot {
-                    emitter.vector(destination);
-                }
-                emitter.code.get(b);
-                emitter.code.simd(opcode);
-                emitter.code.set(result);
-                let exponents = |emitter: &mut Emitter| {
-                    emitter.code.get(result);
-                    emitter.code.i32(1);
-                    emitter.code.simd(left);
-                    emitter.code.i32(fraction);
-                    emitter.code.simd(right);
-                };
-                // The smallest exponent's numbers may have been denormal before rounding.
-                exponents(emitter);
-                emitter.code.v128(splat(1));
-                emitter.code.simd(greater);
-                emitter.code.v128(splat(most));
-                exponents(emitter);
-                emitter.code.simd(greater);
-                emitter.code.simd(simd::V128_AND);
-                // Or a zero that is no underflow: sums never do.
-                let is_zero = |emitter: &mut Emitter| {
-                    emitter.code.v128(0);
-                    emitter.code.simd(equal);
-                };
-                emitter.code.get(result);
-                is_zero(emitter);
-                match how {
-                    Arithmetic::Add | Arithmetic::Subtract | Arithmetic::SquareRoot => {}
-                    Arithmetic::Multiply => {
-                        emitter.vector(destination);
-                        is_zero(emitter);
-                        emitter.code.get(b);
-                        is_zero(emitter);
-                        emitter.code.simd(simd::V128_OR);
-                        emitter.code.simd(simd::V128_AND);
-                    }
-                    Arithmetic::Divide => {
-                        emitter.vector(destination);
-                        is_zero(emitter);
-                        emitter.code.simd(simd::V128_AND);
-                    }
-                }
-                emitter.code.simd(simd::V128_OR);
-                emitter.code.simd(all);
-                emitter.code.op(op::I32_EQZ);
-                emitter.code.br_if(slow, Some(Hint::Unlikely));
-                emitter.code.get(result);
-                emitter.set_vector(destination);
-            },
-            interpret,
-        );
+        if how != Arithmetic::SquareRoot {
+            first(self);
+        }
+        self.code.get(b);
+        self.code.simd(opcode);
+        self.code.set(result);
+        let exponents = |emitter: &mut Emitter| {
+            emitter.code.get(result);
+            emitter.code.i32(1);
+            emitter.code.simd(left);
+            emitter.code.i32(fraction);
+            emitter.code.simd(right);
+        };
+        // The smallest exponent's numbers may have been denormal before rounding.
+        exponents(self);
+        self.code.v128(splat(1));
+        self.code.simd(greater);
+        self.code.v128(splat(most));
+        exponents(self);
+        self.code.simd(greater);
+        self.code.simd(simd::V128_AND);
+        // Or a zero that is no underflow: sums never do.
+        let is_zero = |emitter: &mut Emitter| {
+            emitter.code.v128(0);
+            emitter.code.simd(equal);
+        };
+        self.code.get(result);
+        is_zero(self);
+        match how {
+            Arithmetic::Add | Arithmetic::Subtract | Arithmetic::SquareRoot => {}
+            Arithmetic::Multiply => {
+                first(self);
+                is_zero(self);
+                self.code.get(b);
+                is_zero(self);
+                self.code.simd(simd::V128_OR);
+                self.code.simd(simd::V128_AND);
+            }
+            Arithmetic::Divide => {
+                first(self);
+                is_zero(self);
+                self.code.simd(simd::V128_AND);
+            }
+        }
+        self.code.simd(simd::V128_OR);
+        self.code.simd(all);
+        self.code.op(op::I32_EQZ);
+        self.code.br_if(slow, Some(Hint::Unlikely));
     }
 
     fn compare_floats(&mut self, instruction: &Instruction, double: bool, interpret: &mut dyn FnMut(&mut Emitter)) {
@@ -867,16 +963,16 @@ impl Emitter {
     }
 
     fn from_integer(&mut self, instruction: &Instruction, double: bool, interpret: &mut dyn FnMut(&mut Emitter)) {
-        let destination = Self::vector_number(instruction, 0);
+        let operands = Operands::of(instruction);
         let [a, ..] = self.vectors().floats(double);
-        let size = operand_size(instruction, 1);
+        let size = operand_size(instruction, operands.last);
         self.or_interpret(
             |emitter, _| {
-                emitter.low_operand(instruction, 1, size);
+                emitter.low_operand(instruction, operands.last, size);
                 emitter.sign_extend(size);
                 emitter.code.op(if double { op::F64_CONVERT_I64_S } else { op::F32_CONVERT_I64_S });
                 emitter.code.set(a);
-                emitter.replace_float(destination, a, double);
+                emitter.replace_float(&operands, a, double);
             },
             interpret,
         );
@@ -911,32 +1007,32 @@ impl Emitter {
     }
 
     fn widen(&mut self, instruction: &Instruction, interpret: &mut dyn FnMut(&mut Emitter)) {
-        let destination = Self::vector_number(instruction, 0);
+        let operands = Operands::of(instruction);
         let [_, _, result] = self.vectors().floats(true);
         self.or_interpret(
             |emitter, slow| {
-                emitter.float_operand(instruction, 1, false);
+                emitter.float_operand(instruction, operands.last, false);
                 emitter.code.op(op::F64_PROMOTE_F32);
                 emitter.code.set(result);
                 emitter.check_result(result, true, slow, |emitter| emitter.code.i32(1));
-                emitter.replace_float(destination, result, true);
+                emitter.replace_float(&operands, result, true);
             },
             interpret,
         );
     }
 
     fn narrow(&mut self, instruction: &Instruction, interpret: &mut dyn FnMut(&mut Emitter)) {
-        let destination = Self::vector_number(instruction, 0);
+        let operands = Operands::of(instruction);
         let [a, ..] = self.vectors().floats(true);
         let [_, _, result] = self.vectors().floats(false);
         self.or_interpret(
             |emitter, slow| {
-                emitter.float_operand(instruction, 1, true);
+                emitter.float_operand(instruction, operands.last, true);
                 emitter.code.tee(a);
                 emitter.code.op(op::F32_DEMOTE_F64);
                 emitter.code.set(result);
                 emitter.check_result(result, false, slow, |emitter| emitter.is_float_zero(a, true));
-                emitter.replace_float(destination, result, false);
+                emitter.replace_float(&operands, result, false);
             },
             interpret,
         );

@@ -131,6 +131,10 @@ pub mod simd {
     pub const V128_STORE: u32 = 11;
     pub const V128_CONST: u32 = 12;
     pub const I8X16_SWIZZLE: u32 = 14;
+    pub const I8X16_SPLAT: u32 = 15;
+    pub const I16X8_SPLAT: u32 = 16;
+    pub const I32X4_SPLAT: u32 = 17;
+    pub const I64X2_SPLAT: u32 = 18;
     pub const F32X4_EQ: u32 = 65;
     pub const F64X2_EQ: u32 = 71;
     pub const I16X8_EXTEND_LOW_I8X16_S: u32 = 135;
@@ -170,9 +174,12 @@ pub mod simd {
     pub const V128_ANDNOT: u32 = 79;
     pub const V128_OR: u32 = 80;
     pub const V128_XOR: u32 = 81;
+    pub const V128_BITSELECT: u32 = 82;
+    pub const V128_ANY_TRUE: u32 = 83;
     pub const I8X16_BITMASK: u32 = 100;
     pub const I8X16_NARROW_I16X8_S: u32 = 101;
     pub const I8X16_NARROW_I16X8_U: u32 = 102;
+    pub const I8X16_SHR_S: u32 = 108;
     pub const I8X16_ADD: u32 = 110;
     pub const I8X16_ADD_SAT_S: u32 = 111;
     pub const I8X16_ADD_SAT_U: u32 = 112;

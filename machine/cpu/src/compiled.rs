@@ -104,6 +104,7 @@ pub struct Addresses {
     pub table: u32,
     pub cr0: u32,
     pub cr4: u32,
+    pub xcr0: u32,
     /// `chain::Link`s. None where the engine has no tail calls.
     pub links: Option<u32>,
 }
@@ -116,6 +117,7 @@ impl Cpu {
             table: cpu + offset_of!(Cpu, table) as u32,
             cr0: cpu + (offset_of!(Cpu, control) + offset_of!(crate::control::Control, cr0)) as u32,
             cr4: cpu + (offset_of!(Cpu, control) + offset_of!(crate::control::Control, cr4)) as u32,
+            xcr0: cpu + (offset_of!(Cpu, control) + offset_of!(crate::control::Control, xcr0)) as u32,
             links: Some(self.chain.links() as usize as u32),
         }
     }
@@ -271,18 +273,18 @@ pub unsafe extern "C" fn compiled_write(cpu: *mut Cpu, va: u64, value: u64, size
     cpu.store_plain(va, &value.to_le_bytes()[..size as usize])
 }
 
-/// Stores the 16 bytes in `State::scratch`. Returns as [`compiled_write`].
+/// Stores the first bytes of `State::scratch`, 16 or 32. Returns as [`compiled_write`].
 ///
 /// # Safety
 /// As [`compiled_read`].
 #[no_mangle]
-pub unsafe extern "C" fn compiled_write_scratch(cpu: *mut Cpu, va: u64) -> u32 {
+pub unsafe extern "C" fn compiled_write_scratch(cpu: *mut Cpu, va: u64, size: u32) -> u32 {
     let cpu = unsafe { &mut *cpu };
-    let [low, high] = cpu.state.scratch.0.map(u64::to_le_bytes);
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&low);
-    bytes[8..].copy_from_slice(&high);
-    cpu.store_plain(va, &bytes)
+    let [low, high] = cpu.state.scratch.map(|half| half.u8x16());
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(&low);
+    bytes[16..].copy_from_slice(&high);
+    cpu.store_plain(va, &bytes[..size as usize])
 }
 
 impl Cpu {

@@ -23,8 +23,15 @@ pub const CR4_OSFXSR: u64 = 1 << 9;
 pub const CR4_OSXMMEXCPT: u64 = 1 << 10;
 pub const CR4_FSGSBASE: u64 = 1 << 16;
 pub const CR4_PCIDE: u64 = 1 << 17;
-/// VME, PVI, TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR, OSXMMEXCPT, FSGSBASE, PCIDE.
-pub const CR4_KNOWN: u64 = 0x7ff | CR4_FSGSBASE | CR4_PCIDE;
+pub const CR4_OSXSAVE: u64 = 1 << 18;
+/// VME, PVI, TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR, OSXMMEXCPT, FSGSBASE, PCIDE, OSXSAVE.
+pub const CR4_KNOWN: u64 = 0x7ff | CR4_FSGSBASE | CR4_PCIDE | CR4_OSXSAVE;
+
+/// Components of the registers that XSAVE saves, and that instructions may use.
+pub const XCR0_X87: u64 = 1 << 0;
+pub const XCR0_SSE: u64 = 1 << 1;
+pub const XCR0_AVX: u64 = 1 << 2;
+pub const XCR0_KNOWN: u64 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
 
 pub const EFER_SCE: u64 = 1 << 0;
 pub const EFER_LME: u64 = 1 << 8;
@@ -54,6 +61,8 @@ pub struct Control {
     pub sysenter_esp: u64,
     pub sysenter_eip: u64,
     pub apic_base: u64,
+    /// XCR0: see `XCR0_X87` and the others.
+    pub xcr0: u64,
     pub dr: [u64; 8],
 }
 
@@ -98,6 +107,7 @@ impl Control {
             pat: PAT_AT_RESET,
             misc_enable: FAST_STRINGS,
             apic_base: 0xfee0_0000 | 1 << 11 | 1 << 8,
+            xcr0: XCR0_X87,
             dr: [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400],
             ..Control::default()
         }

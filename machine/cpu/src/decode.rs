@@ -19,7 +19,7 @@ pub const HIGH: u8 = 16;
 /// As `Op::base` or `Op::index`: `State::rip` (the next instruction's address) and `State::zero`,
 /// which lie behind `State::gpr`.
 const RIP_NUMBER: u8 = 16;
-const NO_NUMBER: u8 = 17;
+pub const NO_NUMBER: u8 = 17;
 
 /// How an address becomes a linear one.
 pub mod address {

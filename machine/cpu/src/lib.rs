@@ -145,6 +145,9 @@ pub struct Cpu {
     /// Interrupts are not looked at before one more instruction (STI, MOV SS).
     shadow: bool,
     halted: bool,
+    /// What CPUID tells programs (see `cpuid`). Another one may be set at any time between two calls of `run`; what
+    /// is running keeps what it has asked for.
+    pub level: cpuid::Level,
     /// Whether instructions are decoded each anew, one by one. For comparing.
     pub stepping: bool,
 }
@@ -177,6 +180,7 @@ impl Cpu {
             saved: 0,
             shadow: false,
             halted: false,
+            level: cpuid::Level::V2,
             stepping: false,
         });
         cpu.state.system_flags = FIXED;

@@ -222,8 +222,14 @@ impl Cpu {
         self.store::<u64>(va.wrapping_add(8), value[1])
     }
 
-    /// Many bytes, for FXSAVE and the like: all or none are read.
+    /// Many bytes, for FXSAVE and the like: all or none are read. (At most a page's length.)
     pub fn load_bytes(&mut self, va: u64, bytes: &mut [u8]) -> Step {
+        let entry = self.entry(va);
+        if entry.read == self.last_tag(va, bytes) {
+            let host = va.wrapping_add(entry.addend) as usize as *const u8;
+            unsafe { core::ptr::copy_nonoverlapping(host, bytes.as_mut_ptr(), bytes.len()) };
+            return Ok(());
+        }
         self.probe(va, bytes.len() as u64, Access::Read)?;
         for (i, byte) in bytes.iter_mut().enumerate() {
             *byte = self.load::<u8>(va.wrapping_add(i as u64))?;
@@ -233,10 +239,21 @@ impl Cpu {
 
     /// All or none are written. (At most a page's length.)
     pub fn store_bytes(&mut self, va: u64, bytes: &[u8]) -> Step {
+        let entry = self.entry(va);
+        if entry.write == self.last_tag(va, bytes) {
+            let host = va.wrapping_add(entry.addend) as usize as *mut u8;
+            unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), host, bytes.len()) };
+            return Ok(());
+        }
         self.probe(va, bytes.len() as u64, Access::Write)?;
         for (i, &byte) in bytes.iter().enumerate() {
             self.store::<u8>(va.wrapping_add(i as u64), byte)?;
         }
         Ok(())
+    }
+
+    /// The tag of a hit, for an access of so many bytes.
+    fn last_tag(&self, va: u64, bytes: &[u8]) -> u64 {
+        tlb::tag(va.wrapping_add(bytes.len() as u64 - 1), self.state.tlb_generation)
     }
 }

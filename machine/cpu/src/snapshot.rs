@@ -5,13 +5,14 @@ use alloc::vec::Vec;
 use simd::Xmm;
 
 use crate::control::Control;
+use crate::cpuid::Level;
 use crate::exception::FIXED;
 use crate::flags::Flags;
 use crate::segment::{Segment, Table};
 use crate::Cpu;
 
 /// Changes whenever the words mean something else.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// The words are not those of a processor of this version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,7 +37,7 @@ impl Words<'_> {
 }
 
 impl Control {
-    fn words(&mut self) -> [&mut u64; 26] {
+    fn words(&mut self) -> [&mut u64; 27] {
         let [d0, d1, d2, d3, d4, d5, d6, d7] = &mut self.dr;
         [
             &mut self.cr0,
@@ -57,6 +58,7 @@ impl Control {
             &mut self.sysenter_esp,
             &mut self.sysenter_eip,
             &mut self.apic_base,
+            &mut self.xcr0,
             d0,
             d1,
             d2,
@@ -88,7 +90,7 @@ impl Cpu {
         for table in [&self.gdtr, &self.idtr] {
             words.extend([table.base, u64::from(table.limit)]);
         }
-        words.extend([u64::from(self.shadow), u64::from(self.halted), self.executed()]);
+        words.extend([u64::from(self.shadow), u64::from(self.halted), self.executed(), self.level as u64]);
         let fpu = self.fpu.to_bytes();
         words.push(fpu.len() as u64);
         words.extend(fpu.chunks(8).map(|chunk| {
@@ -130,6 +132,7 @@ impl Cpu {
         control.cr0 |= long_mode.cr0 & !crate::control::CR0_WP;
         control.cr4 = control.cr4 & crate::control::CR4_KNOWN | long_mode.cr4;
         control.efer |= long_mode.efer;
+        control.xcr0 = control.xcr0 & crate::control::XCR0_KNOWN | long_mode.xcr0;
         for number in 0..8 {
             let segment = words.segment()?;
             match number {
@@ -144,6 +147,7 @@ impl Cpu {
         self.shadow = words.next()? != 0;
         self.halted = words.next()? != 0;
         self.granted = words.next()?;
+        self.level = Level::of(words.next()? as u32).ok_or(InvalidState)?;
         self.saved = 0;
         self.state.budget = 0;
         self.state.event = 0;

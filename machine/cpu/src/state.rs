@@ -47,7 +47,7 @@ pub struct State {
     pub event: u32,
     pub reserved: u32,
     /// Where helpers put what does not fit into one result.
-    pub scratch: Xmm,
+    pub scratch: [Xmm; 2],
     pub xmm: [Xmm; 16],
     /// Bits 128 to 255 of YMM0 to YMM15.
     pub ymm_high: [Xmm; 16],

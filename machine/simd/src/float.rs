@@ -89,7 +89,7 @@ macro_rules! format {
 
             /// Normal, above the smallest binade, where a result may have been tiny, and below the largest.
             #[inline(always)]
-            fn inner(x: $bits) -> bool {
+            pub fn inner(x: $bits) -> bool {
                 let x = (x & MAGNITUDE) as $int;
                 (x >= 2 * ONE as $int) & (x < (INFINITY - ONE) as $int)
             }
@@ -548,13 +548,76 @@ pub fn rsqrtss(a: Xmm, b: Xmm) -> Xmm {
     a.with_low32(reciprocal_root(b.low32()))
 }
 
+/// A sum of doubles whose last bit says, too, whether bits below it were lost (rounding to odd): what is rounded to
+/// nearest afterwards, in a format with two bits less or more, is as if it were rounded once.
+#[inline(always)]
+fn sum_to_odd(a: f64, b: f64) -> f64 {
+    let sum = a + b;
+    let part = sum - a;
+    let error = (a - (sum - part)) + (b - part);
+    let bits = sum.to_bits();
+    // The sum was rounded to an even number: the odd one is its neighbour on the side of the error.
+    if error == 0.0 || bits & 1 != 0 {
+        sum
+    } else if (error > 0.0) == (sum > 0.0) {
+        f64::from_bits(bits + 1)
+    } else {
+        f64::from_bits(bits - 1)
+    }
+}
+
+/// Exponents with which nothing of what `fma64_of_host` computes overflows or is denormal.
+const MODERATE: core::ops::Range<u64> = 1023 - 400..1023 + 400;
+
+fn moderate(x: u64) -> bool {
+    MODERATE.contains(&(x >> 52 & 0x7ff))
+}
+
+/// Two numbers whose sum is a product (Veltkamp's and Dekker's algorithm).
+fn exact_product(a: f64, b: f64) -> (f64, f64) {
+    const SPLITTER: f64 = 134_217_729.0;
+    let halves = |x: f64| {
+        let scaled = SPLITTER * x;
+        let high = scaled - (scaled - x);
+        (high, x - high)
+    };
+    let ((ah, al), (bh, bl)) = (halves(a), halves(b));
+    let product = a * b;
+    (product, al * bl - (((product - ah * bh) - al * bh) - ah * bl))
+}
+
+/// `a * b + c` of moderate doubles, rounded to nearest once (Boldo and Melquiond, "Emulation of a FMA and correctly
+/// rounded sums: proved algorithms using rounding to odd").
+fn fma64_of_host(a: f64, b: f64, c: f64) -> f64 {
+    let exact_sum = |a: f64, b: f64| {
+        let sum = a + b;
+        let part = sum - a;
+        (sum, (a - (sum - part)) + (b - part))
+    };
+    let (product, product_rest) = exact_product(a, b);
+    let (low, low_rest) = exact_sum(c, product_rest);
+    let (high, high_rest) = exact_sum(product, low);
+    high + sum_to_odd(high_rest, low_rest)
+}
+
 /// `a * b + c` of singles, rounded once: the FMA instructions' lane. A NaN result is the first of a, b, c that is one;
 /// the forms 132, 213 and 231 say which operand is which, and negate the product (`a`) or `c` unless it is a NaN.
 pub fn fma32(mx: &mut Mxcsr, a: u32, b: u32, c: u32) -> u32 {
+    if mx.nearest_and_inexact() && single::plain(a) && single::plain(b) && single::plain(c) {
+        let [x, y, z] = [a, b, c].map(|x| f32::from_bits(x) as f64);
+        // The product is exact, and the sum is one of numbers far from the borders of doubles.
+        let result = (sum_to_odd(x * y, z) as f32).to_bits();
+        if single::inner(result) {
+            return result;
+        }
+    }
     soft::fma::<F32>(mx, a as u64, b as u64, c as u64) as u32
 }
 
 /// As `fma32`, of doubles.
 pub fn fma64(mx: &mut Mxcsr, a: u64, b: u64, c: u64) -> u64 {
+    if mx.nearest_and_inexact() && moderate(a) && moderate(b) && (moderate(c) || double::zero(c)) {
+        return fma64_of_host(f64::from_bits(a), f64::from_bits(b), f64::from_bits(c)).to_bits();
+    }
     soft::fma::<F64>(mx, a, b, c)
 }

@@ -1,10 +1,12 @@
-//! The SSE family's operations of an x86-64 processor, as pure functions on values.
+//! The SSE and AVX families' operations of an x86-64 processor, as pure functions on values.
 #![no_std]
 #![warn(missing_docs)]
 
+pub mod avx;
 pub mod convert;
 pub mod crypto;
 pub mod float;
+pub mod fused;
 pub mod integer;
 pub mod mmx;
 pub mod mxcsr;

@@ -15,6 +15,9 @@
 //! | `float_imm` | the same with imm8 |
 //! | `compare` | xmm, xmm/m, with MXCSR; the outcome goes to RFLAGS |
 //! | `mmx`, `mmx_imm` | mm, mm/m |
+//! | `avx`, `avx_imm` | as `packed` and `packed_imm`, of what only VEX prefixes have |
+//! | `avx_compare` | as `float_imm`: the comparisons with the predicates of AVX |
+//! | `fused` | FMA |
 //!
 //! A mnemonic may have several forms, so that the caller looks at the operands before it chooses a table: `mmx` for MMX
 //! registers, `packed_imm` where the last operand is an immediate (the shifts), and `Mnemonic::Cmpsd` only where the
@@ -25,6 +28,8 @@
 //! conversions from and to general registers and MMX, `pcmp?str?`, `crc32`: for these call the functions of `integer`,
 //! `mmx`, `convert` and `string`.
 
+use crate::avx as a;
+use crate::fused::{lanes, sum, Fused};
 use crate::{crypto as c, float as f, integer as i, mmx as m, Mxcsr, Xmm};
 use crate::convert as v;
 use iced_x86::Mnemonic;
@@ -376,4 +381,148 @@ table! {
     Psrad => m::psrad_i,
     Pshufw => m::pshufw,
     Palignr => m::palignr,
+}
+
+table! {
+    /// As `packed`, of what only VEX prefixes have.
+    avx: Packed;
+    Vpermilps => a::vpermilps,
+    Vpermilpd => a::vpermilpd,
+    Vpsllvd => a::vpsllvd,
+    Vpsllvq => a::vpsllvq,
+    Vpsrlvd => a::vpsrlvd,
+    Vpsrlvq => a::vpsrlvq,
+    Vpsravd => a::vpsravd,
+}
+
+table! {
+    /// As `packed_imm`, of what only VEX prefixes have.
+    avx_imm: PackedImm;
+    Vpermilps => i::pshufd,
+    Vpermilpd => a::vpermilpd_i,
+    Vpblendd => a::vpblendd,
+}
+
+table! {
+    /// As `float_imm`, with predicates 0 to 31.
+    avx_compare: FloatImm;
+    Vcmpps => f::vcmpps,
+    Vcmppd => f::vcmppd,
+    Vcmpss => f::vcmpss,
+    Vcmpsd => f::vcmpsd,
+}
+
+macro_rules! fused_table {
+    ($($sum:ident: $($order:literal $ps:ident $pd:ident $($ss:ident $sd:ident)?,)*)*) => {
+        /// The instructions of FMA.
+        pub fn fused(mnemonic: Mnemonic) -> Option<Fused> {
+            Some(match mnemonic {
+                $($(
+                    Mnemonic::$ps => Fused::new(sum::$sum, $order, lanes::PS),
+                    Mnemonic::$pd => Fused::new(sum::$sum, $order, lanes::PD),
+                    $(
+                        Mnemonic::$ss => Fused::new(sum::$sum, $order, lanes::SS),
+                        Mnemonic::$sd => Fused::new(sum::$sum, $order, lanes::SD),
+                    )?
+                )*)*
+                _ => return None,
+            })
+        }
+    };
+}
+
+fused_table! {
+    VFMADD:
+        0 Vfmadd132ps Vfmadd132pd Vfmadd132ss Vfmadd132sd,
+        1 Vfmadd213ps Vfmadd213pd Vfmadd213ss Vfmadd213sd,
+        2 Vfmadd231ps Vfmadd231pd Vfmadd231ss Vfmadd231sd,
+    VFMSUB:
+        0 Vfmsub132ps Vfmsub132pd Vfmsub132ss Vfmsub132sd,
+        1 Vfmsub213ps Vfmsub213pd Vfmsub213ss Vfmsub213sd,
+        2 Vfmsub231ps Vfmsub231pd Vfmsub231ss Vfmsub231sd,
+    VFNMADD:
+        0 Vfnmadd132ps Vfnmadd132pd Vfnmadd132ss Vfnmadd132sd,
+        1 Vfnmadd213ps Vfnmadd213pd Vfnmadd213ss Vfnmadd213sd,
+        2 Vfnmadd231ps Vfnmadd231pd Vfnmadd231ss Vfnmadd231sd,
+    VFNMSUB:
+        0 Vfnmsub132ps Vfnmsub132pd Vfnmsub132ss Vfnmsub132sd,
+        1 Vfnmsub213ps Vfnmsub213pd Vfnmsub213ss Vfnmsub213sd,
+        2 Vfnmsub231ps Vfnmsub231pd Vfnmsub231ss Vfnmsub231sd,
+    VFMADDSUB:
+        0 Vfmaddsub132ps Vfmaddsub132pd,
+        1 Vfmaddsub213ps Vfmaddsub213pd,
+        2 Vfmaddsub231ps Vfmaddsub231pd,
+    VFMSUBADD:
+        0 Vfmsubadd132ps Vfmsubadd132pd,
+        1 Vfmsubadd213ps Vfmsubadd213pd,
+        2 Vfmsubadd231ps Vfmsubadd231pd,
+}
+
+macro_rules! legacy {
+    ($($vex:ident $legacy:ident,)*) => {
+        /// The SSE instruction that does in 128 bits what an AVX instruction does in each half of its registers.
+        ///
+        /// Where the two have other operands or another effect on the upper half, or where halves are not apart
+        /// (conversions between sizes, `vmovddup`), that is the caller's to know.
+        pub fn legacy(mnemonic: Mnemonic) -> Option<Mnemonic> {
+            Some(match mnemonic {
+                $(Mnemonic::$vex => Mnemonic::$legacy,)*
+                _ => return None,
+            })
+        }
+    };
+}
+
+legacy! {
+    Vpaddb Paddb, Vpaddw Paddw, Vpaddd Paddd, Vpaddq Paddq, Vpsubb Psubb, Vpsubw Psubw, Vpsubd Psubd, Vpsubq Psubq,
+    Vpaddsb Paddsb, Vpaddsw Paddsw, Vpaddusb Paddusb, Vpaddusw Paddusw, Vpsubsb Psubsb, Vpsubsw Psubsw,
+    Vpsubusb Psubusb, Vpsubusw Psubusw, Vpmullw Pmullw, Vpmulhw Pmulhw, Vpmulhuw Pmulhuw, Vpmulhrsw Pmulhrsw,
+    Vpmulld Pmulld, Vpmuludq Pmuludq, Vpmuldq Pmuldq, Vpavgb Pavgb, Vpavgw Pavgw, Vpminub Pminub, Vpmaxub Pmaxub,
+    Vpminsb Pminsb, Vpmaxsb Pmaxsb, Vpminuw Pminuw, Vpmaxuw Pmaxuw, Vpminsw Pminsw, Vpmaxsw Pmaxsw, Vpminud Pminud,
+    Vpmaxud Pmaxud, Vpminsd Pminsd, Vpmaxsd Pmaxsd, Vpcmpeqb Pcmpeqb, Vpcmpeqw Pcmpeqw, Vpcmpeqd Pcmpeqd,
+    Vpcmpeqq Pcmpeqq, Vpcmpgtb Pcmpgtb, Vpcmpgtw Pcmpgtw, Vpcmpgtd Pcmpgtd, Vpcmpgtq Pcmpgtq, Vpand Pand,
+    Vandps Andps, Vandpd Andpd, Vpandn Pandn, Vandnps Andnps, Vandnpd Andnpd, Vpor Por, Vorps Orps, Vorpd Orpd,
+    Vpxor Pxor, Vxorps Xorps, Vxorpd Xorpd, Vpsignb Psignb, Vpsignw Psignw, Vpsignd Psignd, Vpabsb Pabsb,
+    Vpabsw Pabsw, Vpabsd Pabsd, Vpmovsxbw Pmovsxbw, Vpmovsxbd Pmovsxbd, Vpmovsxbq Pmovsxbq, Vpmovsxwd Pmovsxwd,
+    Vpmovsxwq Pmovsxwq, Vpmovsxdq Pmovsxdq, Vpmovzxbw Pmovzxbw, Vpmovzxbd Pmovzxbd, Vpmovzxbq Pmovzxbq,
+    Vpmovzxwd Pmovzxwd, Vpmovzxwq Pmovzxwq, Vpmovzxdq Pmovzxdq, Vphaddw Phaddw, Vphaddd Phaddd, Vphaddsw Phaddsw,
+    Vphsubw Phsubw, Vphsubd Phsubd, Vphsubsw Phsubsw, Vpunpcklbw Punpcklbw, Vpunpcklwd Punpcklwd,
+    Vpunpckldq Punpckldq, Vunpcklps Unpcklps, Vpunpcklqdq Punpcklqdq, Vunpcklpd Unpcklpd, Vpunpckhbw Punpckhbw,
+    Vpunpckhwd Punpckhwd, Vpunpckhdq Punpckhdq, Vunpckhps Unpckhps, Vpunpckhqdq Punpckhqdq, Vunpckhpd Unpckhpd,
+    Vpacksswb Packsswb, Vpackuswb Packuswb, Vpackssdw Packssdw, Vpackusdw Packusdw, Vpsllw Psllw, Vpslld Pslld,
+    Vpsllq Psllq, Vpsrlw Psrlw, Vpsrld Psrld, Vpsrlq Psrlq, Vpsraw Psraw, Vpsrad Psrad, Vpmaddwd Pmaddwd,
+    Vpmaddubsw Pmaddubsw, Vpsadbw Psadbw, Vphminposuw Phminposuw, Vpshufb Pshufb, Vmovshdup Movshdup,
+    Vmovsldup Movsldup, Vmovddup Movddup, Vaesenc Aesenc, Vaesenclast Aesenclast, Vaesdec Aesdec,
+    Vaesdeclast Aesdeclast, Vaesimc Aesimc, Vrcpps Rcpps, Vrcpss Rcpss, Vrsqrtps Rsqrtps, Vrsqrtss Rsqrtss,
+    Vcvtdq2pd Cvtdq2pd, Vpslldq Pslldq, Vpsrldq Psrldq, Vpalignr Palignr, Vmpsadbw Mpsadbw, Vpshufd Pshufd,
+    Vpshuflw Pshuflw, Vpshufhw Pshufhw, Vshufps Shufps, Vshufpd Shufpd, Vpblendw Pblendw, Vblendps Blendps,
+    Vblendpd Blendpd, Vaeskeygenassist Aeskeygenassist, Vpclmulqdq Pclmulqdq, Vpblendvb Pblendvb, Vblendvps Blendvps,
+    Vblendvpd Blendvpd, Vaddps Addps, Vaddpd Addpd, Vaddss Addss, Vaddsd Addsd, Vsubps Subps, Vsubpd Subpd,
+    Vsubss Subss, Vsubsd Subsd, Vmulps Mulps, Vmulpd Mulpd, Vmulss Mulss, Vmulsd Mulsd, Vdivps Divps, Vdivpd Divpd,
+    Vdivss Divss, Vdivsd Divsd, Vsqrtps Sqrtps, Vsqrtpd Sqrtpd, Vsqrtss Sqrtss, Vsqrtsd Sqrtsd, Vminps Minps,
+    Vminpd Minpd, Vminss Minss, Vminsd Minsd, Vmaxps Maxps, Vmaxpd Maxpd, Vmaxss Maxss, Vmaxsd Maxsd, Vhaddps Haddps,
+    Vhaddpd Haddpd, Vhsubps Hsubps, Vhsubpd Hsubpd, Vaddsubps Addsubps, Vaddsubpd Addsubpd, Vcvtss2sd Cvtss2sd,
+    Vcvtsd2ss Cvtsd2ss, Vcvtps2pd Cvtps2pd, Vcvtpd2ps Cvtpd2ps, Vcvtdq2ps Cvtdq2ps, Vcvtps2dq Cvtps2dq,
+    Vcvttps2dq Cvttps2dq, Vcvtpd2dq Cvtpd2dq, Vcvttpd2dq Cvttpd2dq, Vcmpps Cmpps, Vcmppd Cmppd, Vcmpss Cmpss,
+    Vcmpsd Cmpsd, Vroundps Roundps, Vroundpd Roundpd, Vroundss Roundss, Vroundsd Roundsd, Vdpps Dpps, Vdppd Dppd,
+    Vcomiss Comiss, Vcomisd Comisd, Vucomiss Ucomiss, Vucomisd Ucomisd, Vmovaps Movaps, Vmovapd Movapd,
+    Vmovdqa Movdqa, Vmovups Movups, Vmovupd Movupd, Vmovdqu Movdqu, Vlddqu Lddqu, Vmovntps Movntps, Vmovntpd Movntpd,
+    Vmovntdq Movntdq, Vmovntdqa Movntdqa, Vmovss Movss, Vmovsd Movsd, Vmovd Movd, Vmovq Movq, Vmovlps Movlps,
+    Vmovlpd Movlpd, Vmovhps Movhps, Vmovhpd Movhpd, Vmovhlps Movhlps, Vmovlhps Movlhps, Vmovmskps Movmskps,
+    Vmovmskpd Movmskpd, Vpmovmskb Pmovmskb, Vpextrb Pextrb, Vpextrw Pextrw, Vpextrd Pextrd, Vpextrq Pextrq,
+    Vextractps Extractps, Vpinsrb Pinsrb, Vpinsrw Pinsrw, Vpinsrd Pinsrd, Vpinsrq Pinsrq, Vinsertps Insertps,
+    Vmaskmovdqu Maskmovdqu, Vldmxcsr Ldmxcsr, Vstmxcsr Stmxcsr, Vptest Ptest, Vpcmpistri Pcmpistri,
+    Vpcmpestri Pcmpestri, Vpcmpestri64 Pcmpestri64, Vpcmpistrm Pcmpistrm, Vpcmpestrm Pcmpestrm,
+    Vpcmpestrm64 Pcmpestrm64, Vcvtsi2ss Cvtsi2ss, Vcvtsi2sd Cvtsi2sd, Vcvtss2si Cvtss2si, Vcvtsd2si Cvtsd2si,
+    Vcvttss2si Cvttss2si, Vcvttsd2si Cvttsd2si,
+}
+
+/// By how much an immediate operand is shifted to the right for the upper half.
+pub fn upper_shift(mnemonic: Mnemonic) -> u8 {
+    match mnemonic {
+        Mnemonic::Vblendps | Mnemonic::Vpblendd => 4,
+        Mnemonic::Vmpsadbw => 3,
+        Mnemonic::Vblendpd | Mnemonic::Vshufpd | Mnemonic::Vpermilpd => 2,
+        _ => 0,
+    }
 }

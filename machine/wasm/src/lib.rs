@@ -179,6 +179,16 @@ pub unsafe extern "C" fn boot(
     }
 }
 
+/// What programs are told of from now on: a level of the x86-64 ABI, by its number. False where there is no such one.
+#[no_mangle]
+pub extern "C" fn set_level(number: u32) -> bool {
+    let level = cpu::cpuid::Level::of(number);
+    if let Some(level) = level {
+        machine().cpu.level = level;
+    }
+    level.is_some()
+}
+
 /// Lets the machine run for so many milliseconds, or until it has something to say or nothing to do.
 #[no_mangle]
 pub extern "C" fn run(milliseconds: f64) -> u32 {

@@ -149,6 +149,7 @@ class Machine:
         saved: dict[str, Any] | None = None,
         detaches: bool = False,
         archives: bool = False,
+        level: int | None = None,
     ) -> None:
         """Serve an image to the machine, and start the process that its config describes.
 
@@ -160,6 +161,7 @@ class Machine:
             detaches: Whether there is to be a message when the person types Ctrl-P Ctrl-Q.
             archives: Whether there are to be messages with what the container has changed, when
                 it has ended.
+            level: See :func:`~browsermount.machines.level_for`.
 
         Raises:
             InvalidState: ``saved`` does not belong to the image.
@@ -183,6 +185,7 @@ class Machine:
                 "archive": archives,
                 "cols": cols,
                 "rows": rows,
+                **({} if level is None else {"level": level}),
             }
         )
 

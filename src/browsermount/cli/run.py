@@ -44,7 +44,7 @@ from browsermount.cli.terminal import raw, window_size
 from browsermount.errors import InvalidState
 from browsermount.interpreters import install, interpreter_for
 from browsermount.local.files import FileFetcher
-from browsermount.machines import MachineKind, choose_machine, machine_for, runnable
+from browsermount.machines import MachineKind, choose_machine, level_for, machine_for, runnable
 from browsermount.mount import Mount
 from browsermount.network.addresses import HOST, to_text
 from browsermount.network.neighbours import is_name
@@ -373,6 +373,8 @@ async def _run(
 ) -> int:
     # What cannot be written to is said before anything was done.
     commit = None if committed is None else Commit(*committed)
+    # The one platform that a person asks for says what programs are told of, too.
+    asked = () if opening.platform is None else platforms
     signals = _Signals()
     saved = sessions.saved
     with signals.caught():
@@ -409,6 +411,7 @@ async def _run(
                         saved=None if saved is None else saved.server,
                         detaches=sessions.save is not None and streams.terminal,
                         archives=commit is not None,
+                        level=level_for(mount.image.platform, *asked),
                     )
                 except InvalidState as error:
                     raise _unusable(sessions.resume, error.message, error.hint) from None

@@ -47,8 +47,8 @@ impl Wasm {
             })
             .unwrap();
         linker
-            .func_wrap("env", "compiled_write_scratch", move |cpu: u32, va: u64| unsafe {
-                compiled_write_scratch(whole(cpu), va)
+            .func_wrap("env", "compiled_write_scratch", move |cpu: u32, va: u64, size: u32| unsafe {
+                compiled_write_scratch(whole(cpu), va, size)
             })
             .unwrap();
         linker

@@ -218,8 +218,9 @@ pub fn instruction(random: &mut Random, code_size: CodeSize, out: &mut Vec<u8>) 
             let opcode = random.pick(&[0xf0u8, 0xf1]);
             encode(random, code_size, out, long_size, &[0x0f, 0x38, opcode], 0, reg, true, 0);
         }
-        39..=47 => vector(random, code_size, out, memory, reg),
-        48..=51 => x87(random, code_size, out, memory),
+        39..=43 => vector(random, code_size, out, memory, reg),
+        44..=48 => crate::vex::instruction(random, code_size, out),
+        49..=51 => x87(random, code_size, out, memory),
         _ => match random.below(3) {
             // PUSH of an immediate and of memory; an instruction that only the interpreter has.
             0 => out.extend([0x6a, random.next() as u8]),

@@ -1,7 +1,7 @@
 //! A processor with some pages of code and data, in user mode.
 
 use compiler::CodeSize;
-use cpu::control::CR4_OSFXSR;
+use cpu::control::{CR4_OSFXSR, CR4_OSXSAVE, XCR0_KNOWN};
 use cpu::memory::Ram;
 use cpu::segment::{Segment, GS};
 use cpu::{Bus, Cpu, Memory};
@@ -82,7 +82,8 @@ pub fn processor(code_size: CodeSize) -> Box<Cpu> {
         }
     }
     cpu.write_control(3, TABLES).unwrap();
-    cpu.write_control(4, cpu.control.cr4 | CR4_OSFXSR | 0x400).unwrap();
+    cpu.write_control(4, cpu.control.cr4 | CR4_OSFXSR | CR4_OSXSAVE | 0x400).unwrap();
+    cpu.control.xcr0 = XCR0_KNOWN;
     let access = if code_size == CodeSize::Bits32 { 0xc0fb } else { 0xa0fb };
     cpu.set_code_segment(Segment { access, ..Segment::flat_code(0x33) });
     // As threads' own data have it.

@@ -9,6 +9,7 @@ mod engine;
 mod generate;
 mod machine;
 mod programs;
+mod vex;
 
 use compiler::{CodeSize, Module};
 use cpu::state::Exit;
@@ -108,6 +109,8 @@ fn differences(reference: &Cpu, cpu: &Cpu) -> String {
     for i in 0..16 {
         for half in 0..2 {
             different(format!("xmm {i}"), reference.state.xmm[i].0[half], cpu.state.xmm[i].0[half]);
+            let upper = |cpu: &Cpu| cpu.state.ymm_high[i].0[half];
+            different(format!("upper half of ymm {i}"), upper(reference), upper(cpu));
         }
     }
     // Compiled code does not tell of denormal operands: see `vector`.
@@ -177,14 +180,14 @@ fn program(
         let mxcsr = random.pick(&[0x1f80u32, 0x1fa0, 0x1fa0, 0x1fa0, 0x3fa0, 0x9fe0, 0x1fc0]);
         // Rarely with unmasked exceptions.
         let x87_control = random.pick(&[0x37fu16, 0x37f, 0x27f, 0xf7f, 0x37f ^ 1 << (random.0 % 6)]);
-        let xmm: [[u64; 2]; 16] = std::array::from_fn(|_| [random.number(), random.number()]);
+        let vectors: [[u64; 2]; 32] = std::array::from_fn(|_| [random.number(), random.number()]);
         for cpu in [&mut *cpu, &mut *reference] {
             cpu.state.gpr = gpr;
             cpu.set_rflags(flags);
             cpu.state.mxcsr = mxcsr;
             cpu.fpu.fninit();
             cpu.fpu.fldcw(x87_control);
-            for (register, value) in cpu.state.xmm.iter_mut().zip(xmm) {
+            for (register, value) in cpu.state.xmm.iter_mut().chain(&mut cpu.state.ymm_high).zip(vectors) {
                 register.0 = value;
             }
             cpu.state.rip = page + u64::from(compiled.entries[entry]);

@@ -6,7 +6,7 @@ use simd::string::{crc32_16, crc32_32, crc32_64, crc32_8};
 use super::arithmetic::rm_width;
 use super::{is_memory, lazy, load_rm, operand_size, result_flags, set_zf, Byte, Dword, Qword, Width, Word};
 use crate::decode::{Handler, Op};
-use crate::flags::{operation, Flags, CF, OF, SF, ZF};
+use crate::flags::{operation, Flags, CF, OF, ZF};
 use crate::state::RCX;
 use crate::{Cpu, Step};
 
@@ -261,9 +261,9 @@ fn count_ones<const MEMORY: bool, W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
 
 // -- BMI1 and BMI2 ------------------------------------------------------------------
 
+/// PF, which is undefined, is the result's, as it is for compiled code.
 fn bmi_flags<W: Width>(result: u64, cf: bool) -> Flags {
-    let bits = lazy::<W>(operation::LOGIC, result, 0, 0).bits() & (SF | ZF);
-    Flags::explicit(bits | u64::from(cf))
+    result_flags::<W>(result, u64::from(cf))
 }
 
 fn and_not<const MEMORY: bool, W: Width>(cpu: &mut Cpu, op: &Op) -> Step {

@@ -10,11 +10,14 @@ mod moves;
 mod strings;
 mod system;
 mod vector;
+mod vex;
+mod xsave;
 
 use iced_x86::{Instruction, OpKind};
 
 pub use float::x87_operation;
 pub use moves::condition_number;
+pub use xsave::area as xsave_area;
 
 use crate::decode::{Handler, Op, HIGH};
 use crate::exception::INVALID_OPCODE;
@@ -33,7 +36,9 @@ pub fn select(instruction: &Instruction, bytes: &[u8], mode: u32, op: &mut Op) {
         .or_else(|| control::select(instruction))
         .or_else(|| bits::select(instruction))
         .or_else(|| strings::select(instruction))
+        .or_else(|| vex::select(instruction, op))
         .or_else(|| vector::select(instruction, op))
+        .or_else(|| xsave::select(instruction))
         .or_else(|| float::select(instruction, bytes, op))
         .or_else(|| system::select(instruction, mode, op));
     if let Some(handler) = found {

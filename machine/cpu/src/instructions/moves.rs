@@ -1,6 +1,6 @@
 //! What moves values: between registers, memory and the stack.
 
-use iced_x86::{ConditionCode, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{ConditionCode, EncodingKind, Instruction, Mnemonic, OpKind, Register};
 
 use super::{by_width, is_memory, is_register, load_rm, operand_size, pick, Byte, Dword, Qword, Width, Word};
 use crate::decode::{Handler, Op};
@@ -409,7 +409,8 @@ fn select_pop(instruction: &Instruction) -> Handler {
 pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
     let size = || operand_size(instruction, 0);
     let mnemonic = instruction.mnemonic();
-    if instruction.condition_code() != ConditionCode::None {
+    // Those with a VEX prefix (CMPccXADD) are other instructions, which are not here.
+    if instruction.code().encoding() == EncodingKind::Legacy && instruction.condition_code() != ConditionCode::None {
         let memory = is_memory(instruction, if instruction.op_count() > 1 { 1 } else { 0 });
         let name = condition_number(instruction);
         if instruction.is_jcc_short_or_near() || instruction.is_loop() || instruction.is_loopcc() {

@@ -4,7 +4,7 @@ use iced_x86::{Code, Instruction, Mnemonic, Register};
 
 use super::{invalid, is_memory, load_rm, operand_size, pick, set_zf, Dword, Qword, Width, Word};
 use crate::control::{CR0_TS, CR4_FSGSBASE, CR4_TSD, EFER_SCE};
-use crate::cpuid::cpuid;
+use crate::cpuid::{cpuid, Level, View};
 use crate::decode::{Handler, Op};
 use crate::exception::{DF, GENERAL_PROTECTION, IF, INVALID_OPCODE, RF, VM};
 use crate::memory::Scalar;
@@ -182,7 +182,12 @@ fn read_time_and_processor(cpu: &mut Cpu, op: &Op) -> Step {
 fn identify(cpu: &mut Cpu, _: &Op) -> Step {
     let leaf = cpu.state.gpr[RAX] as u32;
     let subleaf = cpu.state.gpr[RCX] as u32;
-    let [eax, ebx, ecx, edx] = cpuid(leaf, subleaf);
+    let view = View {
+        level: if cpu.privilege() == 0 { Level::V3 } else { cpu.level },
+        os_xsave: cpu.control.cr4 & crate::control::CR4_OSXSAVE != 0,
+        xcr0: cpu.control.xcr0,
+    };
+    let [eax, ebx, ecx, edx] = cpuid(leaf, subleaf, view);
     cpu.state.gpr[RAX] = u64::from(eax);
     cpu.state.gpr[RBX] = u64::from(ebx);
     cpu.state.gpr[RCX] = u64::from(ecx);

@@ -9,6 +9,7 @@ mod native;
 mod ours;
 mod registers;
 mod stack;
+mod xsave;
 
 use std::collections::BTreeMap;
 
@@ -92,6 +93,16 @@ fn bytes(random: &mut Random) -> [u8; 16] {
     for byte in &mut code {
         *byte = random.next() as u8;
     }
+    // A VEX prefix with one of the three maps of opcodes; most often with registers that are there in all modes.
+    if random.below(3) == 0 {
+        if random.below(4) == 0 {
+            code[0] = 0xc5;
+        } else {
+            code[0] = 0xc4;
+            code[1] = code[1] & 0xe0 | 1 + random.below(3) as u8;
+        }
+        return code;
+    }
     let mut at = 0;
     if random.below(4) == 0 {
         code[at] = 0x66;
@@ -129,7 +140,6 @@ fn left_out(instruction: &Instruction) -> bool {
     let info = instruction.code();
     instruction.is_privileged()
         || instruction.flow_control() != FlowControl::Next
-        || instruction.is_vsib()
         || matches!(
             instruction.mnemonic(),
             Mnemonic::Cpuid | Mnemonic::Rdtsc | Mnemonic::Rdtscp | Mnemonic::Rdpmc | Mnemonic::Rdrand
@@ -162,6 +172,13 @@ fn aim(instruction: &Instruction, registers: &mut Registers, target: u64) -> boo
     }
     let base = instruction.memory_base();
     let index = instruction.memory_index();
+    if instruction.is_vsib() {
+        if base.size() != 8 {
+            return false;
+        }
+        registers.gpr[base.number()] = target.wrapping_sub(instruction.memory_displacement64());
+        return true;
+    }
     if base.size() == 4 || index.size() == 4 || base == Register::RIP || instruction.memory_displ_size() == 8 {
         return false;
     }
@@ -218,6 +235,7 @@ fn instructions_are_the_processors() {
             signal: 0,
             reserved: [0; 5],
             fx: ours::initial_fx(&mut random),
+            ymm_high: ours::initial_ymm(&mut random),
         };
         // Sometimes at a page's end, and beyond the last page.
         let target = match random.below(8) {

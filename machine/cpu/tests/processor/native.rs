@@ -21,6 +21,8 @@ pub struct Registers {
     pub reserved: [u64; 5],
     /// FXSAVE's format: x87 and XMM registers.
     pub fx: [u8; 512],
+    /// Bits 128 to 255 of YMM0 to YMM15.
+    pub ymm_high: [u8; 256],
 }
 
 #[no_mangle]
@@ -32,6 +34,7 @@ static mut BM_REGISTERS: Registers = Registers {
     signal: 0,
     reserved: [0; 5],
     fx: [0; 512],
+    ymm_high: [0; 256],
 };
 #[no_mangle]
 static mut BM_HOST_STACK: u64 = 0;
@@ -45,6 +48,22 @@ global_asm!(
     "mov [rip + BM_HOST_STACK], rsp",
     "stmxcsr [rip + BM_HOST_MXCSR]",
     "fxrstor64 [rip + BM_REGISTERS + 192]",
+    "vinsertf128 ymm0, ymm0, xmmword ptr [rip + BM_REGISTERS + 704], 1",
+    "vinsertf128 ymm1, ymm1, xmmword ptr [rip + BM_REGISTERS + 720], 1",
+    "vinsertf128 ymm2, ymm2, xmmword ptr [rip + BM_REGISTERS + 736], 1",
+    "vinsertf128 ymm3, ymm3, xmmword ptr [rip + BM_REGISTERS + 752], 1",
+    "vinsertf128 ymm4, ymm4, xmmword ptr [rip + BM_REGISTERS + 768], 1",
+    "vinsertf128 ymm5, ymm5, xmmword ptr [rip + BM_REGISTERS + 784], 1",
+    "vinsertf128 ymm6, ymm6, xmmword ptr [rip + BM_REGISTERS + 800], 1",
+    "vinsertf128 ymm7, ymm7, xmmword ptr [rip + BM_REGISTERS + 816], 1",
+    "vinsertf128 ymm8, ymm8, xmmword ptr [rip + BM_REGISTERS + 832], 1",
+    "vinsertf128 ymm9, ymm9, xmmword ptr [rip + BM_REGISTERS + 848], 1",
+    "vinsertf128 ymm10, ymm10, xmmword ptr [rip + BM_REGISTERS + 864], 1",
+    "vinsertf128 ymm11, ymm11, xmmword ptr [rip + BM_REGISTERS + 880], 1",
+    "vinsertf128 ymm12, ymm12, xmmword ptr [rip + BM_REGISTERS + 896], 1",
+    "vinsertf128 ymm13, ymm13, xmmword ptr [rip + BM_REGISTERS + 912], 1",
+    "vinsertf128 ymm14, ymm14, xmmword ptr [rip + BM_REGISTERS + 928], 1",
+    "vinsertf128 ymm15, ymm15, xmmword ptr [rip + BM_REGISTERS + 944], 1",
     "push qword ptr [rip + BM_REGISTERS + 128]",
     "popfq",
     "mov rax, [rip + BM_REGISTERS]",
@@ -86,10 +105,27 @@ global_asm!(
     "pushfq",
     "pop qword ptr [rip + BM_REGISTERS + 128]",
     "fxsave64 [rip + BM_REGISTERS + 192]",
+    "vextractf128 xmmword ptr [rip + BM_REGISTERS + 704], ymm0, 1",
+    "vextractf128 xmmword ptr [rip + BM_REGISTERS + 720], ymm1, 1",
+    "vextractf128 xmmword ptr [rip + BM_REGISTERS + 736], ymm2, 1",
+    "vextractf128 xmmword ptr [rip + BM_REGISTERS + 752], ymm3, 1",
+    "vextractf128 xmmword ptr [rip + BM_REGISTERS + 768], ymm4, 1",
+    "vextractf128 xmmword ptr [rip + BM_REGISTERS + 784], ymm5, 1",
+    "vextractf128 xmmword ptr [rip + BM_REGISTERS + 800], ymm6, 1",
+    "vextractf128 xmmword ptr [rip + BM_REGISTERS + 816], ymm7, 1",
+    "vextractf128 xmmword ptr [rip + BM_REGISTERS + 832], ymm8, 1",
+    "vextractf128 xmmword ptr [rip + BM_REGISTERS + 848], ymm9, 1",
+    "vextractf128 xmmword ptr [rip + BM_REGISTERS + 864], ymm10, 1",
+    "vextractf128 xmmword ptr [rip + BM_REGISTERS + 880], ymm11, 1",
+    "vextractf128 xmmword ptr [rip + BM_REGISTERS + 896], ymm12, 1",
+    "vextractf128 xmmword ptr [rip + BM_REGISTERS + 912], ymm13, 1",
+    "vextractf128 xmmword ptr [rip + BM_REGISTERS + 928], ymm14, 1",
+    "vextractf128 xmmword ptr [rip + BM_REGISTERS + 944], ymm15, 1",
     ".globl bm_faulted",
     "bm_faulted:",
     "mov rsp, [rip + BM_HOST_STACK]",
     "cld",
+    "vzeroupper",
     "fninit",
     "ldmxcsr [rip + BM_HOST_MXCSR]",
     "pop r15; pop r14; pop r13; pop r12; pop rbp; pop rbx",
@@ -139,8 +175,12 @@ extern "C" fn handle(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::c
             (*general)[i] = registers[number as usize] as u64;
         }
         (&raw mut BM_REGISTERS.flags).write(registers[libc::REG_EFL as usize] as u64);
-        // The image that the kernel has saved: FXSAVE's, whatever comes behind it.
-        (&raw mut BM_REGISTERS.fx).write(context.uc_mcontext.fpregs.cast::<[u8; 512]>().read());
+        // The image that the kernel has saved: FXSAVE's, and behind it what XSAVE has in the standard format.
+        let image = context.uc_mcontext.fpregs.cast::<u8>();
+        (&raw mut BM_REGISTERS.fx).write(image.cast::<[u8; 512]>().read());
+        let has_avx = image.add(512).read() & 4 != 0;
+        let high = if has_avx { image.add(576).cast::<[u8; 256]>().read() } else { [0; 256] };
+        (&raw mut BM_REGISTERS.ymm_high).write(high);
         registers[libc::REG_RIP as usize] = bm_faulted as *const () as i64;
     }
 }

@@ -1,6 +1,6 @@
 //! Our processor, brought into the state that the real one had.
 
-use cpu::control::{CR4_OSFXSR, CR4_OSXMMEXCPT};
+use cpu::control::{CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, XCR0_KNOWN};
 use cpu::exception::Fault;
 use cpu::memory::Ram;
 use cpu::{Bus, Cpu, Memory};
@@ -71,7 +71,8 @@ impl Ours {
             }
         }
         cpu.write_control(3, TABLES).unwrap();
-        cpu.write_control(4, cpu.control.cr4 | CR4_OSFXSR | CR4_OSXMMEXCPT).unwrap();
+        cpu.write_control(4, cpu.control.cr4 | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE).unwrap();
+        cpu.control.xcr0 = XCR0_KNOWN;
         let code = cpu::segment::Segment { access: 0xa0fb, ..cpu::segment::Segment::flat_code(0x33) };
         cpu.set_code_segment(code);
         Ours { cpu }
@@ -95,6 +96,12 @@ impl Ours {
         let result = cpu.try_step();
         (cpu.control.cr0, cpu.control.cr4) = usual;
         result.err().map(|fault| fault.vector)
+    }
+
+    /// Sets CR4.OSXSAVE and XCR0.
+    pub fn extended(&mut self, cr4: u64, xcr0: u64) {
+        self.cpu.control.cr4 = self.cpu.control.cr4 & !CR4_OSXSAVE | cr4;
+        self.cpu.control.xcr0 = xcr0;
     }
 
     /// The exception that MOV to a control register raises.
@@ -136,6 +143,9 @@ impl Ours {
         cpu.set_rflags(before.flags);
         cpu.state.rip = CODE;
         cpu.load_fx(&before.fx, true);
+        for (register, bytes) in cpu.state.ymm_high.iter_mut().zip(before.ymm_high.as_chunks::<16>().0) {
+            *register = simd::Xmm::from_u8x16(*bytes);
+        }
         let mut after = *before;
         match cpu.try_step() {
             Err(fault) => after.signal = signal(fault),
@@ -144,6 +154,9 @@ impl Ours {
         after.gpr = cpu.state.gpr;
         after.flags = cpu.rflags();
         after.fx = cpu.save_fx(true);
+        for (register, bytes) in cpu.state.ymm_high.iter().zip(after.ymm_high.as_chunks_mut::<16>().0) {
+            *bytes = register.u8x16();
+        }
         (after, cpu.ram.bytes(DATA_AT, DATA_SIZE).unwrap().to_vec())
     }
 }
@@ -237,7 +250,8 @@ pub fn undefined(instruction: &Instruction, bytes: &[u8]) -> bool {
         Code::Fxsave_m512byte | Code::Fxsave64_m512byte | Code::Fxrstor_m512byte | Code::Fxrstor64_m512byte => true,
         _ => match instruction.mnemonic() {
             // Approximations that each processor has its own of; the crates simd and x87 test their bounds.
-            Mnemonic::Rcpps | Mnemonic::Rcpss | Mnemonic::Rsqrtps | Mnemonic::Rsqrtss | Mnemonic::F2xm1
+            Mnemonic::Rcpps | Mnemonic::Rcpss | Mnemonic::Rsqrtps | Mnemonic::Rsqrtss | Mnemonic::Vrcpps
+            | Mnemonic::Vrcpss | Mnemonic::Vrsqrtps | Mnemonic::Vrsqrtss | Mnemonic::F2xm1
             | Mnemonic::Fyl2x | Mnemonic::Fyl2xp1 | Mnemonic::Fptan | Mnemonic::Fpatan | Mnemonic::Fsin
             | Mnemonic::Fcos | Mnemonic::Fsincos => true,
             // AMD's processors take unaligned operands.
@@ -246,6 +260,15 @@ pub fn undefined(instruction: &Instruction, bytes: &[u8]) -> bool {
             _ => false,
         },
     }
+}
+
+/// Upper halves of YMM registers with random contents.
+pub fn initial_ymm(random: &mut Random) -> [u8; 256] {
+    let mut high = [0; 256];
+    for register in high.as_chunks_mut::<16>().0 {
+        *register = random.vector();
+    }
+    high
 }
 
 /// Whether the opcode is one of those that do nothing where they have no meaning yet: 0F 18 to 0F 1F.
@@ -258,9 +281,10 @@ pub fn is_hint(bytes: &[u8]) -> bool {
 /// Whether CPUID says that this instruction is there. (Those of the processors before CPUID and of x86-64 always are.)
 pub fn announced(instruction: &Instruction) -> bool {
     use iced_x86::CpuidFeature as F;
-    let [_, _, ecx, edx] = cpu::cpuid::cpuid(1, 0);
-    let [_, ebx7, _, _] = cpu::cpuid::cpuid(7, 0);
-    let [_, _, ecx_extended, _] = cpu::cpuid::cpuid(0x8000_0001, 0);
+    let leaf = |leaf| cpu::cpuid::cpuid(leaf, 0, cpu::cpuid::View::SYSTEM);
+    let [_, _, ecx, edx] = leaf(1);
+    let [_, ebx7, _, _] = leaf(7);
+    let [_, _, ecx_extended, _] = leaf(0x8000_0001);
     instruction.cpuid_features().iter().all(|feature| match feature {
         F::INTEL8086 | F::INTEL186 | F::INTEL286 | F::INTEL386 | F::INTEL486 | F::X64 => true,
         // Without bits of their own; all processors with SSE2 have them.
@@ -383,6 +407,14 @@ pub fn differences(
             format!("xmm {i} (was {:02x?})", &before.fx[range.clone()]),
             format!("{:02x?}", &expected.fx[range.clone()]),
             format!("{:02x?}", &actual.fx[range]),
+        );
+    }
+    for i in 0..16 {
+        let range = i * 16..16 + i * 16;
+        different(
+            format!("upper half of ymm {i} (was {:02x?})", &before.ymm_high[range.clone()]),
+            format!("{:02x?}", &expected.ymm_high[range.clone()]),
+            format!("{:02x?}", &actual.ymm_high[range]),
         );
     }
     if expected_memory != actual_memory {

@@ -72,6 +72,7 @@ fn outside_the_canonical_addresses() {
                     signal: 0,
                     reserved: [0; 5],
                     fx: initial_fx(&mut random),
+                    ymm_high: [0; 256],
                 };
                 for register in [RSP, RBP] {
                     before.gpr[register] = if stack { place } else { DATA + 0x1000 };

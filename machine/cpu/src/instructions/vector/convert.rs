@@ -71,7 +71,8 @@ to_integer! {
     qword_of_double_truncated: Qword as u64 -> Qword, cvttsd2si64;
 }
 
-pub fn select(instruction: &Instruction) -> Option<Handler> {
+/// `mnemonic`: the instruction's, or that of the SSE instruction that it is with a VEX prefix.
+pub fn select(instruction: &Instruction, mnemonic: Mnemonic) -> Option<Handler> {
     let memory = is_memory(instruction, 1);
     // The size of the integer decides between two handlers, the place of the source between their forms.
     macro_rules! form {
@@ -83,7 +84,7 @@ pub fn select(instruction: &Instruction) -> Option<Handler> {
             }
         };
     }
-    Some(match instruction.mnemonic() {
+    Some(match mnemonic {
         Mnemonic::Cvtsi2ss => form!(1, single_of_dword, single_of_qword),
         Mnemonic::Cvtsi2sd => form!(1, double_of_dword, double_of_qword),
         Mnemonic::Cvtss2si => form!(0, dword_of_single, qword_of_single),

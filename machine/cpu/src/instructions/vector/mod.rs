@@ -2,12 +2,12 @@
 //!
 //! `Op::immediate` holds, above the immediate operand's eight bits, the address of the operation.
 
-mod convert;
+pub(super) mod convert;
 mod float;
 mod mmx;
-mod moves;
-mod packed;
-mod state;
+pub(super) mod moves;
+pub(super) mod packed;
+pub(super) mod state;
 
 use iced_x86::{Instruction, Mnemonic};
 use simd::{Mxcsr, Xmm};
@@ -74,7 +74,7 @@ impl Cpu {
     /// Computes with MXCSR: #XM where that raises an exception that is not masked, or #UD where the system does not
     /// know #XM.
     #[inline(always)]
-    fn compute<T>(&mut self, operation: impl FnOnce(&mut Mxcsr) -> T) -> Result<T, Stop> {
+    pub(super) fn compute<T>(&mut self, operation: impl FnOnce(&mut Mxcsr) -> T) -> Result<T, Stop> {
         let mut mxcsr = Mxcsr(self.state.mxcsr);
         let result = mxcsr.execute(operation);
         self.state.mxcsr = mxcsr.0;
@@ -160,7 +160,7 @@ fn source_size(instruction: &Instruction) -> usize {
 }
 
 /// Puts an operation's address above the immediate operand.
-fn attach(op: &mut Op, operation: usize) {
+pub(super) fn attach(op: &mut Op, operation: usize) {
     op.immediate = (operation as u64) << 8 | op.immediate & 0xff;
 }
 
@@ -169,7 +169,7 @@ fn attach(op: &mut Op, operation: usize) {
 /// # Safety
 /// `F` is the type of that function.
 #[inline(always)]
-unsafe fn attached<F: Copy>(op: &Op) -> F {
+pub(super) unsafe fn attached<F: Copy>(op: &Op) -> F {
     const { assert!(size_of::<F>() == size_of::<*const ()>()) };
     let address = (op.immediate >> 8) as usize as *const ();
     unsafe { core::mem::transmute_copy(&address) }
@@ -189,16 +189,17 @@ fn is_mm(instruction: &Instruction, operand: u32) -> bool {
 }
 
 pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
+    let mnemonic = instruction.mnemonic();
     let any = |is: fn(&Instruction, u32) -> bool| (0..instruction.op_count()).any(|i| is(instruction, i));
-    let of_mmx = matches!(instruction.mnemonic(), Mnemonic::Emms | Mnemonic::Cvtpi2ps | Mnemonic::Cvtpi2pd);
+    let of_mmx = matches!(mnemonic, Mnemonic::Emms | Mnemonic::Cvtpi2ps | Mnemonic::Cvtpi2pd);
     if of_mmx || any(is_mm) {
         return mmx::select(instruction, op);
     }
     if !any(is_xmm) {
-        return state::select(instruction).or_else(|| convert::select(instruction));
+        return state::select(mnemonic).or_else(|| convert::select(instruction, mnemonic));
     }
-    moves::select(instruction)
-        .or_else(|| convert::select(instruction))
+    moves::select(instruction, mnemonic)
+        .or_else(|| convert::select(instruction, mnemonic))
         .or_else(|| float::select(instruction, op))
         .or_else(|| packed::select(instruction, op))
 }

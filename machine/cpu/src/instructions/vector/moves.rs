@@ -159,7 +159,8 @@ fn masked_store(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.store_selected(op, &value.u8x16(), selected)
 }
 
-pub fn select(instruction: &Instruction) -> Option<Handler> {
+/// `mnemonic`: the instruction's, or that of the SSE instruction that it is with a VEX prefix.
+pub fn select(instruction: &Instruction, mnemonic: Mnemonic) -> Option<Handler> {
     let to_memory = is_memory(instruction, 0);
     let from_memory = is_memory(instruction, 1);
     let whole = |aligned: bool| match (to_memory, from_memory, aligned) {
@@ -169,7 +170,7 @@ pub fn select(instruction: &Instruction) -> Option<Handler> {
         (_, true, false) => load_whole::<false>,
         _ => move_all,
     };
-    Some(match instruction.mnemonic() {
+    Some(match mnemonic {
         Mnemonic::Movaps
         | Mnemonic::Movapd
         | Mnemonic::Movdqa

@@ -113,10 +113,11 @@ fn string_mask<const LENGTH: u8, const MEMORY: bool>(cpu: &mut Cpu, op: &Op) -> 
     compare_strings::<LENGTH, MEMORY>(cpu, op, |cpu, compared| cpu.state.xmm[0] = compared.mask())
 }
 
-fn select_string(instruction: &Instruction) -> Option<Handler> {
+/// `mnemonic`: the instruction's, or that of the SSE instruction that it is with a VEX prefix.
+pub fn select_string(instruction: &Instruction, mnemonic: Mnemonic) -> Option<Handler> {
     use length::{DWORDS, IMPLICIT, QWORDS};
     let memory = is_memory(instruction, 1);
-    Some(match instruction.mnemonic() {
+    Some(match mnemonic {
         Mnemonic::Pcmpistri => pick(memory, string_index::<IMPLICIT, false>, string_index::<IMPLICIT, true>),
         Mnemonic::Pcmpestri => pick(memory, string_index::<DWORDS, false>, string_index::<DWORDS, true>),
         Mnemonic::Pcmpestri64 => pick(memory, string_index::<QWORDS, false>, string_index::<QWORDS, true>),
@@ -138,7 +139,7 @@ pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
         Mnemonic::Ptest => return Some(by_source!(size, test)),
         _ => {}
     }
-    if let Some(handler) = select_string(instruction) {
+    if let Some(handler) = select_string(instruction, mnemonic) {
         return Some(handler);
     }
     // A shift by an immediate has that as its second operand.

@@ -1,6 +1,6 @@
 //! MXCSR, and the image of all registers that FXSAVE and FXRSTOR have.
 
-use iced_x86::{Instruction, Mnemonic};
+use iced_x86::Mnemonic;
 
 use crate::decode::{Handler, Op};
 use crate::exception::GENERAL_PROTECTION;
@@ -58,8 +58,9 @@ fn restore_state<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     Err(Stop::Leave)
 }
 
-pub fn select(instruction: &Instruction) -> Option<Handler> {
-    Some(match instruction.mnemonic() {
+/// `mnemonic`: the instruction's, or that of the SSE instruction that it is with a VEX prefix.
+pub fn select(mnemonic: Mnemonic) -> Option<Handler> {
+    Some(match mnemonic {
         Mnemonic::Ldmxcsr => load_mxcsr,
         Mnemonic::Stmxcsr => store_mxcsr,
         Mnemonic::Fxsave => save_state::<false>,

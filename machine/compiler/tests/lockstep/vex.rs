@@ -1,0 +1,90 @@
+//! Random instructions with a VEX prefix: AVX, AVX2, FMA, F16C and BMI.
+
+use compiler::CodeSize;
+use cpu::state::Mode;
+
+use crate::generate::pointer_and_index;
+use crate::Random;
+
+/// Opcodes of a map with a mandatory prefix (0 to 3: none, 66, F3, F2), mostly those that have code.
+const OPCODES: &[(u8, u8, &[u8])] = &[
+    (1, 0, &[0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x28, 0x29, 0x2e, 0x2f, 0x50, 0x51, 0x54, 0x55]),
+    (1, 0, &[0x56, 0x57, 0x58, 0x59, 0x5c, 0x5e, 0x5d, 0x77, 0xc6]),
+    (1, 1, &[0x10, 0x11, 0x28, 0x29, 0x12, 0x16, 0x54, 0x57, 0x58, 0x59, 0x5c, 0x5e, 0x6e, 0x7e, 0xd6, 0xe7]),
+    (1, 1, &[0x60, 0x61, 0x62, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68, 0x69, 0x6a, 0x6b, 0x6c, 0x6d, 0x6f, 0x7f]),
+    (1, 1, &[0x70, 0x71, 0x72, 0x73, 0x71, 0x72, 0x73, 0x74, 0x75, 0x76, 0xc6, 0xd4, 0xd5, 0xd7, 0xd7, 0xd8]),
+    (1, 1, &[0xda, 0xdb, 0xdc, 0xde, 0xdf, 0xe0, 0xe3, 0xe8, 0xea, 0xeb, 0xec, 0xee, 0xef, 0xef, 0xf4, 0xf5]),
+    (1, 1, &[0xf6, 0xf8, 0xf9, 0xfa, 0xfb, 0xfc, 0xfd, 0xfe]),
+    (1, 2, &[0x10, 0x11, 0x2a, 0x2c, 0x51, 0x58, 0x59, 0x5a, 0x5c, 0x5d, 0x5e, 0x6f, 0x7f, 0x6f, 0x7f, 0x70, 0x7e]),
+    (1, 3, &[0x10, 0x11, 0x12, 0x2a, 0x2c, 0x51, 0x58, 0x59, 0x5a, 0x5c, 0x5e, 0x70, 0xf0]),
+    (2, 1, &[0x00, 0x00, 0x17, 0x17, 0x18, 0x19, 0x1a, 0x1c, 0x20, 0x21, 0x23, 0x24, 0x25, 0x29, 0x2b, 0x30, 0x31]),
+    (2, 1, &[0x33, 0x34, 0x35, 0x36, 0x37, 0x38, 0x39, 0x3a, 0x3b, 0x3c, 0x3d, 0x3e, 0x3f, 0x40, 0x45, 0x47]),
+    (2, 1, &[0x58, 0x59, 0x5a, 0x78, 0x79, 0x8c, 0x8e, 0x98, 0xa8, 0xb8, 0xb9, 0x13, 0xf7, 0xf7]),
+    (2, 0, &[0xf2, 0xf2, 0xf3, 0xf3, 0xf5, 0xf5, 0xf7, 0xf7]),
+    (2, 2, &[0xf5, 0xf7, 0xf7]),
+    (2, 3, &[0xf5, 0xf6, 0xf6, 0xf7, 0xf7]),
+    (3, 1, &[0x00, 0x01, 0x02, 0x04, 0x06, 0x0e, 0x0f, 0x0f, 0x16, 0x18, 0x19, 0x38, 0x39, 0x46, 0x4a, 0x4c, 0x1d]),
+    (3, 3, &[0xf0]),
+];
+
+/// One that the interpreter has.
+pub fn instruction(random: &mut Random, code_size: CodeSize, out: &mut Vec<u8>) {
+    loop {
+        let code = candidate(random, code_size);
+        let mode = if code_size == CodeSize::Bits64 { Mode::LONG } else { Mode::FLAT };
+        if cpu::has_handler(&code, mode | Mode::USER) {
+            return out.extend(code);
+        }
+    }
+}
+
+/// Bytes that are an instruction or none.
+fn candidate(random: &mut Random, code_size: CodeSize) -> Vec<u8> {
+    let long = code_size == CodeSize::Bits64;
+    let (map, prefix, opcodes) = random.pick(OPCODES);
+    let opcode = random.pick(opcodes);
+    let general = |register: u8| register == 4 || register >= pointer_and_index(code_size).1;
+    // Not the registers that point somewhere, since any operand may be a general register.
+    let mut register = |random: &mut Random| loop {
+        let register = random.below(if long { 14 } else { 8 }) as u8;
+        if !general(register) {
+            return register;
+        }
+    };
+    let (reg, source, rm) = (register(random), register(random), register(random));
+    // Without a second source, this is the field's value.
+    let source = if random.below(2) == 0 { 0 } else { source };
+    let memory = random.below(3) == 0;
+    let (pointer, _) = pointer_and_index(code_size);
+    let (base, modrm) = if memory { (pointer, 0x40 | pointer & 7) } else { (rm, 0xc0 | rm & 7) };
+    let wide = u8::from(random.below(2) == 0);
+    let length = u8::from(random.below(3) != 0);
+    let mut code = vec![
+        0xc4,
+        (!reg & 8) << 4 | 0x40 | (!base & 8) << 2 | map,
+        wide << 7 | (!source & 15) << 3 | length << 2 | prefix,
+        opcode,
+        modrm | (reg & 7) << 3,
+    ];
+    if memory {
+        code.push(random.next() as u8);
+    }
+    let shifts = map == 1 && (0x71..0x74).contains(&opcode);
+    if shifts {
+        // By an immediate: the opcode's extension is in the place of a register.
+        let how = if opcode == 0x73 { random.pick(&[2u8, 3, 6, 7]) } else { random.pick(&[2u8, 4, 6]) };
+        code[4] = 0xc0 | how << 3 | rm & 7;
+    }
+    if map == 2 && opcode == 0xf3 {
+        code[4] = code[4] & 0xc7 | (1 + random.below(3) as u8) << 3;
+    }
+    if map == 3 || (map == 1 && matches!(opcode, 0x70..=0x73 | 0xc6)) {
+        let immediate = random.next() as u8;
+        code.push(match opcode {
+            _ if shifts => immediate % 70,
+            0x0f if map == 3 => immediate % 40,
+            _ => immediate,
+        });
+    }
+    code
+}
