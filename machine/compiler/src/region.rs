@@ -3,28 +3,27 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use cpu::compiled::Addresses;
+use cpu::compiled::{Addresses, PAGES_SHIFT};
 use cpu::state::Mode;
 use iced_x86::{InstructionInfoFactory, OpAccess};
 
 use crate::action::{self, Action, X87};
 use crate::emit::{local, Effects, Emitter};
 use crate::flags::Form;
-use crate::graph::{Block, Decoded, Graph, Target};
+use crate::graph::{self, Block, Decoded, Graph, Target};
 use crate::integer::form_after;
-use crate::module::Compiled;
+use crate::module::{Compiled, Page};
 use crate::structure::{self, Item};
 use crate::wasm::{op, Hint, Label};
-use crate::CodeSize;
+use crate::{CodeSize, Source, PAGE};
 
 pub fn compile(
     addresses: Addresses,
     size: CodeSize,
-    bytes: &[u8],
+    source: &dyn Source,
     starts: &[u16],
-    wanted: &dyn Fn(u16) -> bool,
 ) -> Option<(Vec<u8>, Vec<(u32, Hint)>, Compiled)> {
-    let graph = Graph::new(bytes, size, starts, wanted);
+    let graph = Graph::new(source, size, starts);
     if graph.entries.is_empty() {
         return None;
     }
@@ -33,22 +32,26 @@ pub fn compile(
     let forms = forms(&graph, &successors);
     let mut region = Region {
         graph: &graph,
-        bytes,
+        source,
         emitter: Emitter::new(addresses, size, structure.selectors as u32),
         forms,
         factory: InstructionInfoFactory::new(),
         scopes: Vec::new(),
+        page: 0,
     };
     region.sequence(&structure.items, Some(&graph.entries));
     let (function, hints) = region.emitter.finish();
-    let mut lines = 0u64;
-    for one in &graph.instructions {
-        for at in [u32::from(one.offset), one.next() - 1] {
-            lines |= 1 << (at >> 6);
+    let mut pages: Vec<Page> = graph.pages.iter().map(|&distance| Page { distance, lines: 0 }).collect();
+    for block in &graph.blocks {
+        for one in &graph.instructions[block.instructions.clone()] {
+            for at in [one.position, one.next() - 1] {
+                pages[block.page].lines |= 1 << (at % PAGE as u32 >> 6);
+            }
         }
     }
-    let entries = graph.entries.iter().map(|&block| graph.blocks[block].start).collect();
-    Some((function, hints, Compiled { entries, lines }))
+    let entries =
+        graph.entries.iter().map(|&block| i64::from(graph.blocks[block].start) - i64::from(graph::MAIN)).collect();
+    Some((function, hints, Compiled { entries, pages }))
 }
 
 /// What the flags are known to be at the beginning of each block.
@@ -86,12 +89,13 @@ struct Scope<'a> {
 
 struct Region<'a> {
     graph: &'a Graph,
-    /// The page.
-    bytes: &'a [u8],
+    source: &'a dyn Source,
     emitter: Emitter,
     forms: Vec<Form>,
     factory: InstructionInfoFactory,
     scopes: Vec<Scope<'a>>,
+    /// In `Graph::pages`: of the block that is being written.
+    page: usize,
 }
 
 impl<'a> Region<'a> {
@@ -106,9 +110,12 @@ impl<'a> Region<'a> {
             // The innermost block is the first entry's.
             labels.reverse();
             code.get(local::ENTRY);
+            code.i32((1 << PAGES_SHIFT) - 1);
+            code.op(op::I32_AND);
             code.br_table(&labels);
             for &entry in entries {
                 self.emitter.code.end();
+                self.emitter.begin_at(self.graph.blocks[entry].start);
                 self.go(entry);
             }
         }
@@ -156,7 +163,7 @@ impl<'a> Region<'a> {
             code.get(selector);
             code.br_table(&labels);
             code.end();
-            self.emitter.check_budget(u32::from(self.graph.blocks[inner.header].start));
+            self.emitter.check_budget(self.graph.blocks[inner.header].start);
             // The header is the first of the body.
             self.forward(inner.header);
             for &entry in &inner.entries {
@@ -167,7 +174,7 @@ impl<'a> Region<'a> {
                 self.forward(entry);
             }
         } else {
-            self.emitter.check_budget(u32::from(self.graph.blocks[inner.header].start));
+            self.emitter.check_budget(self.graph.blocks[inner.header].start);
         }
         self.write_items();
         self.scopes.pop();
@@ -224,9 +231,15 @@ impl<'a> Region<'a> {
 
     fn go_to(&mut self, target: Target) {
         match target {
-            Target::Block(block) => self.go(block),
-            Target::Crossing(offset) => self.emitter.leave_crossing(offset),
-            Target::Outside(distance) => self.emitter.leave(distance),
+            Target::Block(index) => {
+                let block = &self.graph.blocks[index];
+                if block.page != self.page {
+                    self.emitter.leave_unless_mapped(block.page, block.start);
+                }
+                self.go(index);
+            }
+            Target::Crossing(position) => self.emitter.leave_crossing(position),
+            Target::Outside(position) => self.emitter.leave(position),
         }
     }
 
@@ -241,11 +254,12 @@ impl<'a> Region<'a> {
         let graph = self.graph;
         let block = &graph.blocks[index];
         self.emitter.form = self.forms[index];
+        self.page = block.page;
         let instructions = &graph.instructions[block.instructions.clone()];
         let mut at = 0;
         while at < instructions.len() {
             let one = &instructions[at];
-            self.emitter.offset = u32::from(one.offset);
+            self.emitter.position = one.position;
             self.emitter.done = at as u32;
             let behind = instructions[at + 1..].iter().map(|one| (&one.instruction, one.action));
             self.emitter.flags_dead = action::flags_are_dead(behind);
@@ -274,7 +288,8 @@ impl<'a> Region<'a> {
     }
 
     fn x87(&mut self, one: &Decoded, how: X87) {
-        let bytes = &self.bytes[usize::from(one.offset)..one.next() as usize];
+        let page = self.source.page(graph::distance(one.position)).expect("it was decoded");
+        let bytes = &page[one.position as usize % PAGE..][..one.instruction.len()];
         let mode = match self.emitter.code_size {
             CodeSize::Bits32 => Mode::FLAT,
             CodeSize::Bits64 => Mode::LONG,
@@ -331,6 +346,12 @@ impl<'a> Region<'a> {
             Action::Return => {
                 self.emitter.return_target(instruction);
                 self.emitter.spend(count);
+                if let Some(Target::Block(back)) = block.next {
+                    // Its page is the caller's, which we have come from.
+                    self.emitter.target_is(self.graph.blocks[back].start);
+                    self.go(back);
+                    self.emitter.code.end();
+                }
                 self.emitter.leave_for_target();
             }
             _ => unreachable!("{:?} ends no block", one.action),

@@ -248,6 +248,7 @@ pub struct Label(u32);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Hint {
     Unlikely = 0,
+    Likely = 1,
 }
 
 /// A function's instructions.
