@@ -77,6 +77,7 @@ export async function packState(header, sections) {
  * A state that is read part by part, each of which is checked.
  * @typedef {object} StateReader
  * @property {StateHeader} header
+ * @property {string} digest SHA-256 of the header, which has those of all parts: what the file is known by
  * @property {Part[]} parts what there is, the digests of the bytes as they are stored
  * @property {number} start where the first of them begins
  * @property {(name: string) => Promise<Uint8Array | undefined>} section its plain bytes; undefined where
@@ -103,6 +104,7 @@ export async function readState(read) {
   const start = first.length + length;
   return {
     header,
+    digest: hex(first.subarray(PREFIX)),
     parts: table,
     start,
     async section(name) {
