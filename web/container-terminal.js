@@ -546,6 +546,7 @@ export class ContainerTerminal extends HTMLElement {
         session: (news) => this.#tellSession(news),
         restore: (text, size) => terminal.restore(text, size),
         serialize: () => terminal.serialize(),
+        replay: (data) => void terminal.replay(data),
         cold: (reason) => this.#startCold(reason),
         exit: (code, signal) => this.#end(code, signal),
         error: (failure) => this.#fail(failure),

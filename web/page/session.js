@@ -53,6 +53,7 @@ import { startMachine, takeWorkers } from "./workers.js";
  * @property {(text: string, size: { cols: number, rows: number }) => Promise<void>} restore Show
  *   what the saved session has shown.
  * @property {() => Promise<string>} serialize What the terminal shows, all output included.
+ * @property {(data: Uint8Array) => void} replay Show what the container, which goes on, had shown.
  * @property {(reason: string) => void} cold The container that has "started" was not the right one: it is
  *   started anew.
  * @property {(code: number, signal?: number) => void} exit
@@ -540,11 +541,12 @@ export class Session {
   }
 
   /** The container goes on from a state, before anything is known of its image. @param {VM.WarmMessage} message */
-  #goOnWarm({ header, server }) {
+  #goOnWarm({ header, server, shown }) {
     this.#warmHeader = header;
     this.#started = true;
     this.#mount?.post({ type: "decide", saved: server, process: header.process });
     this.on.machine({ stage: "started" });
+    this.on.replay(shown);
     const { cols, rows } = this.size();
     this.#machine?.post({ type: "resize", cols, rows });
   }

@@ -274,10 +274,16 @@ export function differences(actual, expected) {
   return names.length > 0 ? `it has another ${names.join(" and ")}` : "";
 }
 
-/** @param {ArrayBuffer} bytes */
-async function sha256(bytes) {
-  const digest = await crypto.subtle.digest("SHA-256", bytes);
-  return toHex(new Uint8Array(digest));
+/** @type {WeakMap<ArrayBuffer, Promise<string>>} */
+const digests = new WeakMap();
+
+/** @param {ArrayBuffer} bytes that do not change */
+function sha256(bytes) {
+  const digest =
+    digests.get(bytes) ??
+    crypto.subtle.digest("SHA-256", bytes).then((digest) => toHex(new Uint8Array(digest)));
+  digests.set(bytes, digest);
+  return digest;
 }
 
 /** @param {Uint8Array} bytes */

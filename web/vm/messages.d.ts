@@ -63,8 +63,7 @@ export interface BootMessage {
   /** The file of a saved session, in which the machine goes on when "wake" comes. */
   saved?: Blob;
   /**
-   * A state in which the machine goes on by itself: "warm" comes, then what the container has shown. Where it
-   * cannot be used, "cold" comes.
+   * A state in which the machine goes on by itself: "warm" comes. Where it cannot be used, "cold" comes.
    */
   warm?: WarmSource;
   /** As for StartMessage, of a machine that goes on by itself. */
@@ -311,6 +310,8 @@ export interface WarmMessage {
   type: "warm";
   header: StateHeader;
   server: object;
+  /** What its container had shown: to be acknowledged as output is. */
+  shown: Uint8Array;
 }
 
 /** Worker to page: it cannot go on from there. It starts anew by itself, unless that was said already. */

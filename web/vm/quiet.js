@@ -23,6 +23,19 @@ const INVISIBLE = new RegExp(
   "g",
 );
 
+/** What a terminal says when it is asked where its cursor is, what it is, and so on. */
+const ANSWERS = new RegExp(
+  `^(?:${["\\x1b\\[[?>]?[\\d;]*\\$?[Rcntuy]", "\\x1b[\\]P_][^\\x07\\x1b]*(?:\\x07|\\x1b\\\\)"].join("|")})+$`,
+);
+
+/**
+ * Whether nobody has typed what came from a terminal.
+ * @param {Uint8Array} bytes
+ */
+export function isAnswer(bytes) {
+  return ANSWERS.test(String.fromCharCode(...bytes.subarray(0, 4096)));
+}
+
 /**
  * Whether a terminal's last line is one that somebody is to go on with.
  * @param {string} shown
@@ -89,7 +102,13 @@ export class Quiet {
     this.#timer = setTimeout(() => this.#look(), this.#milliseconds);
   }
 
-  /** It is not what it was when it was started any more: somebody has typed something, for example. */
+  /** @param {Uint8Array} bytes that came from its terminal */
+  input(bytes) {
+    if (isAnswer(bytes)) this.activity();
+    else this.end();
+  }
+
+  /** It is not what it is whenever it is started any more. */
   end() {
     this.#over = true;
     this.#shown = [];

@@ -262,7 +262,7 @@ function onStarted() {
   }
   const { stdin } = process;
   stdin.on("data", (/** @type {Buffer} */ data) => {
-    quiet.end();
+    quiet.input(data);
     const { bytes, detach } = keys?.read(data) ?? { bytes: data, detach: false };
     if (bytes.length > 0 && !machine?.write(bytes)) stdin.pause();
     if (detach) tell({ type: "detach" });

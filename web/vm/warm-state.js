@@ -5,7 +5,7 @@ import { StateError, readBlob, readState } from "./state-file.js";
 /** @import { Fetcher } from "../assets.js" */
 /** @import { ComingMachine } from "./machine.js" */
 /** @import { MachineKind, WarmSource } from "./messages.js" */
-/** @import { StateReader } from "./state-file.js" */
+/** @import { StateHeader, StateReader } from "./state-file.js" */
 
 /** Bytes that are read from while they come. */
 class ComingBytes {
@@ -25,23 +25,28 @@ class ComingBytes {
   /**
    * @param {number} offset
    * @param {number} length
+   * @param {(piece: Uint8Array) => void} tell
    * @returns {Promise<Uint8Array>} fewer bytes at the end
    */
-  read(offset, length) {
-    const turn = this.#turn.then(() => this.#fill(offset + length));
+  read(offset, length, tell) {
+    const turn = this.#turn.then(() => this.#fill(offset, offset + length, tell));
     this.#turn = turn.catch(() => {});
     return turn.then(() => this.#slice(offset, offset + length));
   }
 
-  /** @param {number} end */
-  async #fill(end) {
+  /** @param {number} start @param {number} end @param {(piece: Uint8Array) => void} tell */
+  async #fill(start, end, tell) {
+    if (this.#length > start) tell(this.#slice(start, end));
     while (this.#length < end && !this.#ended) {
       const { value, done } = await this.#reader.read();
-      if (done) this.#ended = true;
-      else {
-        this.#pieces.push(value);
-        this.#length += value.length;
+      if (done) {
+        this.#ended = true;
+        return;
       }
+      const at = this.#length;
+      this.#pieces.push(value);
+      this.#length += value.length;
+      if (this.#length > start) tell(value.subarray(Math.max(0, start - at), end - at));
     }
   }
 
@@ -72,7 +77,7 @@ export async function openWarm(source, fetcher) {
     return readBlob(await handle.getFile());
   }
   const bytes = new ComingBytes(await fetcher.stream(source.url));
-  const state = await readState((offset, length) => bytes.read(offset, length));
+  const state = await readState((offset, length, tell) => bytes.read(offset, length, tell));
   // The rest is known by digests that the header has.
   if (state.digest !== source.digest)
     throw new StateError("damaged", "it is another one than the page names");
@@ -81,6 +86,7 @@ export async function openWarm(source, fetcher) {
 
 /**
  * @typedef {object} Warm
+ * @property {StateHeader} header
  * @property {ComingMachine} machine whose state comes last, and is verified then
  * @property {object} server what the 9P server knew
  * @property {Uint8Array} shown what the container had shown
@@ -106,6 +112,7 @@ export async function readWarm({ header, section }, kind) {
   // Whoever waits for it hears of a failure; nobody may.
   coming.catch(() => {});
   return {
+    header,
     machine: {
       state: coming,
       host: JSON.parse(decoder.decode(host)),

@@ -17,7 +17,8 @@ import { x64 } from "./x64.js";
 /** @import { Machine, MachineOptions, SavedMachine } from "./machine.js" */
 /** @import { Handle9P, SnapshotInfo } from "./machine.js" */
 /** @import * as Messages from "./messages.d.ts" */
-/** @import { Section, StateReader } from "./state-file.js" */
+/** @import { Section } from "./state-file.js" */
+/** @import { Warm } from "./warm-state.js" */
 
 /** @type {Machine | undefined} */
 let machine;
@@ -78,7 +79,7 @@ function receive(message) {
       });
       break;
     case "input":
-      quiet?.end();
+      quiet?.input(message.data);
       if (early) early.push(message);
       else machine?.write(message.data);
       break;
@@ -117,7 +118,7 @@ async function boot({ assets, memoryMiB, port, card, saved, warm, archive }) {
     post({ type: "stage", stage: "fetching", bytes, total }),
   );
   if (warm) early = [];
-  const opening = warm && openWarm(warm, fetcher);
+  const opening = warm && findWarm(warm, fetcher, assets.kind);
   opening?.catch(() => {}); // it is awaited later
   // All at once: the time to the prompt is mostly that of the slowest.
   const [module, wasm, image, snapshot] = await Promise.all([
@@ -182,27 +183,42 @@ async function boot({ assets, memoryMiB, port, card, saved, warm, archive }) {
   post({ type: "stage", stage: "ready" });
 }
 
+/** Whether the page was told that the machine goes on from a state at its prompt. */
+let said = false;
+
+/** @param {Warm} warm */
+function sayWarm({ header, server, shown }) {
+  if (said) return;
+  said = true;
+  owed += shown.length;
+  post({ type: "warm", header, server, shown });
+}
+
+/**
+ * @param {Messages.WarmSource} source
+ * @param {Fetcher} fetcher
+ * @param {Messages.MachineKind} kind
+ */
+async function findWarm(source, fetcher, kind) {
+  const found = await readWarm(await openWarm(source, fetcher), kind);
+  // What the page names is of its own build; what was kept may be of an earlier one.
+  if (source.from === "site") sayWarm(found);
+  return found;
+}
+
 /**
  * Lets a machine go on from a state at its prompt.
  * @param {MachineOptions} options
- * @param {Promise<StateReader>} opening
+ * @param {Promise<Warm>} opening
  * @param {number} [limit] as for atEnd()
- * @returns {Promise<boolean>} whether anything more is to be done: the machine could not, and nobody was told of it
+ * @returns {Promise<boolean>} false where it cannot, and nobody was told that it does
  */
 async function startWarm(options, opening, limit) {
-  let said = false;
   try {
-    const state = await opening;
-    const { header } = state;
-    const [{ machine: coming, server, shown }] = await Promise.all([
-      readWarm(state, kind),
-      requireBuild(options, header.machine),
-    ]);
-    post({ type: "warm", header, server });
-    said = true;
-    owed += shown.length;
-    post({ type: "output", data: shown });
-    const resumed = await resumeMachine(options, coming);
+    const warm = await opening;
+    await requireBuild(options, warm.machine.info);
+    sayWarm(warm);
+    const resumed = await resumeMachine(options, warm.machine);
     resumed.acknowledge(-owed);
     machine = resumed;
     for (const frame of earlyFrames.splice(0)) resumed.receiveFrame(frame);
