@@ -19,9 +19,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from tools.build_wheel import build_wheel  # noqa: E402
+from tools.site.warm_state import add_warm_state  # noqa: E402
 from tools.vm.snapshot import make_snapshot  # noqa: E402
 
 WEB = ROOT / "web"
@@ -106,6 +107,7 @@ def build(out: Path, cache: Path | None = None) -> None:
         _add_machine(new, cache)
         _add_tls(new)
         _add_python(new, cache)
+        _add_warm_state(new, cache)
         _write_notices(new)
         (new / STAMP).write_text(json.dumps({"key": key}))
         # mkdtemp's own mode would keep a web server's user out.
@@ -155,6 +157,15 @@ def _add_machine(site: Path, cache: Path) -> None:
             shutil.copyfile(path, site / folder / path.name)
     code = site / "vm" / "x64" / "machine.wasm"
     _compress(code.read_bytes(), code.with_name(f"{code.name}.gz"))
+
+
+def _add_warm_state(site: Path, cache: Path) -> None:
+    image = WEB / "images" / "default"
+    snapshot = machine_snapshot("v86", cache)
+    code = [path for path in (WEB / "vm").iterdir() if path.suffix in (".js", ".mjs")]
+    package = [path for path in _files(ROOT / "src") if path.suffix == ".py"]
+    key = _digest([*_files(image), *_files(snapshot), *sorted(code), *package])
+    add_warm_state(site, cache / f"warm-{key[:20]}")
 
 
 def _add_tls(site: Path) -> None:

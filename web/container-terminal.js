@@ -37,6 +37,9 @@
  *   docs/sessions.md.
  * - `persist`: what is kept of it: `machine`, all that runs; `files`, what the container has changed, over
  *   the image that is started; `no`, nothing. Without it, `machine`.
+ * - `warm`: `no` has each container started; else one goes on at its prompt, as it was kept after an earlier visit
+ *   of the image, or as `browsermount build-site --warm` has put it into the site, for the address of that
+ *   state: docs/sessions.md.
  * - `autofocus`: the terminal takes the keyboard when it is there.
  *
  * Events, all of which bubble: `saved` (detail: `{size, frozen}`) when the session was kept, `session` when the
@@ -209,6 +212,8 @@ export class ContainerTerminal extends HTMLElement {
   #sessionNote = "";
   #lastNote = "";
   #goesOn = false;
+  /** Why the container was started once more. */
+  #coldNote = "";
 
   connectedCallback() {
     addStyle("vendor/xterm.css");
@@ -328,6 +333,9 @@ export class ContainerTerminal extends HTMLElement {
    */
   openSession({ name, image, platform, persist }) {
     this.#choosing = true;
+    // What the site has is for the image that was here.
+    if (this.getAttribute("image") !== image && this.getAttribute("warm") !== "no")
+      this.removeAttribute("warm");
     for (const [attribute, value] of Object.entries({ image, platform, session: name, persist }))
       this.setAttribute(attribute, value);
     this.#choosing = false;
@@ -503,6 +511,7 @@ export class ContainerTerminal extends HTMLElement {
         proxies: { rules: proxy, foreign: foreignProxy },
         session: this.session,
         persist: this.persist,
+        warm: this.getAttribute("warm") ?? "",
       },
       {
         credentials: async (request) => {
@@ -530,9 +539,12 @@ export class ContainerTerminal extends HTMLElement {
           if (stage.stage === "started") {
             status.full(false);
             this.#begin();
-            const note = this.info && translationNote(this.info.platform, session.request.machine);
+            const { platform = "" } = session;
+            const note = platform && translationNote(platform, session.request.machine);
             // A session that goes on shows it already.
-            if (note && !this.#goesOn) terminal.terminal.writeln(`\x1b[2m${note}\x1b[0m`);
+            for (const line of [this.#coldNote, this.#goesOn ? "" : note])
+              if (line) terminal.terminal.writeln(`\x1b[2m${line}\x1b[0m`);
+            this.#coldNote = "";
           }
         },
         mounted: (info) => {
@@ -547,6 +559,8 @@ export class ContainerTerminal extends HTMLElement {
         session: (news) => this.#tellSession(news),
         restore: (text, size) => terminal.restore(text, size),
         serialize: () => terminal.serialize(),
+        replay: (data) => void terminal.replay(data),
+        cold: (reason) => this.#startCold(reason),
         exit: (code, signal) => this.#end(code, signal),
         error: (failure) => this.#fail(failure),
       },
@@ -568,16 +582,26 @@ export class ContainerTerminal extends HTMLElement {
       this.open();
       return;
     }
+    this.#showRestart();
+    this.view?.runtimeLine.show("ready", 1);
+    this.view?.imageLine.show("mounted", 1);
+    this.#session.restart(forget);
+  }
+
+  #showRestart() {
     this.dataset.state = "loading";
     this.#showPorts([]);
     this.#goesOn = false;
     this.#lastNote = "";
     this.#console?.reset();
     this.view = this.#showProgress();
-    this.view.runtimeLine.show("ready", 1);
-    this.view.imageLine.show("mounted", 1);
     this.#news(() => {});
-    this.#session.restart(forget);
+  }
+
+  /** What was shown is not the image's, or cannot go on. @param {string} reason */
+  #startCold(reason) {
+    this.#showRestart();
+    this.#coldNote = `What was kept of this image cannot go on, and it was started anew: ${reason}.`;
   }
 
   /**

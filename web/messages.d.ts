@@ -43,6 +43,8 @@ export interface ImageRequest {
   session: string;
   /** What is kept of it: "no" for nothing, "files", or all that runs, too. */
   persist: "no" | "files" | "machine";
+  /** The state in which its container goes on in the place of being started: "no" for none, or its address. */
+  warm: string;
 }
 
 /** Page to worker: mount the image and answer the 9P requests that come from `port`. */
@@ -60,6 +62,24 @@ export interface MountMessage {
   layers: Layer[];
   /** The "server" of a saved session: the requests wait until it is there. */
   saved?: object;
+  /** Whether "decide" comes, and the requests wait for that, too. */
+  waits: boolean;
+}
+
+/**
+ * Page to worker: the machine goes on from a state, of which this is the "server"; without one, it starts
+ * anew.
+ */
+export interface DecideMessage {
+  type: "decide";
+  saved?: object;
+  /** How the process in it was started. */
+  process?: object;
+}
+
+/** Page to worker: get ready for "save", so that it takes no time; "identified" follows. */
+export interface IdentifyMessage {
+  type: "identify";
 }
 
 /** Page to worker: say what is to be saved of the machine's session, which stands still. */
@@ -163,6 +183,8 @@ export type PageMessage =
   | UnplugMessage
   | CredentialsMessage
   | FillMessage
+  | DecideMessage
+  | IdentifyMessage
   | SaveMessage
   | KeptMessage
   | CommitMessage
@@ -237,10 +259,15 @@ export interface AttachedMessage {
   type: "attached";
 }
 
+/** Worker to page: "save" takes no time now. */
+export interface IdentifiedMessage {
+  type: "identified";
+}
+
 export interface MountedMessage {
   type: "mounted";
   image: ImageInfo;
-  /** Why the saved session cannot go on. */
+  /** Why the saved machine cannot go on. */
   unusable?: string;
 }
 
@@ -288,6 +315,7 @@ export type WorkerMessage =
   | AskMessage
   | AttachedMessage
   | SavedAnswer
+  | IdentifiedMessage
   | MountedMessage
   | KeptAnswer
   | ErrorMessage;

@@ -77,6 +77,16 @@ class NinePort {
 /** @type {NinePort | undefined} */
 let session;
 
+/** @param {PyodideAPI} python @param {any} worker @param {MessagePort} port */
+function open(python, worker, port) {
+  session ??= new NinePort(python, worker, port);
+}
+
+function close() {
+  session?.close();
+  session = undefined;
+}
+
 /** The machine's network card. @type {NetworkPort | undefined} */
 let card;
 /** What the container can reach. @type {NetworkMode} */
@@ -155,6 +165,11 @@ function ask(request) {
   return new Promise((resolve) => questions.set(asked, resolve));
 }
 
+/** What a machine goes on from. @typedef {{ saved?: object, process?: object }} Decision */
+
+/** Says what the machine does whose requests wait. @type {(decision: Decision) => void} */
+let decide = () => {};
+
 /** @param {PageMessage} message */
 async function handleMessage(message) {
   if (message.type === "credentials") {
@@ -165,6 +180,14 @@ async function handleMessage(message) {
   const { python, worker } = await runtime;
   if (message.type === "fill") {
     worker.fill();
+    return;
+  }
+  if (message.type === "decide") {
+    decide(message);
+    return;
+  }
+  if (message.type === "identify") {
+    if (worker.identify()) post({ type: "identified" });
     return;
   }
   if (message.type === "kept") {
@@ -197,14 +220,14 @@ async function handleMessage(message) {
     card = undefined;
     return;
   }
-  session?.close();
-  session = undefined;
+  close();
   card?.close();
   const emit = (/** @type {string} */ event) => post({ type: "event", event: JSON.parse(event) });
   if (message.type === "mount") ({ network, networkName } = message.request);
   card = new NetworkPort(python, message.card, network, networkName, worker, emit);
   if (message.type === "connect") {
     session = new NinePort(python, worker, message.port);
+    decide({});
     return;
   }
   if (message.type === "attach") {
@@ -213,10 +236,15 @@ async function handleMessage(message) {
     post({ type: "attached" });
     return;
   }
-  const { saved } = message;
+  /** @type {Promise<Decision>} */
+  const decision = message.waits
+    ? new Promise((resolve) => (decide = resolve))
+    : Promise.resolve({ saved: message.saved });
   // The machine may need an interpreter that is there before the image. One that goes on needs
   // all that it had.
-  if (!saved) session = new NinePort(python, worker, message.port);
+  const serve = () => open(python, worker, message.port);
+  if (message.waits) void decision.then(({ saved }) => !saved && serve());
+  else if (!message.saved) serve();
   const result = JSON.parse(
     await worker.mount(
       JSON.stringify({
@@ -230,19 +258,18 @@ async function handleMessage(message) {
     ),
   );
   if (result.error) {
-    session?.close();
-    session = undefined;
+    close();
     post({ type: "error", error: result.error });
-  } else if (saved) {
-    const unusable = worker.restore(JSON.stringify(saved));
-    if (!unusable) {
-      session = new NinePort(python, worker, message.port);
-      await card?.reset(/** @type {any} */ (saved).network);
-    }
-    post({ type: "mounted", image: result.image, ...(unusable && { unusable }) });
-  } else {
-    post({ type: "mounted", image: result.image });
+    return;
   }
+  const { saved, process } = await decision;
+  const started = process && JSON.stringify(process);
+  const unusable = saved && worker.restore(JSON.stringify(saved), started);
+  if (saved && !unusable) {
+    serve();
+    await card?.reset(/** @type {any} */ (saved).network);
+  }
+  post({ type: "mounted", image: result.image, ...(unusable && { unusable }) });
 }
 
 self.onmessage = ({ data }) => {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -15,6 +16,10 @@ import httpx
 import pytest
 
 from browsermount.cli import main
+from browsermount.cli.warm import LABEL
+from browsermount.state import read_state
+from tests.cli.test_reading import write
+from tests.core.images import Layout, member, tar
 from tests.fixtures import fixture
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,17 +70,53 @@ def test_a_site_with_an_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     image = archive(tmp_path)
     assert main(["build-site", "--image", str(image), str(out)]) == 0
     assert 'name="browsermount-default-machine" content="v86"' in (out / "index.html").read_text()
+    assert 'name="browsermount-warm" content=""' in (out / "index.html").read_text()
     assert (out / "vm" / "snapshot.zst").exists()
+    assert not (out / "warm").exists()
     assert main(["ls", str(out / "images" / "default"), "/etc"]) == 0
     assert "passwd" in capsys.readouterr().out
     assert main(["build-site", "--image", str(fixture("foreign") / "amd64"), str(out)]) == 0
     assert 'name="browsermount-default-machine" content="x64"' in (out / "index.html").read_text()
     assert main(["build-site", str(out)]) == 0
     assert main(["ls", str(out / "images" / "default"), "/usr/games"]) == 0
+    assert len(list((out / "warm").iterdir())) == 1
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine").touch()
     assert main(["build-site", str(tmp_path / "other")]) == 125
     assert "--force" in capsys.readouterr().err
+
+
+def shell(folder: Path, **config: object) -> str:
+    """Write an image that has just a shell."""
+    busybox = (fixture("busybox") / "busybox").read_bytes()
+    layer = tar(member("bin/sh", busybox, mode=0o755))
+    write(Layout().add(layer, platform="linux/amd64", config={"Cmd": ["sh"], **config}), folder)
+    return str(folder)
+
+
+def test_a_site_with_an_image_at_its_prompt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "public"
+    build = ["build-site", "--warm", "-q", str(out), "--image"]
+    assert main([*build, shell(tmp_path / "shell")]) == 0
+    (state,) = (out / "warm").iterdir()
+    assert f'"browsermount-warm" content="warm/{state.name}"' in (out / "index.html").read_text()
+    content = state.read_bytes()
+    digest, machine, _ = state.name.split(".")
+    assert (content[16:48].hex(), machine) == (digest, "x64")
+    saved = read_state(io.BytesIO(content))
+    assert saved.options.network
+    assert saved.authority == b""
+    assert len(saved.server["ninep"]["fids"]) > 3
+    # What has no prompt, or says no, is no such image; the site stays as it was.
+    assert main([*build, shell(tmp_path / "no", Labels={LABEL: "no"})]) == 125
+    assert f"{LABEL}=no" in capsys.readouterr().err
+    assert main([*build, shell(tmp_path / "exits", Cmd=["sh", "-c", "exit 3"])]) == 125
+    assert "ends with exit code 3" in capsys.readouterr().err
+    assert main(["build-site", "--warm", str(out)]) == 125
+    assert "--image" in capsys.readouterr().err
+    assert state.exists()
 
 
 def test_errors_of_serve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -365,7 +365,7 @@ class TestWithoutSnapshots:
         contents = initramfs.read_bytes()
         initramfs.write_bytes(b"")  # a kernel without an init
         with served(copy) as url:
-            text = page.failure(url)
+            text = page.failure(f"{url}?warm=no")
             assert "Kernel panic - not syncing: " in text
             assert "Try again" in text
             initramfs.write_bytes(contents)

@@ -4,8 +4,10 @@
  */
 
 import { likelyMachine, rememberMachine } from "./likely-machine.js";
+import { startOf } from "./page-attributes.js";
 import { levelFor, machineFor } from "./platform.js";
 import { noWorker } from "./requirements.js";
+import { forget, forgetAll, mayKeep, newTarget, remember, warmFor } from "./warm-state.js";
 import { startMachine, takeWorkers } from "./workers.js";
 
 /** @import { Helper } from "./workers.js" */
@@ -16,6 +18,7 @@ import { startMachine, takeWorkers } from "./workers.js";
 /** @import { FoundState, KeptSession } from "./kept-session.js" */
 /** @import { FoundFiles } from "./saved-files.js" */
 /** @import { StateHeader } from "../vm/state-file.js" */
+/** @import { Warm } from "./warm-state.js" */
 
 /**
  * A saved session that goes on, and its files, should it not be able to.
@@ -50,6 +53,9 @@ import { startMachine, takeWorkers } from "./workers.js";
  * @property {(text: string, size: { cols: number, rows: number }) => Promise<void>} restore Show
  *   what the saved session has shown.
  * @property {() => Promise<string>} serialize What the terminal shows, all output included.
+ * @property {(data: Uint8Array) => void} replay Show what the container, which goes on, had shown.
+ * @property {(reason: string) => void} cold The container that has "started" was not the right one: it is
+ *   started anew.
  * @property {(code: number, signal?: number) => void} exit
  * @property {(failure: Failure) => void} error The last event until the next start.
  */
@@ -106,6 +112,14 @@ export class Session {
   /** Counts what was opened and closed: what takes its time looks whether it is still wanted. */
   #generation = 0;
   #saving = false;
+  /** The state that it goes on from, or tries to. @type {Warm | undefined} */
+  #warm;
+  /** Of that, what is known of its container, which runs. @type {StateHeader | undefined} */
+  #warmHeader;
+  /** Whether it is started without one, as that was of no use. */
+  #startsCold = false;
+  /** The file for the state at this container's prompt, while it is saved. @type {VM.SaveMessage["target"] | undefined} */
+  #warmTarget;
   /** What is kept of it. @type {"files" | "machine"} */
   #persist = "machine";
   /** What lies over the image. @type {VM.Layer[]} */
@@ -280,18 +294,23 @@ export class Session {
 
   /** @param {Resumed} [resumed] */
   #open(resumed) {
+    const { request } = this;
+    const { memoryMiB } = request;
+    const isNew = !resumed && this.#layers.length === 0 && !this.#startsCold;
+    const warm = isNew ? warmFor(this.#startOf, request.warm, document.baseURI) : undefined;
     const workers = this.#start(() => {
-      const { request } = this;
-      const { mount, ...machine } = takeWorkers(likelyMachine(request), request.memoryMiB);
+      const kind = warm?.machine ?? likelyMachine(request);
+      const { mount, ...machine } = takeWorkers(kind, { memoryMiB, warm, ...this.#atEnd });
       if (!resumed) return { mount, ...machine };
       // That one was to be a new one.
       machine.machine.end();
-      const kind = resumed.header.machine.kind === "x64" ? "x64" : "v86";
-      return { mount, ...startMachine(kind, undefined, resumed.file) };
+      const saved = resumed.header.machine.kind === "x64" ? "x64" : "v86";
+      return { mount, ...startMachine(saved, { saved: resumed.file }) };
     });
     if (!workers) return;
     const { mount, machine, kind, port, card } = workers;
     this.#resumed = resumed;
+    this.#warm = warm;
     if (resumed) {
       const { layers, changes } = resumed.files;
       this.#layers = layers;
@@ -302,14 +321,35 @@ export class Session {
     this.#listen(mount, (data) => this.#fromMount(data));
     // One that comes from the command line knows nothing of the page's authority.
     const trusts = !resumed || resumed.server.authority !== undefined;
-    const request = { ...this.request, trusts };
     const saved = resumed && { saved: resumed.server };
-    const layers = this.#layers;
-    mount.post({ type: "mount", request, base: document.baseURI, port, card, layers, ...saved }, [
-      port,
-      card,
-    ]);
+    mount.post(
+      {
+        type: "mount",
+        request: { ...request, trusts },
+        base: document.baseURI,
+        port,
+        card,
+        layers: this.#layers,
+        waits: warm !== undefined,
+        ...saved,
+      },
+      [port, card],
+    );
     this.#use(machine);
+  }
+
+  get #startOf() {
+    return startOf(this.request, document.baseURI);
+  }
+
+  /** What the machine is to tell at its container's end. */
+  get #atEnd() {
+    return this.#kept && this.#persist === "files" ? { archive: MAX_FILES } : {};
+  }
+
+  /** What the image is for that runs; undefined where that is not known yet. */
+  get platform() {
+    return this.#image?.platform ?? this.#warmHeader?.image.platform;
   }
 
   /**
@@ -321,6 +361,11 @@ export class Session {
     // What has come since that one began is saved after it.
     this.#again = this.#saving;
     if (!this.#kept || !this.#started || this.#saving || !this.#machine) return;
+    if (!this.#mounted) {
+      // The machine would wait for the server of its files.
+      this.#later = setTimeout(() => this.save(), AGAIN_MS);
+      return;
+    }
     const left = this.#mayArchive - performance.now();
     if (this.#persist === "files" && left > 0) {
       this.#later = setTimeout(() => this.save(), left);
@@ -497,14 +542,76 @@ export class Session {
   async #save({ server, process }) {
     const machine = this.#machine;
     const kept = this.#kept;
-    const text = await this.on.serialize();
+    const warm = this.#warmTarget;
+    const text = warm ? undefined : await this.on.serialize();
+    const target = warm ?? kept?.target;
     // The machine goes on by itself, and says so.
-    if (!kept || !machine || machine !== this.#machine || !process || !this.#image) return;
+    if (!target || !machine || machine !== this.#machine || !process || !this.#image) return;
     const { digest, platform } = this.#image;
     const image = { reference: this.request.image, digest, platform };
     const header = { image, process, terminal: this.size() };
+    if (warm) {
+      machine.post({ type: "save", target, header, server, layers: [] });
+      return;
+    }
     const files = { layers: this.#layers, ...(this.#changes && { changes: this.#changes }) };
-    machine.post({ type: "save", target: kept.target, header, server, text, ...files });
+    machine.post({ type: "save", target, header, server, text, ...files });
+  }
+
+  /** The container goes on from a state, before anything is known of its image. @param {VM.WarmMessage} message */
+  #goOnWarm({ header, server, shown }) {
+    this.#warmHeader = header;
+    this.#started = true;
+    this.#mount?.post({ type: "decide", saved: server, process: header.process });
+    this.on.machine({ stage: "started" });
+    this.on.replay(shown);
+    const { cols, rows } = this.size();
+    this.#machine?.post({ type: "resize", cols, rows });
+  }
+
+  /**
+   * The state is of no use: the container is started.
+   * @param {string} reason
+   */
+  #startCold(reason) {
+    const warm = this.#warm;
+    if (!warm) return;
+    void forget(warm);
+    if (!this.#machine) return;
+    this.#warm = this.#warmHeader = undefined;
+    this.on.cold(reason);
+    this.#startsCold = true;
+    if (this.#mounted)
+      this.#startFresh(machineFor(this.#image?.platform ?? "", this.request.machine));
+    else {
+      this.#end();
+      this.#open();
+    }
+  }
+
+  /** Watch for the moment at which the container can be kept for the next visit. */
+  #watchForPrompt() {
+    const config = this.#image?.config;
+    const isNew = !this.#kept && this.#layers.length === 0 && !this.#warm;
+    if (config && isNew && mayKeep(this.request.warm, config))
+      this.#machine?.post({ type: "watch" });
+  }
+
+  /** The container is at its prompt, and what the server knows of its files is at hand. */
+  #keepWarm() {
+    if (this.#kept || this.#saving || !this.#started) return;
+    this.#saving = true;
+    this.#warmTarget = newTarget();
+    this.#machine?.post({ type: "freeze" });
+  }
+
+  /** @param {boolean} written */
+  #endWarm(written) {
+    const target = this.#warmTarget;
+    this.#warmTarget = undefined;
+    this.#saving = false;
+    if (target && written) void remember(this.#startOf.key, target.file, this.#kind);
+    this.#saveAgain();
   }
 
   #release() {
@@ -524,11 +631,21 @@ export class Session {
       return;
     }
     void this.#kept?.forget();
+    this.#startFresh(this.#kind);
+  }
+
+  /**
+   * Start another machine on what is mounted.
+   * @param {VM.MachineKind} kind
+   */
+  #startFresh(kind) {
     this.#stopMachine();
-    const started = this.#start(() => startMachine(this.#kind, this.request.memoryMiB));
+    this.#warm = this.#warmHeader = undefined;
+    this.#kind = kind;
+    const started = this.#start(() => startMachine(kind, { memoryMiB: this.request.memoryMiB }));
     if (!started) return;
     const { machine, port, card } = started;
-    this.#mount.post({ type: "attach", port, card }, [port, card]);
+    this.#mount?.post({ type: "attach", port, card }, [port, card]);
     this.#use(machine);
     // A worker that is busy with something without end, or broken, is replaced, too.
     this.#attaching = setTimeout(() => {
@@ -567,6 +684,7 @@ export class Session {
 
   /** Ask how much is kept, after letting go what is not in use where `clear`. */
   kept(clear = false) {
+    if (clear) void forgetAll();
     this.#mount?.post({ type: "kept", clear });
   }
 
@@ -589,6 +707,8 @@ export class Session {
   #end() {
     this.#stopMachine();
     this.#resumed = undefined;
+    this.#warm = this.#warmHeader = undefined;
+    this.#image = undefined;
     this.#layers = [];
     this.#mount?.end();
     this.#mount = undefined;
@@ -606,10 +726,12 @@ export class Session {
     // What was asked for says nothing of the image.
     if (!request.platform && !request.machine) rememberMachine(request.image, platform);
     // A saved machine that is of another kind is of another image, which shows when it is mounted.
-    if (wanted === this.#kind || !this.#mount || this.#resumed) return;
+    if (wanted === this.#kind || !this.#mount || this.#resumed || this.#warmHeader) return;
     this.#stopMachine();
+    this.#warm = undefined;
     this.#kind = wanted;
-    const started = this.#start(() => startMachine(wanted, this.request.memoryMiB));
+    const { memoryMiB } = request;
+    const started = this.#start(() => startMachine(wanted, { memoryMiB }));
     if (!started) return;
     const { machine, port, card } = started;
     this.#mount.post({ type: "connect", port, card }, [port, card]);
@@ -645,6 +767,7 @@ export class Session {
     this.#ready = false;
     this.#started = false;
     this.#saving = false;
+    this.#warmTarget = undefined;
   }
 
   /** @param {Helper} machine */
@@ -692,14 +815,22 @@ export class Session {
         void this.#save(message);
         break;
       case "mounted":
-        if (message.unusable) {
+        if (message.unusable && this.#resumed) {
           void this.#afresh(message.unusable);
           break;
         }
         this.#image = message.image;
         this.#mounted = true;
         this.on.mounted(message.image);
+        if (message.unusable) {
+          this.#startCold(message.unusable);
+          break;
+        }
+        if (this.#started) this.#fill();
         this.#startWhenReady();
+        break;
+      case "identified":
+        this.#keepWarm();
         break;
       case "kept":
         this.on.kept(message.kept);
@@ -725,6 +856,8 @@ export class Session {
   #fromMachine(message) {
     switch (message.type) {
       case "stage":
+        // Of a container that goes on it was said already.
+        if (message.stage === "started" && this.#warmHeader) break;
         this.on.machine(message);
         if (message.stage === "ready") {
           this.#ready = true;
@@ -733,7 +866,26 @@ export class Session {
           this.#prepareWhenReady();
           this.#startWhenReady();
         }
-        if (message.stage === "started" && this.request.fill) this.#mount?.post({ type: "fill" });
+        if (message.stage === "started") {
+          this.#fill();
+          this.#watchForPrompt();
+        }
+        break;
+      case "warm":
+        this.#goOnWarm(message);
+        break;
+      case "cold":
+        if (message.said) {
+          this.#startCold(message.message);
+          break;
+        }
+        if (this.#warm) void forget(this.#warm);
+        this.#warm = undefined;
+        this.#mount?.post({ type: "decide" });
+        break;
+      case "quiet":
+        // It takes a look at all files, for which the machine is not to stand still.
+        if (!this.#saving) this.#mount?.post({ type: "identify" });
         break;
       case "output":
         this.on.output(message.data);
@@ -745,6 +897,10 @@ export class Session {
         this.#mount?.post({ type: "save" });
         break;
       case "saved":
+        if (this.#warmTarget) {
+          this.#endWarm(true);
+          break;
+        }
         this.#saving = this.#madeRoom = false;
         if (this.#persist === "files") this.#savedChanges = this.#changes?.sha256 ?? "";
         this.#kept?.written();
@@ -754,7 +910,8 @@ export class Session {
         this.#saveAgain();
         break;
       case "unsaved":
-        this.#unsaved(message.message, message.full);
+        if (this.#warmTarget) this.#endWarm(false);
+        else this.#unsaved(message.message, message.full);
         break;
       case "archived":
       case "unarchived":
@@ -823,7 +980,7 @@ export class Session {
 
   /** The machine has something to do while the image is fetched, where that is translated. */
   #prepareWhenReady() {
-    if (!this.#translates || !this.#ready) return;
+    if (!this.#translates || !this.#ready || this.#warm) return;
     const machine = this.#machine;
     setTimeout(() => {
       if (!this.#mounted && machine === this.#machine) machine?.post({ type: "prepare" });
@@ -838,10 +995,13 @@ export class Session {
       return;
     }
     const network = this.request.network !== "none";
-    const files = this.#kept && this.#persist === "files";
-    const archive = files ? { archive: MAX_FILES } : {};
     const level = levelFor(this.#image?.platform ?? "", this.request.platform);
-    this.#machine?.post({ type: "start", network, level, ...archive, ...this.size() });
+    this.#machine?.post({ type: "start", network, level, ...this.#atEnd, ...this.size() });
+  }
+
+  /** The container runs and the image is there: the rest of it comes while nobody reads. */
+  #fill() {
+    if (this.#mounted && this.request.fill) this.#mount?.post({ type: "fill" });
   }
 
   /** @param {Resumed} resumed */

@@ -6,6 +6,7 @@
 import { FitAddon } from "../vendor/addon-fit.mjs";
 import { Terminal } from "../vendor/xterm.mjs";
 import { Termios, openpty } from "../vendor/xterm-pty.mjs";
+import { isAnswer } from "../vm/quiet.js";
 import { OutputQueue, inPortions } from "./console-bridge.js";
 import { openStyled } from "./constructed-styles.js";
 import { LinkPrompt } from "./links.js";
@@ -13,8 +14,8 @@ import { OutputGuard } from "./output-guard.js";
 import { TouchSelection } from "./touch-selection.js";
 import { LibcWidths } from "./unicode-widths.js";
 
-/** How long what a terminal shows is waited for while the machine stands still. */
-const SERIALIZE_MS = 200;
+/** How long output that the terminal has not taken is waited for: the machine may stand still. */
+const SETTLE_MS = 200;
 /** How many lines that were scrolled off are saved. */
 const SAVED_LINES = 1000;
 
@@ -65,6 +66,9 @@ function harmless(text) {
 
 /** Where the machine's console is connected. */
 export class ContainerConsole {
+  /** Whether what is asked of the terminal was answered long ago. */
+  #replays = false;
+
   /**
    * @param {HTMLElement} element
    * @param {object} peer The machine's side.
@@ -96,7 +100,10 @@ export class ContainerConsole {
     this.guard = new OutputGuard(() => this.size);
     this.output = new OutputQueue(slave, onShown);
     this.onShown = onShown;
-    slave.onReadable(() => onInput(Uint8Array.from(slave.read())));
+    slave.onReadable(() => {
+      const data = Uint8Array.from(slave.read());
+      if (!this.#replays || !isAnswer(data)) onInput(data);
+    });
     slave.onSignal((signal) => {
       if (signal === "SIGWINCH") onResize(...slave.ioctl("TIOCGWINSZ"));
     });
@@ -131,13 +138,29 @@ export class ContainerConsole {
     if (passed.length !== data.length) this.onShown(data.length - passed.length);
   }
 
-  /** What is shown, as what a terminal is sent to show it, when all output has been taken. */
-  async serialize() {
-    const { SerializeAddon } = await import("../vendor/addon-serialize.mjs");
-    const end = performance.now() + SERIALIZE_MS;
+  /**
+   * Show what a program had written that goes on now: what it has asked of the terminal was answered then.
+   * @param {Uint8Array} data
+   */
+  async replay(data) {
+    this.#replays = true;
+    this.write(data);
+    await this.#settle();
+    this.#replays = false;
+  }
+
+  /** Wait until all output was taken, for a while. */
+  async #settle() {
+    const end = performance.now() + SETTLE_MS;
     while (!this.output.empty && performance.now() < end)
       await new Promise((resolve) => setTimeout(resolve, 5));
     await new Promise((resolve) => this.terminal.write("", () => resolve(undefined)));
+  }
+
+  /** What is shown, as what a terminal is sent to show it, when all output has been taken. */
+  async serialize() {
+    const { SerializeAddon } = await import("../vendor/addon-serialize.mjs");
+    await this.#settle();
     const addon = new SerializeAddon();
     this.terminal.loadAddon(addon);
     const text = addon.serialize({ scrollback: SAVED_LINES });

@@ -6,6 +6,7 @@
  */
 
 /** @import * as VM from "../vm/messages.js" */
+/** @import { Warm } from "./warm-state.js" */
 
 const BASE = new URL("../", import.meta.url);
 
@@ -105,10 +106,13 @@ export const ASSETS = {
 /**
  * Start a machine; its 9P requests and its network card's frames come out of the ports.
  * @param {VM.MachineKind} kind
- * @param {number} [memoryMiB] by default what its snapshot has
- * @param {Blob} [saved] the file of a saved session, in which it goes on
+ * @param {object} [how]
+ * @param {number} [how.memoryMiB] by default what its snapshot has
+ * @param {Blob} [how.saved] the file of a saved session, in which it goes on
+ * @param {Warm} [how.warm] the state at a prompt in which it goes on by itself
+ * @param {number} [how.archive] for that: how much is to be told of what its container has changed, at its end
  */
-export function startMachine(kind, memoryMiB, saved) {
+export function startMachine(kind, { memoryMiB, saved, warm, archive } = {}) {
   // The query makes v86 yield through the browser's scheduler, where there is
   // one, instead of through yet another worker.
   const machine = new Helper("vm/worker.js?use-scheduling-api");
@@ -122,14 +126,18 @@ export function startMachine(kind, memoryMiB, saved) {
     port: port2,
     card: cable.port2,
     ...(saved && { saved }),
+    ...(warm && { warm: warm.source, archive }),
   };
   machine.post(message, [port2, cable.port2]);
-  return { kind, machine, port: port1, card: cable.port1 };
+  return { kind, warm, machine, port: port1, card: cable.port1 };
 }
 
-/** @param {VM.MachineKind} kind @param {number} [memoryMiB] */
-function startBoth(kind, memoryMiB) {
-  return { mount: new Helper("worker.js"), ...startMachine(kind, memoryMiB) };
+/**
+ * @param {VM.MachineKind} kind
+ * @param {{ memoryMiB?: number, warm?: Warm, archive?: number }} [how] as for startMachine()
+ */
+function startBoth(kind, how) {
+  return { mount: new Helper("worker.js"), ...startMachine(kind, how) };
 }
 
 /** @type {ReturnType<typeof startBoth> | undefined} */
@@ -138,10 +146,11 @@ let prepared;
 /**
  * Start the workers that the next to call takeWorkers() will get.
  * @param {VM.MachineKind} kind of the machine
+ * @param {Warm} [warm] the state in which it goes on
  */
-export function prepare(kind) {
+export function prepare(kind, warm) {
   try {
-    prepared ??= startBoth(kind);
+    prepared ??= startBoth(kind, { warm });
   } catch {
     // Who takes them tries again, and can tell a person.
   }
@@ -151,14 +160,15 @@ export function prepare(kind) {
  * Workers that nobody else uses: those that were prepared, of whatever kind the machine is, or
  * new ones.
  * @param {VM.MachineKind} kind of the machine
- * @param {number} [memoryMiB] what the machine shall have
+ * @param {{ memoryMiB?: number, warm?: Warm, archive?: number }} how as for startMachine()
  */
-export function takeWorkers(kind, memoryMiB) {
-  const workers = prepared ?? startBoth(kind, memoryMiB);
-  const had = prepared !== undefined;
+export function takeWorkers(kind, how) {
+  const workers = prepared;
   prepared = undefined;
-  if (!had || memoryMiB === undefined) return workers;
-  // What was prepared has the memory of the snapshot.
+  if (!workers) return startBoth(kind, how);
+  // What was prepared has the memory of the snapshot, or of its state.
+  const asked = how.warm !== undefined || how.memoryMiB === undefined;
+  if (asked && workers.warm?.name === how.warm?.name && how.archive === undefined) return workers;
   workers.machine.end();
-  return { mount: workers.mount, ...startMachine(kind, memoryMiB) };
+  return { mount: workers.mount, ...startMachine(kind, how) };
 }

@@ -58,6 +58,11 @@ export const MAX_OUTSTANDING = 64 << 20;
 /** @typedef {{ state: ArrayBuffer, host: HostState, info: SnapshotInfo }} SavedMachine */
 
 /**
+ * One that is resumed: its state may come while the emulator is made.
+ * @typedef {{ state: ArrayBuffer | Promise<ArrayBuffer>, host: HostState, info: SnapshotInfo }} ComingMachine
+ */
+
+/**
  * @typedef {object} BootFiles
  * @property {ArrayBuffer} [bios] where the emulator needs one
  * @property {ArrayBuffer} kernel
@@ -106,10 +111,13 @@ export const MAX_OUTSTANDING = 64 << 20;
  * A saved machine: its state, and what only its host knows, as JSON.
  * @typedef {{ state: ArrayBuffer, host?: any }} EmulatorState
  *
+ * The same, where the state may be on its way.
+ * @typedef {{ state: ArrayBuffer | Promise<ArrayBuffer>, host?: any }} ComingState
+ *
  * One emulated computer, which has not run.
  * @typedef {object} Emulator
  * @property {(files: BootFiles) => Promise<void>} boot loads a kernel
- * @property {(saved: EmulatorState) => Promise<void>} restore instead of booting
+ * @property {(saved: ComingState) => Promise<void>} restore instead of booting
  * @property {() => void} run also sends 9P requests again that had no answer when it was saved
  * @property {() => Promise<void>} pause answers to 9P requests still reach the guest's memory
  * @property {() => Uint8Array} memory the guest's; until the emulator runs again
@@ -216,13 +224,12 @@ export async function createMachine(options) {
 /**
  * A machine that save() was called on, in the place where it was. It stands still until wake().
  * @param {MachineOptions} options
- * @param {SavedMachine} saved
+ * @param {ComingMachine} saved
  * @returns {Promise<Machine>}
  * @throws {StateError} it was saved by another build, or cannot be used
  */
 export async function resumeMachine(options, { state, host, info }) {
-  const differs = differences(info, await snapshotInfo(options, info.memoryMiB));
-  if (differs) throw new StateError("other-build", differs);
+  await requireBuild(options, info);
   const machine = new Machine(options, info.memoryMiB);
   try {
     await machine._restore(state, host);
@@ -231,6 +238,16 @@ export async function resumeMachine(options, { state, host, info }) {
     throw new StateError("damaged", `the machine cannot go on from it: ${messageOf(error)}`);
   }
   return machine;
+}
+
+/**
+ * @param {{ emulator: EmulatorKind, recipe: string }} options
+ * @param {SnapshotInfo} info what a state belongs to
+ * @throws {StateError} it is not of this build
+ */
+export async function requireBuild(options, info) {
+  const differs = differences(info, await snapshotInfo(options, info.memoryMiB));
+  if (differs) throw new StateError("other-build", differs);
 }
 
 /**
@@ -259,10 +276,16 @@ export function differences(actual, expected) {
   return names.length > 0 ? `it has another ${names.join(" and ")}` : "";
 }
 
-/** @param {ArrayBuffer} bytes */
-async function sha256(bytes) {
-  const digest = await crypto.subtle.digest("SHA-256", bytes);
-  return toHex(new Uint8Array(digest));
+/** @type {WeakMap<ArrayBuffer, Promise<string>>} */
+const digests = new WeakMap();
+
+/** @param {ArrayBuffer} bytes that do not change */
+function sha256(bytes) {
+  const digest =
+    digests.get(bytes) ??
+    crypto.subtle.digest("SHA-256", bytes).then((digest) => toHex(new Uint8Array(digest)));
+  digests.set(bytes, digest);
+  return digest;
 }
 
 /** @param {Uint8Array} bytes */
@@ -530,7 +553,7 @@ export class Machine {
   }
 
   /**
-   * @param {ArrayBuffer} state
+   * @param {ArrayBuffer | Promise<ArrayBuffer>} state
    * @param {HostState} host
    */
   async _restore(state, host) {

@@ -24,6 +24,14 @@ export type Assets = CommonAssets &
     | { kind: "x64" }
   );
 
+/**
+ * Where a state is that a container like the one that is wanted goes on from: a file of the site's, known by
+ * the digest of its header, or one of the origin's own.
+ */
+export type WarmSource =
+  | { from: "site"; url: string; digest: string }
+  | { from: "storage"; directory: string; file: string };
+
 interface CommonAssets {
   /** The emulator's code: v86.wasm of the module's version, or machine.wasm. */
   wasm: string;
@@ -54,6 +62,20 @@ export interface BootMessage {
   card: MessagePort;
   /** The file of a saved session, in which the machine goes on when "wake" comes. */
   saved?: Blob;
+  /**
+   * A state in which the machine goes on by itself: "warm" comes. Where it cannot be used, "cold" comes.
+   */
+  warm?: WarmSource;
+  /** As for StartMessage, of a machine that goes on by itself. */
+  archive?: number;
+}
+
+/**
+ * Page to worker: say when the container that is started waits at its prompt as it does whenever it is started.
+ * With "freeze" and "save" it is saved then, unless something is typed meanwhile.
+ */
+export interface WatchMessage {
+  type: "watch";
 }
 
 /** Page to worker: the 9P server has what was saved of it, so the saved machine can go on. */
@@ -99,8 +121,8 @@ export interface SaveMessage {
     terminal: { cols: number; rows: number };
   };
   server: object;
-  /** What the terminal shows. */
-  text: string;
+  /** What the terminal shows; missing for a state at the prompt, which has what the container has shown. */
+  text?: string;
   /** What lies over the image. */
   layers: Layer[];
   /** What the container has changed of all that, as it was at a time in milliseconds since 1970. */
@@ -176,6 +198,7 @@ export type PageMessage =
   | BootMessage
   | PrepareMessage
   | WakeMessage
+  | WatchMessage
   | FreezeMessage
   | SaveMessage
   | ArchiveMessage
@@ -281,6 +304,31 @@ export interface UnarchivedMessage {
   milliseconds: number;
 }
 
+/**
+ * Worker to page: the machine goes on from a state, and what is typed is kept for it until it does. Its 9P
+ * requests are for a server that has what the state has of that.
+ */
+export interface WarmMessage {
+  type: "warm";
+  header: StateHeader;
+  server: object;
+  /** What its container had shown: to be acknowledged as output is. */
+  shown: Uint8Array;
+}
+
+/** Worker to page: it cannot go on from there. It starts anew by itself, unless that was said already. */
+export interface ColdMessage {
+  type: "cold";
+  message: string;
+  /** Whether "warm" had come: then this is the last message. */
+  said: boolean;
+}
+
+/** Worker to page: the container waits at its prompt. */
+export interface QuietMessage {
+  type: "quiet";
+}
+
 /** Worker to page: the saved machine cannot go on. The last message. */
 export interface UnusableMessage {
   type: "unusable";
@@ -290,6 +338,9 @@ export interface UnusableMessage {
 
 export type WorkerMessage =
   | StageMessage
+  | WarmMessage
+  | ColdMessage
+  | QuietMessage
   | OutputMessage
   | StreamMessage
   | PortsMessage

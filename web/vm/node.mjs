@@ -111,11 +111,13 @@ export function printable(text) {
  * @param {object} session.server
  * @param {Uint8Array} session.text the last of what the terminal has shown
  * @param {Uint8Array[]} session.layers what lies over the image
+ * @param {number} [session.level] of gzip
  * @returns {Promise<number>} its size in bytes
  */
-export async function writeStateFile(file, { header, kind, saved, server, text, layers }) {
+export async function writeStateFile(file, session) {
+  const { header, kind, saved, server, text, layers, level = 1 } = session;
   const state = new Uint8Array(saved.state);
-  const packed = await promisify(gzip)(state, { level: 1 });
+  const packed = await promisify(gzip)(state, { level });
   /** @param {object} value */
   const json = (value) => ({ bytes: new TextEncoder().encode(JSON.stringify(value)) });
   const pieces = await packState(

@@ -13,13 +13,16 @@
  * then {type: "resize", cols, rows}, {type: "signal", signal} and {type: "stop"}.
  * When the other program is gone, so is this one.
  *
- * {type: "save", path, go, header} saves the machine to a file: see state-file.js for the
- * header, of which the other program has the parts that it knows. Out comes {type: "saving"}, and
+ * {type: "save", path, go, header, level?} saves the machine to a file, compressed by gzip's level: see
+ * state-file.js for the header, of which the other program has the parts that it knows. Out comes {type: "saving"}, and
  * {type: "server", server} is waited for: what is saved of the 9P server and the network.
  * At last {type: "saved", size, frozen}, in bytes and milliseconds, or {type: "unsaved", message}.
  * Whether the machine goes on then says "go". {type: "detach"}, where it was asked for, says
  * that the person has typed the keys for that. With --resume, "start" lets the machine in the file
  * go on, when the 9P server has what was saved of it.
+ *
+ * {type: "watch"} asks for {type: "quiet"}, which comes when the container waits at its prompt as it does
+ * whenever it is started, with nothing having been typed.
  *
  * Where "archive" was asked for, {type: "archive", data} and {type: "archived", leftOut} or {type:
  * "archived", failure} come before "exit": what the container has changed.
@@ -32,6 +35,7 @@ import { LineReader } from "./console.js";
 import { DetachKeys } from "./detach-keys.js";
 import { createMachine, MachineError, resumeMachine } from "./machine.js";
 import { framesOver, handle9pOver, loadMachine, readStateFile, writeStateFile } from "./node.mjs";
+import { Quiet } from "./quiet.js";
 
 /** @import { Machine, MachineOptions } from "./machine.js" */
 
@@ -142,6 +146,7 @@ class Tail {
 }
 
 const tail = new Tail();
+const quiet = new Quiet(() => tell({ type: "quiet" }));
 const stdout = new Output(STDOUT);
 const stderr = new Output(STDERR);
 
@@ -165,6 +170,8 @@ function receive(message) {
     machine?.terminate();
   } else if (message.type === "save") {
     saving = save(message).catch(({ message }) => tell({ type: "unsaved", message }));
+  } else if (message.type === "watch") {
+    quiet.watch();
   } else if (message.type === "server") {
     gotServer(message.server);
   }
@@ -175,8 +182,8 @@ let saving = Promise.resolve();
 /** @type {(server: object) => void} */
 let gotServer = () => {};
 
-/** @param {{ path: string, go: boolean, header: any }} message */
-async function save({ path, go, header }) {
+/** @param {{ path: string, go: boolean, header: any, level?: number }} message */
+async function save({ path, go, header, level }) {
   if (!machine) return;
   const began = performance.now();
   await machine.freeze();
@@ -201,6 +208,7 @@ async function save({ path, go, header }) {
       server,
       text: tail.bytes,
       layers,
+      level,
     });
     tell({ type: "saved", size, frozen });
   } catch (error) {
@@ -254,6 +262,7 @@ function onStarted() {
   }
   const { stdin } = process;
   stdin.on("data", (/** @type {Buffer} */ data) => {
+    quiet.input(data);
     const { bytes, detach } = keys?.read(data) ?? { bytes: data, detach: false };
     if (bytes.length > 0 && !machine?.write(bytes)) stdin.pause();
     if (detach) tell({ type: "detach" });
@@ -309,6 +318,7 @@ async function create() {
       },
       output: (bytes) => {
         tail.add(bytes);
+        quiet.output(bytes);
         stdout.write(bytes);
       },
       stdout: (bytes) => stdout.write(bytes),
@@ -353,6 +363,7 @@ function fail(error) {
   return undefined;
 }
 
+frames.on("data", () => quiet.activity());
 const creation = create().catch(fail);
 
 const lines = new LineReader();

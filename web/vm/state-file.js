@@ -77,6 +77,7 @@ export async function packState(header, sections) {
  * A state that is read part by part, each of which is checked.
  * @typedef {object} StateReader
  * @property {StateHeader} header
+ * @property {string} digest SHA-256 of the header, which has those of all parts: what the file is known by
  * @property {Part[]} parts what there is, the digests of the bytes as they are stored
  * @property {number} start where the first of them begins
  * @property {(name: string) => Promise<Uint8Array | undefined>} section its plain bytes; undefined where
@@ -84,25 +85,33 @@ export async function packState(header, sections) {
  */
 
 /**
- * @param {(offset: number, length: number) => Promise<Uint8Array>} read gives fewer bytes at the file's end
+ * Reads bytes of the file, fewer at its end. Where they come one after the other, it may tell of each piece.
+ * @typedef {(offset: number, length: number, tell: (piece: Uint8Array) => void) => Promise<Uint8Array>} Read
+ */
+
+const tellNobody = () => {};
+
+/**
+ * @param {Read} read
  * @returns {Promise<StateReader>}
  * @throws {StateError} it is no state, or damaged; the sections' bytes are looked at when they are read
  */
 export async function readState(read) {
-  const first = await read(0, PREFIX + DIGEST);
+  const first = await read(0, PREFIX + DIGEST, tellNobody);
   if (first.length < PREFIX + DIGEST || !equal(first.subarray(0, MAGIC.length), MAGIC))
     throw new StateError("no-state", "it is not the file of a saved session");
   const view = new DataView(first.buffer, first.byteOffset);
   if (view.getUint32(MAGIC.length, true) !== FORMAT)
     throw new StateError("other-build", "it was saved by another version");
   const length = view.getUint32(MAGIC.length + 4, true);
-  const text = length <= MAX_HEADER ? await read(first.length, length) : first;
+  const text = length <= MAX_HEADER ? await read(first.length, length, tellNobody) : first;
   if (text.length !== length || !equal(await digestOf(text), first.subarray(PREFIX)))
     throw new StateError("damaged", "its header is damaged");
   const { sections: table, ...header } = JSON.parse(new TextDecoder().decode(text));
   const start = first.length + length;
   return {
     header,
+    digest: hex(first.subarray(PREFIX)),
     parts: table,
     start,
     async section(name) {
@@ -112,10 +121,11 @@ export async function readState(read) {
           offset += size;
           continue;
         }
-        const bytes = await read(offset, size);
+        const plain = gzip === undefined ? undefined : new Unpacking(Math.min(gzip, MAX_SECTION));
+        const bytes = await read(offset, size, (piece) => plain?.add(piece));
         if (bytes.length !== size || hex(await digestOf(bytes)) !== sha256)
           throw new StateError("damaged", `its part "${name}" is damaged`);
-        return gzip === undefined ? bytes : unpack(bytes, Math.min(gzip, MAX_SECTION));
+        return plain ? plain.end(bytes) : bytes;
       }
       return undefined;
     },
@@ -133,28 +143,57 @@ export function readBlob(blob) {
   );
 }
 
-/**
- * @param {Uint8Array} bytes
- * @param {number} length of what comes out
- */
-async function unpack(bytes, length) {
-  const plain = new Uint8Array(length);
-  let at = 0;
-  const stream = new Blob([/** @type {BlobPart} */ (bytes)])
-    .stream()
-    .pipeThrough(new DecompressionStream("gzip"));
-  // Not every browser can iterate over a stream.
-  const reader = stream.getReader();
-  for (;;) {
-    const { value: piece, done } = await reader.read();
-    if (done || at + piece.length > length) break;
-    plain.set(piece, at);
-    at += piece.length;
+/** Unpacks bytes, as they come. */
+class Unpacking {
+  #plain;
+  #writer;
+  #taken = 0;
+  #done;
+
+  /** @param {number} length of what comes out */
+  constructor(length) {
+    this.#plain = new Uint8Array(length);
+    const stream = new DecompressionStream("gzip");
+    this.#writer = stream.writable.getWriter();
+    this.#done = this.#read(stream.readable.getReader());
+    this.#done.catch(() => {}); // end() tells
   }
-  await reader.cancel();
-  if (at !== length)
-    throw new StateError("damaged", "a part of it has another length than it says");
-  return plain;
+
+  /** @param {Uint8Array} piece */
+  add(piece) {
+    if (piece.length === 0) return;
+    this.#taken += piece.length;
+    // Who reads is told of what is wrong.
+    this.#writer.write(/** @type {BufferSource} */ (piece)).catch(() => {});
+  }
+
+  /**
+   * @param {Uint8Array} bytes all of them
+   * @returns {Promise<Uint8Array>}
+   * @throws {StateError} something else comes out than was said
+   */
+  async end(bytes) {
+    this.add(bytes.subarray(this.#taken));
+    this.#writer.close().catch(() => {});
+    if (!(await this.#done))
+      throw new StateError("damaged", "a part of it has another length than it says");
+    return this.#plain;
+  }
+
+  /** @param {ReadableStreamDefaultReader<Uint8Array>} reader */
+  async #read(reader) {
+    let at = 0;
+    // Not every browser can iterate over a stream.
+    for (;;) {
+      const { value: piece, done } = await reader.read();
+      if (done) return at === this.#plain.length;
+      if (at + piece.length > this.#plain.length) break;
+      this.#plain.set(piece, at);
+      at += piece.length;
+    }
+    await reader.cancel();
+    return false;
+  }
 }
 
 /** @param {Uint8Array | Blob} bytes */

@@ -83,7 +83,7 @@ export function v86(V86, wasm, filesystem) {
           }),
         async restore({ state, host }) {
           await make({});
-          await restoreState(emulator, state);
+          await restoreState(emulator, await state);
           unanswered = host?.unanswered ?? [];
         },
         run() {

@@ -6,16 +6,19 @@ import { FetchError, Fetcher } from "../assets.js";
 import { FrameBatch } from "../mount/frames.js";
 import { ChangesReader } from "./changes.js";
 import { parseImageDescription } from "./free-pages.js";
-import { createMachine, MachineError, resumeMachine } from "./machine.js";
+import { createMachine, MachineError, requireBuild, resumeMachine } from "./machine.js";
+import { Quiet } from "./quiet.js";
 import { packState, readBlob, StateError } from "./state-file.js";
 import { NoRoom, writeState } from "./state-storage.js";
 import { v86 } from "./v86.js";
+import { exact, openWarm, readWarm } from "./warm-state.js";
 import { x64 } from "./x64.js";
 
 /** @import { Machine, MachineOptions, SavedMachine } from "./machine.js" */
 /** @import { Handle9P, SnapshotInfo } from "./machine.js" */
 /** @import * as Messages from "./messages.d.ts" */
 /** @import { Section } from "./state-file.js" */
+/** @import { Warm } from "./warm-state.js" */
 
 /** @type {Machine | undefined} */
 let machine;
@@ -29,11 +32,25 @@ function post(message, transfer = []) {
   /** @type {any} */ (self).postMessage(message, transfer);
 }
 
-self.onmessage = (/** @type {MessageEvent<Messages.PageMessage>} */ event) => {
-  const message = event.data;
+/** What came for a machine that is not awake yet. @type {Messages.PageMessage[] | undefined} */
+let early;
+
+/** What was shown and not yet acknowledged when there was no machine, or less than nothing. */
+let owed = 0;
+
+/** Looks for the moment at which a container waits at its prompt. @type {Quiet | undefined} */
+let quiet;
+
+self.onmessage = (/** @type {MessageEvent<Messages.PageMessage>} */ event) => receive(event.data);
+
+/** @param {Messages.PageMessage} message */
+function receive(message) {
   switch (message.type) {
     case "boot":
       boot(message).catch(fail);
+      break;
+    case "watch":
+      quiet?.watch();
       break;
     case "prepare":
       machine?.prepare();
@@ -63,13 +80,16 @@ self.onmessage = (/** @type {MessageEvent<Messages.PageMessage>} */ event) => {
       });
       break;
     case "input":
-      machine?.write(message.data);
+      quiet?.input(message.data);
+      if (early) early.push(message);
+      else machine?.write(message.data);
       break;
     case "closeInput":
       machine?.closeInput();
       break;
     case "resize":
-      machine?.resize(message.cols, message.rows);
+      if (early) early.push(message);
+      else machine?.resize(message.cols, message.rows);
       break;
     case "signal":
       machine?.signal(message.signal);
@@ -78,17 +98,18 @@ self.onmessage = (/** @type {MessageEvent<Messages.PageMessage>} */ event) => {
       machine?.terminate(message.seconds);
       break;
     case "acknowledge":
-      machine?.acknowledge(message.bytes);
+      if (machine) machine.acknowledge(message.bytes);
+      else owed -= message.bytes;
       break;
     case "stop":
       machine?.stop();
       self.close();
       break;
   }
-};
+}
 
 /** @param {Messages.BootMessage} message */
-async function boot({ assets, memoryMiB, port, card, saved }) {
+async function boot({ assets, memoryMiB, port, card, saved, warm, archive }) {
   card.onmessage = ({ data }) => {
     if (!machine) earlyFrames.push(...data.slice(0, MAX_EARLY_FRAMES - earlyFrames.length));
     for (const frame of data) machine?.receiveFrame(frame);
@@ -97,13 +118,16 @@ async function boot({ assets, memoryMiB, port, card, saved }) {
   const fetcher = new Fetcher((bytes, total) =>
     post({ type: "stage", stage: "fetching", bytes, total }),
   );
+  if (warm) early = [];
+  const opening = warm && findWarm(warm, fetcher, assets.kind);
+  opening?.catch(() => {}); // it is awaited later
   // All at once: the time to the prompt is mostly that of the slowest.
   const [module, wasm, image, snapshot] = await Promise.all([
     assets.kind === "v86" ? import(assets.v86) : undefined,
     fetcher.bytes(assets.wasm),
     fetcher.bytes(assets.image),
     // A saved machine needs none.
-    saved ? undefined : fetchSnapshot(fetcher, assets),
+    saved || warm ? undefined : fetchSnapshot(fetcher, assets),
   ]);
   const { recipe, freePages } = parseImageDescription(new TextDecoder().decode(image));
   kind = assets.kind;
@@ -126,10 +150,17 @@ async function boot({ assets, memoryMiB, port, card, saved }) {
     on: {
       frame: (frame) => frames.add(frame.slice()),
       stage: (stage) => post({ type: "stage", ...stage }),
-      output: (data) => post({ type: "output", data }, [data.buffer]),
+      output: (data) => {
+        quiet?.output(data);
+        post({ type: "output", data }, [data.buffer]);
+      },
       stdout: (data) => post({ type: "stdout", data }, [data.buffer]),
       stderr: (data) => post({ type: "stderr", data }, [data.buffer]),
-      ports: (ports) => post({ type: "ports", ports }),
+      ports: (ports) => {
+        // The page would have to be told of them anew.
+        quiet?.end();
+        post({ type: "ports", ports });
+      },
       archive: (bytes) => archiveReader.take(bytes),
       archived: (result) => archiveReader.finish(result),
       exit: (exit) => {
@@ -141,13 +172,70 @@ async function boot({ assets, memoryMiB, port, card, saved }) {
       error: fail,
     },
   };
+  if (opening && (await startWarm(options, opening, archive))) return;
+  if (warm) options.snapshot = await fetchSnapshot(fetcher, assets);
   if (!saved) {
+    quiet = new Quiet(() => post({ type: "quiet" }));
     machine = await createMachine(options);
     return;
   }
   machine = await resumeMachine(options, await readMachine(saved));
   for (const frame of earlyFrames.splice(0)) machine.receiveFrame(frame);
   post({ type: "stage", stage: "ready" });
+}
+
+/** Whether the page was told that the machine goes on from a state at its prompt. */
+let said = false;
+
+/** @param {Warm} warm */
+function sayWarm({ header, server, shown }) {
+  if (said) return;
+  said = true;
+  owed += shown.length;
+  post({ type: "warm", header, server, shown });
+}
+
+/**
+ * @param {Messages.WarmSource} source
+ * @param {Fetcher} fetcher
+ * @param {Messages.MachineKind} kind
+ */
+async function findWarm(source, fetcher, kind) {
+  const found = await readWarm(await openWarm(source, fetcher), kind);
+  // What the page names is of its own build; what was kept may be of an earlier one.
+  if (source.from === "site") sayWarm(found);
+  return found;
+}
+
+/**
+ * Lets a machine go on from a state at its prompt.
+ * @param {MachineOptions} options
+ * @param {Promise<Warm>} opening
+ * @param {number} [limit] as for atEnd()
+ * @returns {Promise<boolean>} false where it cannot, and nobody was told that it does
+ */
+async function startWarm(options, opening, limit) {
+  try {
+    const warm = await opening;
+    await requireBuild(options, warm.machine.info);
+    sayWarm(warm);
+    const resumed = await resumeMachine(options, warm.machine);
+    resumed.acknowledge(-owed);
+    machine = resumed;
+    for (const frame of earlyFrames.splice(0)) resumed.receiveFrame(frame);
+    post({ type: "stage", stage: "ready" });
+    await resumed.wake(atEnd(limit));
+    const waiting = early ?? [];
+    early = undefined;
+    for (const message of waiting) receive(message);
+    return true;
+  } catch (error) {
+    machine?.stop();
+    machine = undefined;
+    early = undefined;
+    post({ type: "cold", message: error instanceof Error ? error.message : String(error), said });
+    return said;
+  }
 }
 
 /** Frames from before there was a machine: a saved one is told what has become of its connections. */
@@ -219,6 +307,8 @@ async function keep({ target, header, layers }) {
 
 /** @param {Messages.SaveMessage} message */
 async function save({ target, header, server, text, layers, changes }) {
+  // Only for a state at the prompt, which nobody has anything in.
+  const untouched = text === undefined ? quiet : undefined;
   // Too late: it has gone on.
   if (!machine || answering === undefined) return;
   clearTimeout(answering);
@@ -229,6 +319,9 @@ async function save({ target, header, server, text, layers, changes }) {
   } finally {
     machine.go();
   }
+  if (untouched?.over) throw new Error("something was typed");
+  const shown = untouched?.shown ?? new TextEncoder().encode(text);
+  quiet?.end();
   const stood = performance.now() - frozen;
   /** @param {unknown} value */
   const json = (value) => ({ bytes: new TextEncoder().encode(JSON.stringify(value)) });
@@ -244,7 +337,7 @@ async function save({ target, header, server, text, layers, changes }) {
     },
     {
       server: json(server),
-      terminal: { bytes: new TextEncoder().encode(text) },
+      terminal: { bytes: shown },
       host: json(saved.host),
       ...files,
       // Compressing takes longer than writing.
@@ -264,11 +357,8 @@ async function readMachine(file) {
   const [state, host] = await Promise.all([section("machine"), section("host")]);
   if (!state || !host) throw new StateError("damaged", "a part of it is missing");
   const { wasm, recipe, memoryMiB, commandLine } = header.machine;
-  const { buffer, byteOffset, byteLength } = state;
   return {
-    state: /** @type {ArrayBuffer} */ (
-      byteLength === buffer.byteLength ? buffer : buffer.slice(byteOffset, byteOffset + byteLength)
-    ),
+    state: exact(state),
     host: JSON.parse(new TextDecoder().decode(host)),
     info: { wasm, recipe, memoryMiB, commandLine },
   };
@@ -308,7 +398,10 @@ async function fetchSnapshot(fetcher, { snapshot, snapshotInfo }) {
 function through(port) {
   /** @type {(frame: Uint8Array) => void} */
   let reply = () => {};
-  port.onmessage = (event) => reply(new Uint8Array(event.data));
+  port.onmessage = (event) => {
+    quiet?.activity();
+    reply(new Uint8Array(event.data));
+  };
   return (request, replyToThis) => {
     reply = replyToThis;
     const frame = request.byteLength === request.buffer.byteLength ? request : request.slice();

@@ -226,9 +226,9 @@ class Machine64 {
     if (error) throw new Error(BOOT_ERRORS[error]);
   }
 
-  /** @param {import("./machine.js").EmulatorState} saved */
+  /** @param {import("./machine.js").ComingState} saved */
   async restore({ state, host }) {
-    if (!this.#exports.restore(...this.#give(new Uint8Array(state))))
+    if (!this.#exports.restore(...this.#give(new Uint8Array(await state))))
       throw new Error("it is not a state of this machine");
     if (host) this.#input = host.input.map((/** @type {string[]} */ port) => port.map(fromBase64));
   }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from browsermount.cli.neighbours import LocalNeighbourhood
 from browsermount.cli.site import find_node, machine_files
 from browsermount.cli.sockets import Network, Rules
 from browsermount.errors import BrowsermountError
+from browsermount.interpreters import install, interpreter_for
+from browsermount.local.files import FileFetcher
 from browsermount.machines import MachineKind
 from browsermount.mount import Mount
 from browsermount.network.neighbours import Neighbours
@@ -69,7 +72,12 @@ class Machine:
 
     @classmethod
     async def create(
-        cls, kind: MachineKind, memory_mib: int | None = None, *, resume: Path | None = None
+        cls,
+        kind: MachineKind,
+        memory_mib: int | None = None,
+        *,
+        resume: Path | None = None,
+        alone: bool = False,
     ) -> Machine:
         """Start the process: it gets the machine ready while we do something else.
 
@@ -78,6 +86,8 @@ class Machine:
             memory_mib: The machine's memory; by default what the snapshot has. With another
                 it boots in the place of resuming.
             resume: The file of a saved session, in which the machine goes on.
+            alone: Whether the container has none of our standard streams: what it shows goes
+                nowhere, and nothing is ever typed.
 
         Raises:
             NotInstalled: Node or the machine's files are missing.
@@ -97,9 +107,16 @@ class Machine:
             arguments += ["--memory", memory_mib]
         if resume is not None:
             arguments += ["--resume", resume]
+        # Its input does not end, as that of a terminal does not.
+        stdin, stdout = (subprocess.PIPE, subprocess.DEVNULL) if alone else (None, None)
         with their_frames, their_control, their_card:
             process = await asyncio.create_subprocess_exec(
-                node, files.runner, *map(str, arguments), pass_fds=descriptors
+                node,
+                files.runner,
+                *map(str, arguments),
+                pass_fds=descriptors,
+                stdin=stdin,
+                stdout=stdout,
             )
         return cls(process, frames, card, *await asyncio.open_connection(sock=control), kind)
 
@@ -140,6 +157,17 @@ class Machine:
             self._place.leave()
         self._neighbours = self._place = None
 
+    async def add_interpreter(self, mount: Mount) -> None:
+        """Add to the tree what an image of another platform than the machine's needs.
+
+        Raises:
+            BrowsermountError: It is not there.
+        """
+        interpreter = interpreter_for(mount.image.platform, self.kind)
+        if interpreter is not None:
+            base = machine_files(self.kind).interpreters.as_uri() + "/"
+            await install(mount.tree, interpreter, FileFetcher(), base)
+
     async def start(
         self,
         mount: Mount,
@@ -150,6 +178,7 @@ class Machine:
         detaches: bool = False,
         archives: bool = False,
         level: int | None = None,
+        as_in_page: bool = False,
     ) -> None:
         """Serve an image to the machine, and start the process that its config describes.
 
@@ -162,6 +191,8 @@ class Machine:
             archives: Whether there are to be messages with what the container has changed, when
                 it has ended.
             level: See :func:`~browsermount.machines.level_for`.
+            as_in_page: Whether it is started as in a page whose authority it trusts and which has
+                made none yet, with a network that nobody is at the other end of.
 
         Raises:
             InvalidState: ``saved`` does not belong to the image.
@@ -175,7 +206,9 @@ class Machine:
         reader, writer = await asyncio.open_connection(sock=self._frames, limit=2 * MSIZE)
         self._server = asyncio.create_task(serve(self._session, reader, writer))
         cols, rows = size or (None, None)
-        network = self._network is not None
+        if as_in_page:
+            self._authority = ""
+        network = self._network is not None or as_in_page
         self._tell(
             {
                 "type": "start",
@@ -189,15 +222,23 @@ class Machine:
             }
         )
 
-    def save(self, path: Path, header: dict[str, Any], *, go: bool) -> None:
+    def watch(self) -> None:
+        """Ask for the message ``quiet``: the container waits at its prompt."""
+        self._tell({"type": "watch"})
+
+    def save(
+        self, path: Path, header: dict[str, Any], *, go: bool, level: int | None = None
+    ) -> None:
         """Have the machine saved; messages follow, see web/vm/runner.mjs.
 
         Args:
             path: The file.
             header: What we know of the session.
             go: Whether the machine goes on.
+            level: How hard gzip tries, from 1 to 9.
         """
-        self._tell({"type": "save", "path": str(path.resolve()), "header": header, "go": go})
+        message = {"type": "save", "path": str(path.resolve()), "header": header, "go": go}
+        self._tell(message | ({} if level is None else {"level": level}))
 
     def give_server_state(self, mount: Mount) -> None:
         """Answer a machine that stands still, and is being saved, with what belongs to it here."""

@@ -37,13 +37,11 @@ from browsermount.cli.networks import (
     say_refusal,
 )
 from browsermount.cli.printable import printable
-from browsermount.cli.site import machine_files
 from browsermount.cli.sizes import read_size
 from browsermount.cli.sockets import Publication, Rules
 from browsermount.cli.terminal import raw, window_size
 from browsermount.errors import InvalidState
-from browsermount.interpreters import install, interpreter_for
-from browsermount.local.files import FileFetcher
+from browsermount.interpreters import interpreter_for
 from browsermount.machines import MachineKind, choose_machine, level_for, machine_for, runnable
 from browsermount.mount import Mount
 from browsermount.network.addresses import HOST, to_text
@@ -445,11 +443,9 @@ def _say_translation(platform: Platform, opening: Opening) -> None:
 
 async def _add_interpreter(machine: Machine, mount: Mount, opening: Opening) -> None:
     """Add to the tree what the machine needs for an image of another platform than its own."""
-    interpreter = interpreter_for(mount.image.platform, machine.kind)
-    if interpreter is not None:
+    if interpreter_for(mount.image.platform, machine.kind) is not None:
         _say_translation(mount.image.platform, opening)
-        base = machine_files(machine.kind).interpreters.as_uri() + "/"
-        await install(mount.tree, interpreter, FileFetcher(), base)
+    await machine.add_interpreter(mount)
 
 
 async def _follow(

@@ -283,14 +283,30 @@ class Worker:
         }
         return json.dumps({"server": server, "process": process_document(self._options)})
 
-    def restore(self, saved: str) -> str:
+    def identify(self) -> bool:
+        """Get ready for :meth:`save`, so that it takes no time; False where nothing is mounted."""
+        if self._mount is None:
+            return False
+        _ = self._mount.identity
+        return True
+
+    def restore(self, saved: str, process: str | None = None) -> str:
         """Go on with a saved session on what is mounted.
+
+        Args:
+            saved: What :meth:`save` has given as ``server``.
+            process: How the process in it was started, as JSON, where that has to be as it would be
+                started now.
 
         Returns:
             Why that is not possible; empty where it is.
         """
         if self._session is None or self._mount is None:
             return "there is no session"
+        # As JSON has it: lists in the place of tuples.
+        started = json.loads(json.dumps(process_document(self._options)))
+        if process is not None and json.loads(process) != started:
+            return "its process was started in another way"
         try:
             server = json.loads(saved)
             self._session.restore(server.get("ninep"), self._mount.identity)

@@ -1,0 +1,137 @@
+"""The state of a machine in which an image's container waits at its prompt, for a site.
+
+A page goes on from it in the place of starting the image: docs/sessions.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import tempfile
+from pathlib import Path
+
+from browsermount.cli.images import Opening, mounted
+from browsermount.cli.machine import Machine
+from browsermount.errors import BrowsermountError
+from browsermount.machines import machine_for
+from browsermount.mount import Mount
+from browsermount.oci.platform import RUNNABLE
+from browsermount.runtime.spec import ProcessOptions
+from browsermount.state import process_document
+
+LABEL = "org.browsermount.warm"
+"""The image's label that says ``no`` where its container is not to be kept at its prompt."""
+
+_OPTIONS = ProcessOptions(network=True)
+"""How the page starts an image where nothing is asked for."""
+_SIZE = (80, 24)
+_SECONDS = 300
+_LEVEL = 9
+_HEADER_DIGEST = struct.Struct("<16x32s")
+
+
+class NoWarmState(BrowsermountError):
+    """No state can be made of an image at its prompt."""
+
+    code = "no-warm-state"
+
+
+async def make_warm_state(layout: Path, folder: Path) -> Path:
+    """Start an image as the page does, and save the machine when it is at its prompt.
+
+    Args:
+        layout: The directory of an OCI image layout with just this image.
+        folder: Where the file goes; it is made where it is missing.
+
+    Returns:
+        The file, whose name has the digest of its header, and the machine.
+
+    Raises:
+        NoWarmState: The image does not come to a prompt, or must not be kept at it.
+        BrowsermountError: It cannot be used.
+    """
+    trusts = _Trust()
+    opening = Opening(quiet=True, cache=False)
+    async with mounted(
+        str(layout.absolute()),
+        opening,
+        platforms=RUNNABLE,
+        options=_OPTIONS,
+        authority=trusts.certificate,
+    ) as mount:
+        if mount.image.config.labels.get(LABEL) == "no":
+            raise NoWarmState(
+                f"the image has the label {LABEL}=no: it must not be kept at its prompt",
+                hint="Build the site without --warm.",
+            )
+        machine = await Machine.create(machine_for(mount.image.platform), alone=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as work:
+                made = Path(work) / "state"
+                try:
+                    async with asyncio.timeout(_SECONDS):
+                        await _save(machine, mount, made)
+                except TimeoutError:
+                    raise _no_prompt(f"it shows none in {_SECONDS} seconds") from None
+                if trusts.was_asked:
+                    raise _no_prompt("it reads the page's certificate authority before")
+                with made.open("rb") as file:
+                    (digest,) = _HEADER_DIGEST.unpack(file.read(_HEADER_DIGEST.size))
+                # All may read what is going to be published.
+                made.chmod(0o644)
+                return made.rename(folder / f"{digest.hex()}.{machine.kind}.state")
+        finally:
+            await machine.close()
+
+
+class _Trust:
+    """The authority of a page, which is not there yet: no two pages have the same."""
+
+    def __init__(self) -> None:
+        self.was_asked = False
+
+    async def certificate(self) -> bytes:
+        self.was_asked = True
+        raise NoWarmState("there is no page yet whose authority could be trusted")
+
+
+def _no_prompt(why: str) -> NoWarmState:
+    return NoWarmState(
+        f"the image cannot be kept at its prompt: {why}",
+        hint="Build the site without --warm, which is for shells and the like.",
+    )
+
+
+async def _save(machine: Machine, mount: Mount, path: Path) -> None:
+    """Run the container to its prompt, and save the machine then."""
+    image = mount.image
+    cols, rows = _SIZE
+    header = {
+        "image": {
+            "reference": image.reference,
+            "digest": str(image.digest),
+            "platform": str(image.platform),
+        },
+        "process": process_document(_OPTIONS),
+        "terminal": {"cols": cols, "rows": rows},
+    }
+    _ = mount.identity  # now, and not while the machine stands still
+    await machine.add_interpreter(mount)
+    await machine.start(mount, takes_input=True, size=_SIZE, as_in_page=True)
+    async for message in machine.messages():
+        match message["type"]:
+            case "stage":
+                if message.get("stage") == "started":
+                    machine.watch()
+            case "quiet":
+                machine.save(path, header, go=False, level=_LEVEL)
+            case "saving":
+                machine.give_server_state(mount)
+            case "saved":
+                return
+            case "exit":
+                raise _no_prompt(f"its process ends with exit code {message.get('code')}")
+            case "error" | "unsaved":
+                raise _no_prompt(str(message.get("message")))
+    raise _no_prompt("the virtual machine has gone away")
