@@ -517,7 +517,7 @@ export class ContainerTerminal extends HTMLElement {
           if (stage.stage === "started") {
             status.full(false);
             this.#begin();
-            const note = this.info && translationNote(this.info.platform, session.request.machine);
+            const note = this.info && translationNote(this.info.platform);
             // A session that goes on shows it already.
             if (note && !this.#goesOn) terminal.terminal.writeln(`\x1b[2m${note}\x1b[0m`);
           }
@@ -605,7 +605,7 @@ export class ContainerTerminal extends HTMLElement {
     stop.type = "button";
     stop.addEventListener("click", () => this.stop());
     loading.append(body, stop);
-    return new ProgressView(body, this.getAttribute("machine") ?? "");
+    return new ProgressView(body);
   }
 
   /**

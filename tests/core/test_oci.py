@@ -405,7 +405,7 @@ def test_a_platform_that_cannot_be_chosen(text: str) -> None:
     [
         ("linux/386", None),
         ("linux/amd64", None),
-        ("linux/amd64/v3", "x86_64"),
+        ("linux/amd64/v3", None),
         ("linux/arm64/v8", "aarch64"),
         ("linux/riscv64", "riscv64"),
         ("linux/s390x", None),

@@ -150,7 +150,7 @@ def _read_commit(
 @click.option(
     "--machine",
     type=click.Choice(["32", "64"]),
-    help="The virtual machine, by its bits; default: 64 for images of amd64, else 32. On 64, a 386 "
+    help="The virtual machine, by its bits; default: 32 for images of 386, else 64. On 64, a 386 "
     "image calculates as exactly as on a real processor, but is slower.",
 )
 @click.option(
@@ -403,7 +403,7 @@ def _say_translation(platform: Platform, opening: Opening) -> None:
 
 async def _add_interpreter(machine: Machine, mount: Mount, opening: Opening) -> None:
     """Add to the tree what the machine needs for an image of another platform than its own."""
-    interpreter = interpreter_for(mount.image.platform, machine.kind)
+    interpreter = interpreter_for(mount.image.platform)
     if interpreter is not None:
         _say_translation(mount.image.platform, opening)
         base = machine_files(machine.kind).interpreters.as_uri() + "/"

@@ -87,9 +87,9 @@ RUNNABLE: Sequence[Platform] = (
     # right in all floating point, see docs/platforms.md.
     Platform("linux", "amd64"),
     Platform("linux", "amd64", "v2"),
-    Platform("linux", "386"),
-    # What is translated.  What needs less of a processor first: more is slower to translate.
     Platform("linux", "amd64", "v3"),
+    Platform("linux", "386"),
+    # What is translated.
     Platform("linux", "arm64"),
     Platform("linux", "arm64", "v9"),
     Platform("linux", "riscv64"),
