@@ -540,7 +540,7 @@ export class ContainerTerminal extends HTMLElement {
             status.full(false);
             this.#begin();
             const { platform = "" } = session;
-            const note = platform && translationNote(platform, session.request.machine);
+            const note = platform && translationNote(platform);
             // A session that goes on shows it already.
             for (const line of [this.#coldNote, this.#goesOn ? "" : note])
               if (line) terminal.terminal.writeln(`\x1b[2m${line}\x1b[0m`);
@@ -642,7 +642,7 @@ export class ContainerTerminal extends HTMLElement {
     stop.type = "button";
     stop.addEventListener("click", () => this.stop());
     loading.append(body, stop);
-    return new ProgressView(body, this.getAttribute("machine") ?? "");
+    return new ProgressView(body);
   }
 
   /**

@@ -1,7 +1,7 @@
 """Programs that translate other processors' programs in the machine: QEMU's user mode.
 
-The machine is a 32-bit x86 one. For an image of another platform, its kernel
-hands each program to an interpreter, which is a file of the 9P tree: in
+For an image of another processor, the 64-bit machine's kernel hands each
+program to an interpreter, which is a file of the 9P tree: in
 ``/interpreters``, under the processor's name. The files are stored beside the
 machine's, compressed with zstd, and are fetched only for images that need one.
 """
@@ -19,7 +19,6 @@ from browsermount.errors import DigestMismatch, HttpStatusError, SizeMismatch
 from browsermount.fetch import Fetcher, read_all
 from browsermount.layers.compression import Zstd
 from browsermount.layers.entry import FileType
-from browsermount.machines import MachineKind, machine_for
 from browsermount.oci.descriptor import Descriptor
 from browsermount.oci.platform import Platform
 from browsermount.oci.variant import normalize
@@ -69,15 +68,8 @@ INTERPRETERS = _load_table()
 """All interpreters that there are."""
 
 
-def interpreter_for(platform: Platform, machine: MachineKind | None = None) -> Interpreter | None:
-    """Return what an image of ``platform`` needs; None where it runs as it is.
-
-    Args:
-        platform: The image's.
-        machine: The machine that runs it; by default the one for such images.
-    """
-    if machine_for(platform, machine) == "x64":
-        return None
+def interpreter_for(platform: Platform) -> Interpreter | None:
+    """Return what an image of ``platform`` needs; None where it runs as it is."""
     architecture, _ = normalize(platform.architecture, platform.variant)
     for interpreter in INTERPRETERS:
         wanted = interpreter.descriptor.platform

@@ -14,9 +14,6 @@ MachineKind = Literal["v86", "x64"]
 
 _BITS: dict[str, MachineKind] = {"32": "v86", "64": "x64"}
 
-_LEVELS = (None, "v1", "v2", "v3")
-"""The variants of amd64 (x86-64 psABI, microarchitecture levels) that the 64-bit machine has."""
-
 _LEVEL_3 = "v3"
 
 
@@ -29,8 +26,11 @@ def machine_for(platform: Platform, wanted: MachineKind | None = None) -> Machin
     """
     if wanted is not None:
         return wanted
-    own = (platform.os, platform.architecture) == ("linux", "amd64") and platform.variant in _LEVELS
-    return "x64" if own else "v86"
+    return "v86" if _is_386(platform) else "x64"
+
+
+def _is_386(platform: Platform) -> bool:
+    return (platform.os, platform.architecture) == ("linux", "386")
 
 
 def level_for(*platforms: Platform) -> int | None:
@@ -77,16 +77,12 @@ def runnable(platform: str | None = None, machine: MachineKind | None = None) ->
         InvalidPlatform: The platform has another form, or cannot be run on the machine.
     """
     platforms = choose_platforms(platform)
-    if machine == "v86":
-        # There the programs of amd64 images are translated, and those of 386 images are not.
-        return sorted(platforms, key=lambda p: p.architecture != "386")
-    if machine == "x64":
-        # It runs 32-bit programs, too. It has no interpreters of others.
-        native = [p for p in platforms if p.architecture == "386" or machine_for(p) == "x64"]
-        if not native:
-            raise InvalidPlatform(
-                f"images for {platforms[0]} cannot be run on the 64-bit machine",
-                hint="Leave out which machine is meant: the 32-bit one translates their programs.",
-            )
-        return native
-    return platforms
+    if machine != "v86":
+        return platforms
+    native = [p for p in platforms if _is_386(p)]
+    if not native:
+        raise InvalidPlatform(
+            f"images for {platforms[0]} cannot be run on the 32-bit machine",
+            hint="Leave out which machine is meant: the 64-bit one runs them.",
+        )
+    return native

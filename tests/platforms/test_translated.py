@@ -130,7 +130,7 @@ def test_without_an_interpreter() -> None:
 
 @pytest.mark.parametrize("architecture", ["amd64", "arm64"])
 def test_times_beyond_32_bits(architecture: str) -> None:
-    """QEMU has to be patched for it: programs of 64 bits, translated on a machine of 32."""
+    """What a machine or an interpreter of 32 bits would not know."""
     program = """
         open my $file, ">", "/tmp/b";
         for my $time (4102444800, -2208988800, 2145830400) {

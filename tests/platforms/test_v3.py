@@ -10,7 +10,9 @@ from pathlib import Path
 from tests.fixtures import fixture
 
 SOURCE = Path(__file__).resolve().parent / "amd64v3" / "vectors.c"
-LEVELS = "/lib64/ld-linux-x86-64.so.2 --help | grep -E 'x86-64-v[0-9] *\\(supported' | cut -d' ' -f3"
+LEVELS = (
+    "/lib64/ld-linux-x86-64.so.2 --help | grep -E 'x86-64-v[0-9] *\\(supported' | cut -d' ' -f3"
+)
 TIMEOUT = 300
 
 

@@ -2,7 +2,7 @@
 """Makes the programs that translate other processors' programs: the user mode of QEMU.
 
 They are compiled from the source of Debian's package with the patches in ``tools/vm/qemu``, in a
-Debian for i386 that mmdebstrap makes, and optimised for what training.py runs in them. Writes
+Debian for amd64 that mmdebstrap makes, and optimised for what training.py runs in them. Writes
 ``web/vm/interpreters`` and the table of them, which is a part of the Python package:
 ``src/browsermount/interpreters.json``.
 
@@ -38,14 +38,14 @@ BUILD = Path("qemu", "build")
 GUESTS = Path("guests")
 PACKAGE = "qemu-user-static"
 SUITE = "bookworm"
-PROCESSORS = {"x86_64": "amd64", "aarch64": "arm64", "riscv64": "riscv64"}
+PROCESSORS = {"aarch64": "arm64", "riscv64": "riscv64"}
 """What uname(1) calls a processor, and what images call it."""
 
 BUILD_PACKAGES = (
     "dpkg-dev,gcc,libc6-dev,libglib2.0-dev,libpcre2-dev,lld,make,meson,ninja-build,patch,pkg-config,"
     "python3,zlib1g-dev"
 )
-# As in debian/rules, for a static user mode on i386.
+# As in debian/rules, for a static user mode.
 CONFIGURE = (
     "--static --disable-pie --disable-system --disable-xen --disable-tools --disable-docs "
     "--disable-strip --with-git-submodules=ignore --prefix=/usr --sysconfdir=/etc "
@@ -58,9 +58,8 @@ COUNT = "--enable-gcov --extra-cflags='-g0 -fprofile-generate'"
 COMPILE = (
     "--disable-stack-protector --extra-cflags='-g0 -ffunction-sections "
     "-fprofile-use -fprofile-partial-training -Wno-missing-profile -Wno-coverage-mismatch "
-    "-fno-inline-functions -fno-ipa-cp-clone -fno-peel-loops -fno-split-loops -fno-tracer "
-    "-fno-tree-loop-vectorize -fno-tree-slp-vectorize -fno-unroll-loops -fno-unswitch-loops "
-    "-fno-vpt -fno-align-functions -fno-align-jumps -fno-align-labels -fno-align-loops'"
+    "-fno-tree-loop-vectorize -fno-tree-slp-vectorize "
+    "-fno-align-functions -fno-align-jumps -fno-align-labels -fno-align-loops'"
 )
 LINK = "-fuse-ld=lld -Wl,--no-warn-symbol-ordering -Wl,--symbol-ordering-file=/order"
 
@@ -94,7 +93,7 @@ def compile_all(version: str, work: Path) -> Path:
 
     Args:
         version: Of the source package: Debian's, with all of Debian's patches.
-        work: Where the system for i386 is made.
+        work: Where the system that compiles is made.
     """
     root = work / "qemu-root"
     _make_system(root)
@@ -128,9 +127,11 @@ def compile_all(version: str, work: Path) -> Path:
 
 
 def _make_system(root: Path) -> None:
-    """Make the Debian for i386 that compiles, and the ones of which programs are translated."""
+    """Make the Debian that compiles, and the ones of which programs are translated."""
     if root.exists():
-        shutil.rmtree(root)
+        # A run that was ended may have left this computer's /proc or /dev mounted in there: those
+        # are never emptied, and it fails.
+        subprocess.run(["rm", "-r", "--one-file-system", str(root)], check=True)
     listed = _run(["apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)"])
     archives = sorted({tuple(line.split()) for line in listed.splitlines()})
     # Programs from the suite itself, the source from where its newest version is.
@@ -141,7 +142,7 @@ def _make_system(root: Path) -> None:
         for suite, component, uri in archives
         if suite.startswith(SUITE) and component == "main"
     ]
-    command = ["mmdebstrap", "--quiet", "--mode=root", "--architectures=i386", "--variant=apt"]
+    command = ["mmdebstrap", "--quiet", "--mode=root", "--architectures=amd64", "--variant=apt"]
     subprocess.run([*command, f"--include={BUILD_PACKAGES}", SUITE, str(root), *lines], check=True)
     (root / GUESTS).mkdir()
     for processor, architecture in PROCESSORS.items():
@@ -207,15 +208,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=cache / "browsermount" / "vm")
     work: Path = parser.parse_args().work.resolve()
 
-    archive = Archive(work / "apt")
+    archive = Archive(work / "apt", ("amd64",))
     archive.update()
-    package = archive.fetch(f"{PACKAGE}:i386")
+    package = archive.fetch(PACKAGE)
     version = deb_version(package)
     OUTPUT.mkdir(parents=True, exist_ok=True)
     # A binary's version may end with the number of a rebuild without changes to the source.
     compiled = compile_all(version.partition("+b")[0], work)
     table = {
-        "package": f"{PACKAGE}:i386",
+        "package": PACKAGE,
         "version": version,
         "licence": "GPL-2.0-only",
         "patches": patches(),

@@ -9,8 +9,8 @@ import { machineFor } from "./platform.js";
 
 const KEY = "browsermount-machines";
 const MOST_IMAGES = 100;
-/** What people call linux/amd64, as browsermount/oci/platform.py has it. */
-const AMD64 = /^(linux\/)?(amd64|x86[_-]64)(\/v[123])?$/i;
+/** What people call linux/386, as browsermount/oci/platform.py has it. */
+const I386 = /^(linux\/)?(386|i[36]86)$/i;
 
 /**
  * @param {{ image: string, platform: string, machine: string }} request the platform and the
@@ -19,7 +19,7 @@ const AMD64 = /^(linux\/)?(amd64|x86[_-]64)(\/v[123])?$/i;
  */
 export function likelyMachine({ image, platform, machine }) {
   if (machine) return machineFor(platform, machine);
-  if (platform) return AMD64.test(platform) ? "x64" : "v86";
+  if (platform) return I386.test(platform) ? "v86" : "x64";
   // Nearly every image is there for linux/amd64.
   return remembered().get(image) ?? "x64";
 }

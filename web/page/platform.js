@@ -1,8 +1,8 @@
 /** What a person is told about an image's platform. */
 
-/** What the machines run by themselves: see browsermount/machines.py. */
-const NATIVE = /^linux\/386(\/|$)/;
-const NATIVE_64 = /^linux\/amd64(\/v[123])?$/;
+/** What the machines run by themselves, the 32-bit one only this: see browsermount/machines.py. */
+const NATIVE_32 = /^linux\/386(\/|$)/;
+const NATIVE = /^linux\/(386|amd64)(\/|$)/;
 const LEVEL_3 = /(amd64|x86[_-]64)\/v3$/i;
 
 /** The machines by their bits, as people ask for them. @type {Record<string, "v86" | "x64">} */
@@ -14,7 +14,7 @@ const MACHINES = { 32: "v86", 64: "x64" };
  * @returns {"v86" | "x64"} the machine that runs it: machine_for() in browsermount/machines.py
  */
 export function machineFor(platform, wanted = "") {
-  return MACHINES[wanted] ?? (NATIVE_64.test(platform) ? "x64" : "v86");
+  return MACHINES[wanted] ?? (NATIVE_32.test(platform) ? "v86" : "x64");
 }
 
 /**
@@ -28,11 +28,10 @@ export function levelFor(...platforms) {
 
 /**
  * @param {string} platform as in an image's index
- * @param {string} wanted the machine that is asked for
  * @returns {string} one line; empty where there is nothing to say
  */
-export function translationNote(platform, wanted = "") {
-  if (NATIVE.test(platform) || machineFor(platform, wanted) === "x64") return "";
+export function translationNote(platform) {
+  if (NATIVE.test(platform)) return "";
   return `This image is for ${platform}: its programs are translated, and run several times slower.`;
 }
 
@@ -49,7 +48,7 @@ export function translationNote(platform, wanted = "") {
 export function choicesOf(platforms) {
   return platforms.sort().flatMap((platform) => {
     const choices = [{ platform, machine: "", text: platform }];
-    if (NATIVE.test(platform))
+    if (NATIVE_32.test(platform))
       choices.push({ platform, machine: "64", text: `${platform}, exact arithmetic (slower)` });
     return choices;
   });

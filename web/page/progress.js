@@ -90,13 +90,9 @@ export class ProgressView {
   /** @type {Line[]} */
   #layers = [];
 
-  /**
-   * @param {HTMLElement} element
-   * @param {string} machine the one that is asked for, as for machineFor()
-   */
-  constructor(element, machine) {
+  /** @param {HTMLElement} element */
+  constructor(element) {
     element.replaceChildren();
-    this.wanted = machine;
     const list = document.createElement("ul");
     list.className = "bm-progress";
     this.note = document.createElement("p");
@@ -135,7 +131,7 @@ export class ProgressView {
         break;
       case "resolved":
         this.imageLine.show(`${event.reference} (${event.platform})`);
-        this.note.textContent = translationNote(event.platform, this.wanted);
+        this.note.textContent = translationNote(event.platform);
         this.#layers = event.layers.map((layer) => {
           const line = new Line(this.list, layer.digest.slice(0, 19));
           line.element.classList.add("bm-layer");

@@ -156,7 +156,7 @@ def _read_commit(
 @click.option(
     "--machine",
     type=click.Choice(["32", "64"]),
-    help="The virtual machine, by its bits; default: 64 for images of amd64, else 32. On 64, a 386 "
+    help="The virtual machine, by its bits; default: 32 for images of 386, else 64. On 64, a 386 "
     "image calculates as exactly as on a real processor, but is slower.",
 )
 @click.option(
@@ -443,7 +443,7 @@ def _say_translation(platform: Platform, opening: Opening) -> None:
 
 async def _add_interpreter(machine: Machine, mount: Mount, opening: Opening) -> None:
     """Add to the tree what the machine needs for an image of another platform than its own."""
-    if interpreter_for(mount.image.platform, machine.kind) is not None:
+    if interpreter_for(mount.image.platform) is not None:
         _say_translation(mount.image.platform, opening)
     await machine.add_interpreter(mount)
 

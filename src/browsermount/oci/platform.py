@@ -89,7 +89,7 @@ RUNNABLE: Sequence[Platform] = (
     Platform("linux", "amd64", "v2"),
     Platform("linux", "amd64", "v3"),
     Platform("linux", "386"),
-    # What is translated.  What needs less of a processor first: more is slower to translate.
+    # What is translated.
     Platform("linux", "arm64"),
     Platform("linux", "arm64", "v9"),
     Platform("linux", "riscv64"),

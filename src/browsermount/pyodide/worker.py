@@ -164,7 +164,7 @@ class Worker:
                 translations.append(asyncio.ensure_future(translate(platform)))
 
         async def translate(platform: Platform) -> None:
-            interpreter = interpreter_for(platform, machine)
+            interpreter = interpreter_for(platform)
             if interpreter is not None:
                 await install(tree, interpreter, BrowserFetcher(), wanted["interpreters"], store)
                 on_event(InterpreterReady(interpreter.processor))
