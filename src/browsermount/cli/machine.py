@@ -163,7 +163,7 @@ class Machine:
         Raises:
             BrowsermountError: It is not there.
         """
-        interpreter = interpreter_for(mount.image.platform, self.kind)
+        interpreter = interpreter_for(mount.image.platform)
         if interpreter is not None:
             base = machine_files(self.kind).interpreters.as_uri() + "/"
             await install(mount.tree, interpreter, FileFetcher(), base)
