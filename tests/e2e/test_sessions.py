@@ -150,26 +150,3 @@ def test_what_was_typed_is_there_at_the_next_visit(fresh: Page, site: str) -> No
     while [name for name in states(fresh) if name.startswith("mine")]:
         assert time.monotonic() < end
         time.sleep(0.05)
-
-
-def test_on_the_64_bit_machine(fresh: Page, site: str, images: str) -> None:
-    url = f"{site}?session=mine&image={images}foreign/amd64"
-    fresh.open(url)
-    fresh.wait_state("running", 90)
-    fresh.wait_text(":/#")
-    fresh.type("X='as typed'; echo shown''-before\r")
-    fresh.wait_text("shown-before")
-    wait_saved(fresh)
-    fresh.open(url)
-    fresh.wait_state("running", 90)
-    fresh.wait_text("shown-before")
-    assert "This session goes on as it was on" in fresh.visible
-    fresh.type('echo "<$X>" $(ls / | wc -l)-files\r')
-    assert "as typed" in fresh.wait_text("-files")
-
-    # Another image under the same name does not get this one's state.
-    fresh.open(f"{site}?session=mine")
-    fresh.wait_state("running", 90)
-    fresh.wait_text(PROMPT, 90)
-    assert "cannot go on, and the image was started anew" in fresh.visible
-    assert "another image" in fresh.visible
