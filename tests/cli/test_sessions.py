@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import io
 import itertools
 import json
 import os
@@ -14,7 +14,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,9 @@ from typing import Any
 import pexpect
 import pytest
 
+from browsermount.cli import main
+from browsermount.layers.entry import FileType
+from tests.compare.readers import mount_layout
 from tests.fixtures import fixture
 
 IMAGE = Path(__file__).resolve().parents[2] / "web" / "images" / "default"
@@ -69,23 +71,19 @@ def with_header(state: bytes, change: Callable[[dict[str, Any]], None]) -> bytes
     return first + text + state[PREFIX.size + length :]
 
 
-def sums_of(image: Path, letters: str) -> list[bytes]:
+async def sums_of(image: Path, letters: str) -> list[bytes]:
     """Return what md5sum says of the files that LOAD reads."""
-    command = [sys.executable, "-m", "browsermount", "export", str(image)]
-    archive = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=True).stdout
-    sums = {}
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        for member in tar:
-            path = f"/{member.name}"
-            # A hard link is a file with a name of its own.
-            if (member.isreg() or member.islnk()) and re.fullmatch(
-                rf"/usr/bin/[{letters}][^/]*", path
-            ):
-                content = tar.extractfile(member)
-                assert content is not None
-                sums[path] = hashlib.md5(content.read()).hexdigest()
-    paths = sorted(sums, key=str.encode)
-    return [f"{sums[path]}  {path}\n".encode() for path in paths]
+    files = re.compile(rf"/usr/bin/[{letters}][^/]*".encode())
+    mount = await mount_layout(image)
+    lines = []
+    for path, inode in mount.rootfs.walk():
+        if inode.type is FileType.REGULAR and files.fullmatch(path):
+            digest = hashlib.md5()
+            for offset in range(0, inode.size, 1 << 20):
+                digest.update(await inode.content.read(offset, 1 << 20))
+            lines.append((path, f"{digest.hexdigest()}  {path.decode()}\n".encode()))
+    await mount.close()
+    return [line for _, line in sorted(lines)]
 
 
 def save_under_load(image: Path, letters: str, state: Path, lines: int) -> bytes:
@@ -109,12 +107,12 @@ def save_under_load(image: Path, letters: str, state: Path, lines: int) -> bytes
 
 
 # What takes each machine some seconds.
-@pytest.mark.parametrize(("platform", "letters"), [("386", "a-d"), ("amd64", "a-m")])
+@pytest.mark.parametrize(("platform", "letters"), [("386", "a-d"), ("amd64", "a-d")])
 def test_a_machine_saved_under_load_goes_on_as_if_nothing_was(
     tmp_path: Path, platform: str, letters: str
 ) -> None:
     image = fixture("foreign") / platform
-    expected = sums_of(image, letters)
+    expected = asyncio.run(sums_of(image, letters))
     assert len(expected) > 20
     output = save_under_load(image, letters, tmp_path / "state", len(expected)).splitlines(
         keepends=True
@@ -239,7 +237,12 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return state
 
 
-def test_what_cannot_go_on_is_said(plain: Path, tmp_path: Path) -> None:
+def test_what_cannot_go_on_is_said(
+    plain: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     state = plain.read_bytes()
     machine = len(state) - 5000
     broken = {
@@ -253,17 +256,17 @@ def test_what_cannot_go_on_is_said(plain: Path, tmp_path: Path) -> None:
         "another recipe": with_header(state, lambda it: it["machine"].update(recipe="0" * 64)),
     }
     path = tmp_path / "state"
-    for message, data in broken.items():
-        path.write_bytes(data)
-        done = run("--resume", path)
-        error = done.stderr.decode()
-        assert done.returncode == 125, error
-        assert message in error
-        assert f"the session in {path} cannot go on" in error
-        assert error.count("\n") == 1, error
-    done = run("--resume", plain, fixture("debian") / "layout")
-    assert b"another image" in done.stderr
-    assert done.returncode == 125
+    with Path(os.devnull).open() as nothing:
+        monkeypatch.setattr("sys.stdin", nothing)
+        for message, data in broken.items():
+            path.write_bytes(data)
+            assert main(["run", "--resume", str(path)]) == 125
+            error = capfd.readouterr().err
+            assert message in error
+            assert f"the session in {path} cannot go on" in error
+            assert error.count("\n") == 1, error
+        assert main(["run", "--resume", str(plain), str(fixture("debian") / "layout")]) == 125
+        assert "another image" in capfd.readouterr().err
 
 
 def test_a_state_that_cannot_be_written_does_not_end_the_session(tmp_path: Path) -> None:
@@ -319,8 +322,6 @@ def test_a_connection_is_reset_and_a_new_one_can_be_made(tmp_path: Path) -> None
 
 
 def test_what_does_not_go_with_resuming(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from browsermount.cli import main
-
     for arguments, message in (
         (["--resume", saved, "-e", "A=1"], "does not go with --resume"),
         (["--resume", saved, IMAGE, "sh"], "does not go with --resume"),

@@ -15,6 +15,8 @@ from selenium.webdriver.common.by import By
 from tests.core.images import Layout, member, symlink, tar
 from tests.e2e.browser import Page
 from tests.e2e.firefox import Firefox, firefox
+from tests.e2e.test_kept_sessions import open_kept, press, wait
+from tests.e2e.test_sessions import wait_saved
 from tests.e2e.webkit import webkit
 from tests.fixtures import fixture
 from tests.servers import breaking, served
@@ -158,6 +160,46 @@ def test_a_server_that_goes_away(browser: Page, site: str, tmp_path: Path) -> No
     with breaking(tmp_path) as url:
         assert "connection broke" in browser.failure(f"{site}?image={url}")
 
+
+EXCHANGE = """
+return (async () => {
+  const module = await import("/container-terminal.js");
+  const file = await module.exportSession("renamed");
+  await module.deleteSession("renamed");
+  const none = await module.listSessions();
+  await module.importSession(file, "imported");
+  const [{ name, size }] = await module.listSessions();
+  return [none.length, name, size === file.size];
+})();
+"""
+
+
+def test_sessions_that_are_kept(browser: Page, site: str) -> None:
+    at_prompt(browser, f"{site}?session=mine")
+    if not browser.script("return navigator.storage !== undefined"):
+        # So it is in WebKitGTK.
+        assert "This session is not kept: this browser keeps no files for pages." in browser.visible
+        return
+    browser.type("clear; X=typed; echo do''ne\r")
+    browser.wait_text("\ndone\n")
+    wait_saved(browser)
+    at_prompt(browser, site)
+    press(browser, "Save")
+    press(browser, "Rename", ".bm-sessions")
+    browser.script("document.querySelector('.bm-sessions li input').value = 'renamed'")
+    press(browser, "Rename", ".bm-sessions form")
+    wait(browser, lambda: browser.script(f"return {LISTED}?.textContent") == "renamed")
+    assert browser.script(EXCHANGE) == [0, "imported", True]
+    # Once more in the panel, which looks at what there is.
+    press(browser, "Close")
+    press(browser, "Save")
+    open_kept(browser, "imported")
+    browser.wait_state("running", 120)
+    browser.type('echo "<$X>"\r')
+    browser.wait_text("\n<typed>")
+
+
+LISTED = "document.querySelector('.bm-sessions li strong')"
 
 NETWORK = """
 const element = document.querySelector("container-terminal");

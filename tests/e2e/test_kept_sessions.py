@@ -12,6 +12,7 @@ import pexpect
 from browsermount.cli import main
 from tests.e2e.browser import Page
 from tests.e2e.test_sessions import PROMPT, wait_saved
+from tests.fixtures import fixture
 
 IMAGE = Path(__file__).resolve().parents[2] / "web" / "images" / "default"
 RUN = [sys.executable, "-m", "browsermount", "run"]
@@ -61,10 +62,23 @@ const found = [...buttons].find((button) => button.textContent === text);
 found?.click();
 return found !== undefined;
 """
+_OPEN = """
+const items = [...document.querySelectorAll(".bm-sessions li")];
+const item = items.find((item) => item.querySelector("strong")?.textContent === arguments[0]);
+const buttons = [...(item?.querySelectorAll("button") ?? [])];
+const found = buttons.find((button) => button.textContent === "Open");
+found?.click();
+return found !== undefined;
+"""
 
 
 def press(page: Page, text: str, within: str = "") -> None:
     wait(page, lambda: page.script(_BUTTON, text, within))
+
+
+def open_kept(page: Page, name: str) -> None:
+    """Open a session of the list, when it is there."""
+    wait(page, lambda: page.script(_OPEN, name))
 
 
 def wait(page: Page, is_so: object, seconds: float = 60) -> None:
@@ -105,6 +119,28 @@ def go_on(page: Page, line: str, expected: str) -> None:
     page.wait_text(f"\n{expected}")
 
 
+def in_terminal(state: Path, *arguments: object, shown: str, before: str) -> None:
+    """Start a session in the terminal or go on with one, give its shell a value, and save it.
+
+    Args:
+        state: Where it is saved.
+        arguments: Of ``run``.
+        shown: What its shell shows.
+        before: The value that it has.
+    """
+    command = [*RUN[1:], "--save", str(state), *map(str, arguments)]
+    process = pexpect.spawn(RUN[0], command, timeout=60)
+    process.expect_exact(shown)
+    process.expect_exact("# ")
+    process.sendline('echo "<$X, $(cat /root/file)>"; X="in the terminal"')
+    process.expect_exact(f"<{before}")
+    process.expect_exact("# ")
+    process.send("\x10\x11")
+    process.expect(pexpect.EOF)
+    process.close()
+    assert process.exitstatus == 0
+
+
 def test_a_session_and_its_files(fresh: Page, site: str, tmp_path: Path) -> None:
     folder = tmp_path / "downloads"
     allow_downloads(fresh, folder)
@@ -141,7 +177,7 @@ def test_a_session_and_its_files(fresh: Page, site: str, tmp_path: Path) -> None
     choose(fresh, state)
     shows(fresh, "A session is code")
     press(fresh, "Keep it", ".bm-question")
-    press(fresh, "Open", ".bm-sessions li")
+    open_kept(fresh, "mine")
     go_on(fresh, 'echo "<$X, $(cat /root/file)>"', "<typed, hello>")
     assert "This session goes on as it was on" in fresh.visible
 
@@ -160,7 +196,7 @@ def test_a_session_and_its_files(fresh: Page, site: str, tmp_path: Path) -> None
     shows(fresh, "of another build: it has another recipe")
 
     # That session, which has files below it, in the terminal; and one of the terminal's here.
-    fresh.type("Y=later; echo typed''-later\r")
+    fresh.type("X=later; echo typed''-later\r")
     fresh.wait_text("typed-later")
     wait_saved(fresh)
     fresh.open(site)
@@ -170,23 +206,12 @@ def test_a_session_and_its_files(fresh: Page, site: str, tmp_path: Path) -> None
     wait(fresh, lambda: fresh.visible.count("Export") == 2)
     press(fresh, "Export", ".bm-sessions")
     state = downloaded(fresh, folder, "mine.state")
-    process = pexpect.spawn(
-        RUN[0],
-        [*RUN[1:], "--resume", str(state), "--save", str(tmp_path / "later"), str(IMAGE)],
-        timeout=60,
-    )
-    process.expect_exact("typed-later")
-    process.expect_exact("# ")
-    process.sendline('echo "<$Y, $(cat /root/file)>"')
-    process.expect_exact("<later, hello>")
-    process.send("\x10\x11")
-    process.expect(pexpect.EOF)
-    process.close()
-    assert process.exitstatus == 0
-    choose(fresh, tmp_path / "later")
+    later = folder / "later.state"
+    in_terminal(later, "--resume", state, IMAGE, shown="typed-later", before="later, hello")
+    choose(fresh, later)
     press(fresh, "Keep it", ".bm-question")
-    press(fresh, "Open", ".bm-sessions li")
-    go_on(fresh, 'echo "<$Y, $(cat /root/file), back>"', "<later, hello, back>")
+    open_kept(fresh, "later")
+    go_on(fresh, 'echo "<$X, $(cat /root/file), back>"', "<in the terminal, hello, back>")
 
 
 def choose(page: Page, file: Path) -> None:
@@ -234,3 +259,44 @@ def test_files_alone(fresh: Page, site: str, tmp_path: Path) -> None:
     fresh.wait_state("running", 90)
     fresh.wait_text(PROMPT)
     go_on(fresh, "ls /root/file /usr/bin/wc 2>&1", "/usr/bin/wc")
+
+
+def test_on_the_64_bit_machine(fresh: Page, site: str, images: str, tmp_path: Path) -> None:
+    image = f"{images}foreign/amd64"
+    url = f"{site}?session=mine&image={image}"
+    fresh.open(url)
+    fresh.wait_state("running", 90)
+    fresh.wait_text(":/#")
+    fresh.type("X='as typed'; echo shown''-before\r")
+    fresh.wait_text("shown-before")
+    wait_saved(fresh)
+    fresh.open(url)
+    fresh.wait_state("running", 90)
+    fresh.wait_text("shown-before")
+    assert "This session goes on as it was on" in fresh.visible
+    fresh.type('echo "<$X>" $(ls / | wc -l)-files\r')
+    assert "as typed" in fresh.wait_text("-files")
+
+    # Another image under the same name does not get this one's state.
+    fresh.open(f"{site}?session=mine")
+    fresh.wait_state("running", 90)
+    fresh.wait_text(PROMPT, 90)
+    assert "cannot go on, and the image was started anew" in fresh.visible
+    assert "another image" in fresh.visible
+
+    # What was set aside goes on in the terminal, and what was started there in the page.
+    folder = tmp_path / "downloads"
+    allow_downloads(fresh, folder)
+    press(fresh, "Save")
+    press(fresh, "Export", ".bm-sessions")
+    state = downloaded(fresh, folder, "mine.before.state")
+    where = fixture("foreign") / "amd64"
+    later = folder / "later.state"
+    in_terminal(later, "--resume", state, where, shown="shown-before", before="as typed")
+    in_terminal(later, "-it", where, shown=":/", before=", ")
+    choose(fresh, later)
+    shows(fresh, "A session is code")
+    fresh.script("document.querySelector('.bm-question input').value = arguments[0]", image)
+    press(fresh, "Keep it", ".bm-question")
+    open_kept(fresh, "later")
+    go_on(fresh, 'echo "<$X, back>"', "<in the terminal, back>")

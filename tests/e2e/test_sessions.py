@@ -35,16 +35,31 @@ def states(page: Page, *, damage: bool = False) -> dict[str, int]:
     return found
 
 
-def wait_saved(page: Page, number: int = 1, seconds: float = 60) -> None:
-    """Wait until the session was saved, counted from here."""
+# Whoever hides a page has it saved at once.
+_HIDE = """
+Object.defineProperty(document, "visibilityState", { configurable: true, get: () => "hidden" });
+document.dispatchEvent(new Event("visibilitychange"));
+delete document.visibilityState;
+"""
+
+
+def wait_saved(page: Page, *, at_once: bool = True) -> None:
+    """Wait until the session was saved, counted from here.
+
+    Args:
+        page: Where what is to be saved has been shown.
+        at_once: As if the page was hidden for a moment; else when nothing has happened for a while.
+    """
     page.script(
         "window.saves = 0;"
         "addEventListener('saved', (e) => { window.saves++; window.last = e.detail; })"
     )
-    end = time.monotonic() + seconds
-    while page.script("return window.saves") < number:
+    if at_once:
+        page.script(_HIDE)
+    end = time.monotonic() + 60
+    while page.script("return window.saves") == 0:
         assert time.monotonic() < end, page.visible
-        time.sleep(0.1)
+        time.sleep(0.05)
     print(page.script("return window.last"))
 
 
@@ -63,7 +78,7 @@ def test_what_was_typed_is_there_at_the_next_visit(fresh: Page, site: str) -> No
     fresh.type("X='as typed'; echo first > /tmp/file; sleep 1000 &\r")
     fresh.type("echo shown''-before\r")
     fresh.wait_text("shown-before")
-    wait_saved(fresh)
+    wait_saved(fresh, at_once=False)
     assert states(fresh).keys() <= {"mine.a.state", "mine.b.state"}
 
     fresh.open(url)
@@ -131,28 +146,7 @@ def test_what_was_typed_is_there_at_the_next_visit(fresh: Page, site: str) -> No
     assert "third-one" not in fresh.text
     fresh.type("exit 3\r")
     fresh.wait_state("exited")
-    time.sleep(0.5)
-    assert not [name for name in states(fresh) if name.startswith("mine")]
-
-
-def test_on_the_64_bit_machine(fresh: Page, site: str, images: str) -> None:
-    url = f"{site}?session=mine&image={images}foreign/amd64"
-    fresh.open(url)
-    fresh.wait_state("running", 90)
-    fresh.wait_text(":/#")
-    fresh.type("X='as typed'; echo shown''-before\r")
-    fresh.wait_text("shown-before")
-    wait_saved(fresh)
-    fresh.open(url)
-    fresh.wait_state("running", 90)
-    fresh.wait_text("shown-before")
-    assert "This session goes on as it was on" in fresh.visible
-    fresh.type('echo "<$X>" $(ls / | wc -l)-files\r')
-    assert "as typed" in fresh.wait_text("-files")
-
-    # Another image under the same name does not get this one's state.
-    fresh.open(f"{site}?session=mine")
-    fresh.wait_state("running", 90)
-    fresh.wait_text(PROMPT, 90)
-    assert "cannot go on, and the image was started anew" in fresh.visible
-    assert "another image" in fresh.visible
+    end = time.monotonic() + 10
+    while [name for name in states(fresh) if name.startswith("mine")]:
+        assert time.monotonic() < end
+        time.sleep(0.05)
