@@ -26,7 +26,6 @@ import time
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from tests.fixtures import fixture
 
