@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -40,6 +41,8 @@ _MAX_WAITING = 64 << 20
 """Bytes of frames for the machine; what comes beyond is lost, as from a full queue of a card."""
 _MAX_DATAGRAM = 65507
 _FIRST_UDP_PORT = 32768
+_AT_ONCE = struct.pack("ii", 1, 0)
+"""For SO_LINGER: whatever waits is dropped, and the other side gets a reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +254,7 @@ class Network:
             try:
                 stream = await reach(self._stack, publication.inner)
             except (ConnectionError, asyncio.CancelledError):
-                writer.transport.abort()
+                _break_off(writer)
                 return
             await join(stream, _SocketStream(reader, writer))
 
@@ -448,4 +451,12 @@ class _SocketStream:
         self._writer.close()
 
     def abort(self) -> None:
-        self._writer.transport.abort()
+        _break_off(self._writer)
+
+
+def _break_off(writer: asyncio.StreamWriter) -> None:
+    """Reset a connection: to be closed only, would look as if all had been sent."""
+    link = writer.get_extra_info("socket")
+    with suppress(OSError):
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    writer.transport.abort()

@@ -162,9 +162,9 @@ async def join(stream: Stream, remote: Remote, limit: int = RECEIVE_BUFFER) -> N
         stream.close()
         ended = True
     except* OSError:
-        pass  # one of them has broken it off, which the other one is told
+        remote.abort()  # one of them has broken it off, which the other one is told
     finally:
         if not ended:
             stream.abort()
-            remote.abort()
+        # Where we are given up, what the other side has not taken yet may still be on its way.
         remote.close()
