@@ -190,11 +190,21 @@ def test_an_image_through_the_worker_glue(pyodide: Any) -> None:
             unusable = worker.restore(saved)
             await worker.tls()
             again = json.dumps(json.loads(worker.save())["server"])
-            [mounted["image"]["platform"], text, len(events) > 3, unusable, given, again == saved]
+
+            # One that goes on at its prompt was started as it would be now.
+            assert worker.identify()
+            process = json.loads(worker.save())["process"]
+            started = worker.restore(saved, json.dumps(process))
+            otherwise = worker.restore(saved, json.dumps({{**process, "hostname": "other"}}))
+            [
+                mounted["image"]["platform"], text, len(events) > 3,
+                unusable, given, again == saved, started, otherwise,
+            ]
             """
         )
-    platform, text, said, unusable, given, same = list(result)
+    platform, text, said, unusable, given, same, started, otherwise = list(result)
     assert (platform, text, said, unusable, same) == ("linux/386", "root", True, "", True)
+    assert (started, otherwise) == ("", "its process was started in another way")
     assert list(given) == ["", b64encode(b"a secret").decode()]
 
 

@@ -592,9 +592,10 @@ export class Session {
   /** Watch for the moment at which the container can be kept for the next visit. */
   #watchForPrompt() {
     const config = this.#image?.config;
-    const isNew = !this.#kept && this.#layers.length === 0 && !this.#warm;
-    if (config && isNew && mayKeep(this.request.warm, config))
-      this.#machine?.post({ type: "watch" });
+    const { warm } = this.request;
+    const isNew = !this.#kept && this.#layers.length === 0;
+    const isKept = warmFor(this.#startOf, warm, document.baseURI) !== undefined;
+    if (config && isNew && !isKept && mayKeep(warm, config)) this.#machine?.post({ type: "watch" });
   }
 
   /** The container is at its prompt, and what the server knows of its files is at hand. */
@@ -602,7 +603,7 @@ export class Session {
     if (this.#kept || this.#saving || !this.#started) return;
     this.#saving = true;
     this.#warmTarget = newTarget();
-    this.#machine?.post({ type: "freeze" });
+    this.#machine?.post({ type: "freeze", untouched: true });
   }
 
   /** @param {boolean} written */
@@ -625,6 +626,7 @@ export class Session {
    */
   restart(forget = this.#persist === "machine") {
     this.#resumed = undefined;
+    this.#startsCold = true;
     const keeps = !forget && this.#kept;
     if (keeps || this.#layers.length > 0 || !this.#mounted || !this.#mount) {
       void this.#reopen(forget);

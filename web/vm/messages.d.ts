@@ -109,6 +109,8 @@ export interface KeepMessage {
 /** Page to worker: stop the machine to save it; "saving" follows, or "unsaved". */
 export interface FreezeMessage {
   type: "freeze";
+  /** Only where nothing was typed since "quiet". */
+  untouched?: boolean;
 }
 
 /** Page to worker: what else belongs to the state, and the file of the origin's own for it. */

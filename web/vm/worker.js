@@ -59,7 +59,7 @@ function receive(message) {
       machine?.wake(atEnd(message.archive)).catch(fail);
       break;
     case "freeze":
-      freeze().catch(unsaved);
+      freeze(message.untouched).catch(unsaved);
       break;
     case "save":
       save(message).catch(unsaved);
@@ -248,8 +248,10 @@ let kind = "v86";
 /** When the machine was stopped. */
 let frozen = 0;
 
-async function freeze() {
+/** @param {boolean} [untouched] */
+async function freeze(untouched) {
   if (!machine) return;
+  if (untouched && quiet?.over) throw new Error("something was typed");
   frozen = performance.now();
   await machine.freeze();
   post({ type: "saving" });

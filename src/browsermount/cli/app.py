@@ -10,12 +10,12 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from types import FrameType
 from typing import Any
 
 import click
 
+from browsermount import __version__
 from browsermount.cli.printable import printable
 from browsermount.errors import BrowsermountError
 
@@ -58,7 +58,7 @@ class _Commands(click.Group):
     epilog="For a command's own help: browsermount COMMAND --help",
 )
 @click.option("--debug", is_flag=True, help="Show where an error comes from.")
-@click.version_option(version("browsermount"), prog_name="browsermount")
+@click.version_option(__version__, prog_name="browsermount")
 def command(debug: bool) -> None:
     """Run, look into, serve and convert container images where no container engine is.
 
