@@ -1,4 +1,4 @@
-"""Programs that need x86-64-v3 on the 64-bit machine, against the processor that the tests run on."""
+"""Programs for x86-64-v3 on the 64-bit machine, against the processor that the tests run on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 from tests.fixtures import fixture
 
 SOURCE = Path(__file__).resolve().parent / "amd64v3" / "vectors.c"
-LEVELS = "/lib64/ld-linux-x86-64.so.2 --help | grep -E 'x86-64-v[0-9] *\\(supported' | cut -d' ' -f3"
+LEVELS = (
+    "/lib64/ld-linux-x86-64.so.2 --help | grep -oE 'x86-64-v[0-9] .supported' | cut -d' ' -f1"
+)
 TIMEOUT = 300
 
 
