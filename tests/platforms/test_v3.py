@@ -1,4 +1,4 @@
-"""Programs that need x86-64-v3 on the 64-bit machine, against the processor that the tests run on."""
+"""Programs for x86-64-v3 on the 64-bit machine, against the processor that the tests run on."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from pathlib import Path
 from tests.fixtures import fixture
 
 SOURCE = Path(__file__).resolve().parent / "amd64v3" / "vectors.c"
+# What the C library says that it would take libraries for.
 LEVELS = (
-    "/lib64/ld-linux-x86-64.so.2 --help | grep -E 'x86-64-v[0-9] *\\(supported' | cut -d' ' -f3"
+    "/lib64/ld-linux-x86-64.so.2 --help | while read -r level rest; do"
+    ' case "$level $rest" in x86-64-v*supported*) echo "$level";; esac; done'
 )
 TIMEOUT = 300
 
 
 def on_machine(script: str, *options: str) -> str:
-    layout = str(fixture("foreign-large-amd64") / "image")
+    layout = str(fixture("foreign") / "amd64")
     done = subprocess.run(
         [*(sys.executable, "-m", "browsermount", "run", *options), *(layout, "bash", "-c", script)],
         capture_output=True,

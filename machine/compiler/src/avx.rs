@@ -9,7 +9,8 @@ use iced_x86::{Instruction, Mnemonic, OpKind};
 use crate::action::{addressable, is_memory, is_register};
 use crate::emit::{local, number, Emitter};
 use crate::vector::{self, is_vector};
-use crate::wasm::{op, simd};
+use crate::wasm::{op, simd, Hint};
+use ::simd::fused::Fused;
 
 /// SSE's mnemonic of what it has, too, else the instruction's own.
 pub fn legacy(instruction: &Instruction) -> Mnemonic {
@@ -38,6 +39,7 @@ fn immediate(instruction: &Instruction) -> u8 {
 /// Whether it is an instruction of this module. (The others with a VEX prefix are as SSE's.)
 pub fn is_own(instruction: &Instruction) -> bool {
     is_wide(instruction)
+        || ::simd::table::fused(instruction.mnemonic()).is_some()
         || matches!(
             instruction.mnemonic(),
             Mnemonic::Vzeroupper
@@ -108,6 +110,8 @@ enum How {
     Extend(&'static [u32], u32),
     /// VPTEST.
     Test,
+    /// FMA.
+    Fused(Fused),
 }
 
 fn how(instruction: &Instruction) -> Option<How> {
@@ -133,6 +137,9 @@ fn how(instruction: &Instruction) -> Option<How> {
                 return Some(How::Broadcast(size));
             }
         }
+    }
+    if let Some(fused) = ::simd::table::fused(instruction.mnemonic()) {
+        return Some(How::Fused(fused));
     }
     let mnemonic = ::simd::table::legacy(instruction.mnemonic())?;
     if let Some((opcode, swapped)) = vector::lanes(mnemonic) {
@@ -245,6 +252,7 @@ impl Emitter {
             How::ExtractHalf(half) => return self.extract_half(instruction, usize::from(half)),
             How::Extend(opcodes, size) => return self.extend_halves(instruction, opcodes, size),
             How::Test => return self.test_halves(instruction),
+            How::Fused(fused) => return self.fused(instruction, fused, interpret),
             _ => {}
         }
         // The last one that is not an immediate or a mask.
@@ -488,6 +496,50 @@ impl Emitter {
                 }
             });
         }
+    }
+
+    /// FMA, by a helper: WebAssembly has nothing that rounds once.
+    fn fused(&mut self, instruction: &Instruction, fused: Fused, interpret: &mut dyn FnMut(&mut Emitter)) {
+        let vectors = self.vectors();
+        let wide = is_wide(instruction);
+        let halves = if wide { 2 } else { 1 };
+        let [first, second] = [0, 1].map(|operand| Emitter::vector_number(instruction, operand));
+        self.or_interpret(
+            |emitter, slow| {
+                if is_register(instruction, 2) {
+                    let third = Emitter::vector_number(instruction, 2);
+                    for half in 0..halves {
+                        emitter.set_scratch(3 * half + 2, |emitter| emitter.half(third, half as usize));
+                    }
+                } else if fused.scalar() {
+                    emitter.low_operand(instruction, 2, if fused.double() { 8 } else { 4 });
+                    emitter.code.simd(simd::I64X2_SPLAT);
+                    emitter.code.set(vectors.temporary);
+                    emitter.set_scratch(2, |emitter| emitter.code.get(vectors.temporary));
+                } else if wide {
+                    emitter.load_halves(instruction);
+                    emitter.set_scratch(2, |emitter| emitter.code.get(vectors.temporary));
+                    emitter.set_scratch(5, |emitter| emitter.code.get(vectors.upper));
+                } else {
+                    emitter.whole_operand(instruction, 2);
+                    emitter.code.set(vectors.temporary);
+                    emitter.set_scratch(2, |emitter| emitter.code.get(vectors.temporary));
+                }
+                for half in 0..halves {
+                    emitter.set_scratch(3 * half, |emitter| emitter.half(first, half as usize));
+                    emitter.set_scratch(3 * half + 1, |emitter| emitter.half(second, half as usize));
+                }
+                emitter.call_fused(fused.bits(), halves);
+                emitter.code.br_if(slow, Some(Hint::Unlikely));
+                for half in 0..halves {
+                    emitter.set_half(first, half as usize, |emitter| emitter.scratch(3 * half));
+                }
+                if !wide {
+                    emitter.clear_upper(first);
+                }
+            },
+            interpret,
+        );
     }
 
     /// VPTEST: ZF and CF.

@@ -21,7 +21,7 @@ use crate::CodeSize;
 
 /// The functions that a module imports, in this order: names as the crate cpu exports them, parameters
 /// and result.
-pub const IMPORTS: [(&str, &[Type], Type); 10] = [
+pub const IMPORTS: [(&str, &[Type], Type); 11] = [
     ("compiled_read", &[Type::I32, Type::I64, Type::I32], Type::I32),
     ("compiled_write", &[Type::I32, Type::I64, Type::I64, Type::I32], Type::I32),
     ("compiled_modify", &[Type::I32, Type::I64, Type::I32], Type::I32),
@@ -32,6 +32,7 @@ pub const IMPORTS: [(&str, &[Type], Type); 10] = [
     ("compiled_cross", &[Type::I32], Type::I32),
     ("compiled_x87", &[Type::I32, Type::I32, Type::I64], Type::I32),
     ("compiled_x87_memory", &[Type::I32, Type::I64, Type::I32, Type::I32, Type::I64], Type::I32),
+    ("compiled_fused", &[Type::I32, Type::I32, Type::I32], Type::I32),
 ];
 
 /// The type of compiled functions comes behind those of the imports.
@@ -48,6 +49,7 @@ mod import {
     pub const CROSS: u32 = 7;
     pub const X87: u32 = 8;
     pub const X87_MEMORY: u32 = 9;
+    pub const FUSED: u32 = 10;
 }
 
 /// Numbers of locals.
@@ -850,6 +852,27 @@ impl Emitter {
             self.code.v128_memory(simd::V128_STORE, at);
         }
         self.code.end();
+    }
+
+    /// Gives one of the places of `State::scratch` what `push` pushes.
+    pub fn set_scratch(&mut self, place: u32, push: impl FnOnce(&mut Emitter)) {
+        self.code.i32(0);
+        push(self);
+        self.code.v128_memory(simd::V128_STORE, self.addresses.cpu + offset::SCRATCH as u32 + 16 * place);
+    }
+
+    /// Pushes what is there.
+    pub fn scratch(&mut self, place: u32) {
+        self.code.i32(0);
+        self.code.v128_memory(simd::V128_LOAD, self.addresses.cpu + offset::SCRATCH as u32 + 16 * place);
+    }
+
+    /// Calls FMA's helper for operands in `State::scratch`. Pushes whether the interpreter has to do it.
+    pub fn call_fused(&mut self, how: u8, halves: u32) {
+        self.code.i32(self.addresses.cpu as i32);
+        self.code.i32(i32::from(how));
+        self.code.i32(halves as i32);
+        self.code.call(import::FUSED);
     }
 
     /// Stores what is in `State::scratch` at `ADDRESS`.

@@ -378,7 +378,7 @@ pub unsafe extern "C" fn compiled_write(cpu: *mut Cpu, va: u64, value: u64, size
 #[no_mangle]
 pub unsafe extern "C" fn compiled_write_scratch(cpu: *mut Cpu, va: u64, size: u32) -> u32 {
     let cpu = unsafe { &mut *cpu };
-    let [low, high] = cpu.state.scratch.map(|half| half.u8x16());
+    let [low, high] = [0, 1].map(|half| cpu.state.scratch[half].u8x16());
     let mut bytes = [0; 32];
     bytes[..16].copy_from_slice(&low);
     bytes[16..].copy_from_slice(&high);
@@ -477,6 +477,27 @@ pub unsafe extern "C" fn compiled_x87_memory(host: u32, offset: u64, cpu: *mut C
     // Of host addresses, only the low halves are known (all there is in WebAssembly).
     let host = cpu as usize & !0xffff_ffff_usize | host as usize;
     u32::from(!unsafe { (*cpu).compiled_x87_memory(operation, at, offset, host as *mut u8) })
+}
+
+/// One of FMA's instructions (`simd::fused::Fused::bits`). Its three operands are in `State::scratch`, those of the upper
+/// half, if there is one, behind those of the lower one; the result replaces the first. Returns 0, or 1 where the
+/// interpreter has to do it.
+///
+/// # Safety
+/// As [`compiled_read`].
+#[no_mangle]
+pub unsafe extern "C" fn compiled_fused(cpu: *mut Cpu, how: u32, halves: u32) -> u32 {
+    let state = unsafe { &mut (*cpu).state };
+    let fused = simd::fused::Fused::from_bits(how as u8);
+    let mut mxcsr = simd::Mxcsr(state.mxcsr);
+    if !mxcsr.all_masked() {
+        return 1;
+    }
+    for operands in state.scratch.as_chunks_mut::<3>().0.iter_mut().take(halves as usize) {
+        operands[0] = fused.execute(&mut mxcsr, *operands);
+    }
+    state.mxcsr = mxcsr.0;
+    0
 }
 
 /// The arithmetic flags, at their places in RFLAGS.

@@ -46,8 +46,8 @@ pub struct State {
     /// Not 0: code was written to, so that the decoded instructions that come next may be dead.
     pub event: u32,
     pub reserved: u32,
-    /// Where helpers put what does not fit into one result.
-    pub scratch: [Xmm; 2],
+    /// What helpers are given, or give back, that does not fit into parameters and a result.
+    pub scratch: [Xmm; 6],
     pub xmm: [Xmm; 16],
     /// Bits 128 to 255 of YMM0 to YMM15.
     pub ymm_high: [Xmm; 16],

@@ -52,6 +52,11 @@ impl Wasm {
             })
             .unwrap();
         linker
+            .func_wrap("env", "compiled_fused", move |cpu: u32, how: u32, halves: u32| unsafe {
+                compiled_fused(whole(cpu), how, halves)
+            })
+            .unwrap();
+        linker
             .func_wrap("env", "compiled_interpret", move |cpu: u32, count: u32| unsafe {
                 compiled_interpret(whole(cpu), count)
             })

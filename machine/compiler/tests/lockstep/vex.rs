@@ -45,7 +45,7 @@ fn candidate(random: &mut Random, code_size: CodeSize) -> Vec<u8> {
     let opcode = random.pick(opcodes);
     let general = |register: u8| register == 4 || register >= pointer_and_index(code_size).1;
     // Not the registers that point somewhere, since any operand may be a general register.
-    let mut register = |random: &mut Random| loop {
+    let register = |random: &mut Random| loop {
         let register = random.below(if long { 14 } else { 8 }) as u8;
         if !general(register) {
             return register;

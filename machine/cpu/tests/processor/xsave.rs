@@ -42,7 +42,8 @@ fn areas_are_the_processors() {
     let mut ours = Ours::new();
     for round in 0..400 {
         let code = random.pick(&[XSAVE, XSAVEOPT, XSAVEC, XRSTOR, XRSTOR]);
-        let mut before = state(&mut random, random.0 & 7);
+        let components = random.below(8);
+        let mut before = state(&mut random, components);
         let mut contents = vec![0; native::DATA_SIZE as usize];
         for chunk in contents.chunks_exact_mut(16) {
             chunk.copy_from_slice(&random.vector());

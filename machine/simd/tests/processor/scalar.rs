@@ -313,3 +313,43 @@ fn fused() {
         }
     }
 }
+
+/// Numbers whose sums of products the host's arithmetic gives: with few bits or many, that cancel or are halfway
+/// between two numbers, against the fused operation of Rust's library.
+#[test]
+fn fused_of_ordinary_numbers() {
+    let mut random = random("fused_of_ordinary_numbers");
+    let mut number = |bits: u64, bias: u64| {
+        let fraction = random.next() & ((1 << bits) - 1);
+        let fraction = if random.below(2) == 0 { fraction } else { fraction & !0 << random.below(bits) };
+        let exponent = bias - 40 + random.below(80);
+        (random.below(2) << 63, exponent << bits | fraction, random.below(4))
+    };
+    for _ in 0..rounds(400_000) {
+        let mut mx = Mxcsr(0x1fa0);
+        let [a, b, c]: [f64; 3] = std::array::from_fn(|_| {
+            let (sign, magnitude, _) = number(52, 1023);
+            f64::from_bits(sign | magnitude)
+        });
+        let c = match number(52, 1023).2 {
+            0 => -a * b,
+            1 => f64::from_bits((-a * b).to_bits() ^ 1),
+            2 => c * 1e-17 * a * b,
+            _ => c,
+        };
+        let [x, y, z] = [a, b, c].map(f64::to_bits);
+        assert_eq!(float::fma64(&mut mx, x, y, z), a.mul_add(b, c).to_bits(), "{a:e} {b:e} {c:e}");
+        let [a, b, c]: [f32; 3] = std::array::from_fn(|_| {
+            let (sign, magnitude, _) = number(23, 127);
+            f32::from_bits((sign >> 32 | magnitude) as u32)
+        });
+        let c = match number(23, 127).2 {
+            0 => -a * b,
+            1 => f32::from_bits((-a * b).to_bits() ^ 1),
+            2 => c * 1e-8 * a * b,
+            _ => c,
+        };
+        let [x, y, z] = [a, b, c].map(f32::to_bits);
+        assert_eq!(float::fma32(&mut mx, x, y, z), a.mul_add(b, c).to_bits(), "{a:e} {b:e} {c:e}");
+    }
+}
