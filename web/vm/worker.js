@@ -7,6 +7,7 @@ import { FrameBatch } from "../mount/frames.js";
 import { ChangesReader } from "./changes.js";
 import { parseImageDescription } from "./free-pages.js";
 import { createMachine, MachineError, resumeMachine } from "./machine.js";
+import { visitorsRoom } from "./room.js";
 import { packState, readBlob, StateError } from "./state-file.js";
 import { NoRoom, writeState } from "./state-storage.js";
 import { v86 } from "./v86.js";
@@ -108,7 +109,7 @@ async function boot({ assets, memoryMiB, port, card, saved }) {
   kind = assets.kind;
   /** @type {MachineOptions} */
   const options = {
-    emulator: module ? v86(module.V86, wasm) : x64(wasm),
+    emulator: module ? v86(module.V86, wasm) : x64(wasm, visitorsRoom(navigator)),
     recipe,
     freePages,
     snapshot,
