@@ -10,8 +10,9 @@
  * - `platform`: which of an image's platforms is run, such as `linux/amd64`: docs/platforms.md.
  * - `machine`: the virtual machine that runs it, `32` or `64` by its bits; on the latter, images for
  *   `linux/386` calculate as on a real processor: docs/platforms.md.
- * - `memory`: the machine's, such as `1g`; what the container writes to files takes three quarters of
- *   it at most. Without it, 512m, which starts fastest.
+ * - `memory`: what the machine may have at most, such as `1g`; what the container writes to files takes three
+ *   quarters of it at most. Without it, a quarter of the computer's memory, from 512m to 2 GiB; for
+ *   `linux/386` 512m, which starts fastest there.
  * - `toc`: `unverified` reads eStargz and zstd:chunked layers lazily also where the manifest has no
  *   digest of their tables of contents.
  * - `fetch`: `read` fetches only what is read; else the rest of the image is fetched while the

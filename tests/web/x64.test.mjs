@@ -1,4 +1,4 @@
-/** Kernels of the 64-bit machine that are hostile to its host: a few instructions, and tables. */
+/** Kernels of the 64-bit machine, some of them hostile to its host: a few instructions, and tables. */
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -21,7 +21,16 @@ const word = (value) => [0, 8, 16, 24].map((bit) => (value >>> bit) & 255);
 function kernel(writes, tables = new Uint8Array()) {
   const code = [0xbb, ...word(CONSOLE)]; // mov ebx, CONSOLE
   for (const [register, value] of writes) code.push(0xc7, 0x83, ...word(register), ...word(value)); // mov dword [rbx + register], value
-  code.push(0xeb, 0xfe); // for ever
+  return program(code, tables);
+}
+
+/**
+ * An ELF program that does nothing more after these instructions.
+ * @param {number[]} instructions
+ * @param {Uint8Array} [tables] what is in memory then
+ */
+function program(instructions, tables = new Uint8Array()) {
+  const code = [...instructions, 0xeb, 0xfe]; // for ever
   const length = TABLES - LOADED + tables.length;
   const bytes = new Uint8Array(120 + length);
   const view = new DataView(bytes.buffer);
@@ -59,19 +68,28 @@ const driver = (queue, size) =>
   ]);
 
 /**
- * @param {ArrayBuffer} image
- * @param {Partial<import("../../web/vm/machine.js").EmulatorEvents>} events
+ * @param {number} memoryMiB
+ * @param {Partial<import("../../web/vm/machine.js").EmulatorEvents>} [events]
  */
-async function started(image, events) {
+async function created(memoryMiB, events) {
   const wasm = await readFile(new URL("../../web/vm/x64/machine.wasm", import.meta.url));
   const code = /** @type {ArrayBuffer} */ (
     wasm.buffer.slice(wasm.byteOffset, wasm.byteOffset + wasm.length)
   );
-  const machine = await x64(code).create({
-    memoryMiB: 64,
+  return x64(code).create({
+    memoryMiB,
     handle9p: undefined,
     events: { output: () => {}, log: () => {}, frame: () => {}, halted: () => {}, ...events },
   });
+}
+
+/**
+ * @param {ArrayBuffer} image
+ * @param {Partial<import("../../web/vm/machine.js").EmulatorEvents>} [events]
+ * @param {number} [memoryMiB]
+ */
+async function started(image, events, memoryMiB = 64) {
+  const machine = await created(memoryMiB, events);
   await machine.boot({ kernel: image, initramfs: new ArrayBuffer(0) });
   machine.run();
   return machine;
@@ -115,4 +133,35 @@ test("buffers of gigabytes keep nothing else waiting", async () => {
   const then = taken;
   await new Promise((resolve) => setTimeout(resolve, 20));
   assert.equal(taken, then);
+});
+
+test("a kernel gets more memory up to the limit, and its state goes on where there is as much", async () => {
+  const ask = (/** @type {number} */ mib) => [0xb8, ...word(mib), 0xef]; // mov eax, mib; out dx, eax
+  const image = program([
+    ...[0xba, ...word(0x620)], // mov edx, 0x620
+    ...[0x83, 0xc2, 0x04, 0xed, 0x89, 0xc1, 0x83, 0xea, 0x04], // edx += 4; in eax, dx; mov ecx, eax; edx -= 4
+    ...ask(640),
+    ...ask(768), // which is too much
+    ...ask(128), // and memory is never taken away
+    ...[0xed, 0x89, 0x04, 0x25, ...word(600 << 20)], // in eax, dx; mov [600 MiB], eax
+    ...[0x89, 0x0c, 0x25, ...word((600 << 20) + 4)], // mov [600 MiB + 4], ecx
+  ]);
+  // In whole pieces of 128 MiB.
+  const machine = await started(image, {}, 600);
+  const found = (/** @type {import("../../web/vm/machine.js").Emulator} */ emulator) => {
+    const memory = emulator.memory();
+    if (memory.length !== 640 << 20) return undefined;
+    const view = new DataView(memory.buffer, memory.byteOffset + (600 << 20));
+    return [view.getUint32(0, true), view.getUint32(4, true)];
+  };
+  while (!found(machine)?.[1]) await new Promise((resolve) => setTimeout(resolve, 1));
+  assert.deepEqual(found(machine), [640, 640]);
+  await machine.pause();
+  const state = await machine.save();
+  assert.ok(state.state.byteLength < 4 << 20, "only what was written to is in the state");
+  machine.destroy();
+  const other = await created(1024);
+  await other.restore(state);
+  assert.deepEqual(found(other), [640, 640]);
+  await assert.rejects((await created(512)).restore(state), /not a state of this machine/);
 });

@@ -191,7 +191,7 @@ export class StatusView {
   full(full) {
     this.room.textContent = full
       ? "Little room is left in the container's file system, which is in memory. Remove files there, " +
-        "or start it with more: memory=1g in this page's address."
+        "or start it with more: up to memory=2047m in this page's address."
       : "";
   }
 

@@ -43,7 +43,7 @@ export const MAX_OUTSTANDING = 64 << 20;
  * @typedef {object} SnapshotInfo
  * @property {string} wasm SHA-256 of the emulator's code
  * @property {string} recipe the digest in image.json
- * @property {number} memoryMiB
+ * @property {number} memoryMiB what it has of memory at first; of a machine that was saved, what it can have
  * @property {string} commandLine of the kernel
  */
 
@@ -136,6 +136,9 @@ export const MAX_OUTSTANDING = 64 << 20;
  * @typedef {object} EmulatorKind
  * @property {ArrayBuffer} wasm its code
  * @property {string} commandLine what the kernel is given
+ * @property {number} [defaultMiB] what a machine can have of memory, where nothing else is asked for; by default
+ *   what its snapshot has
+ * @property {(memoryMiB: number) => number} [startMiB] of what it can have, what it has at first, where that is less
  * @property {(options: {
  *   memoryMiB: number, handle9p: Handle9P | undefined, events: EmulatorEvents
  * }) => Promise<Emulator>} create
@@ -150,7 +153,7 @@ export const MAX_OUTSTANDING = 64 << 20;
  *   snapshot that fits
  * @property {{ state: ArrayBuffer, info: SnapshotInfo }} [snapshot] the state
  *   may be compressed with zstd
- * @property {number} [memoryMiB] default: what the snapshot has
+ * @property {number} [memoryMiB] what it can have; default: what the emulator or the snapshot says
  * @property {Handle9P} [handle9p]
  * @property {MachineEvents} [on]
  */
@@ -190,11 +193,15 @@ export class MachineError extends Error {
 export async function createMachine(options) {
   const stage = options.on?.stage ?? (() => {});
   const { snapshot } = options;
-  const memoryMiB = options.memoryMiB ?? snapshot?.info.memoryMiB ?? DEFAULT_MEMORY_MIB;
+  const memoryMiB =
+    options.memoryMiB ??
+    options.emulator.defaultMiB ??
+    snapshot?.info.memoryMiB ??
+    DEFAULT_MEMORY_MIB;
 
   let reason = "there is no snapshot";
   if (snapshot) {
-    const expected = await snapshotInfo(options, memoryMiB);
+    const expected = await snapshotInfo(options, startOf(options, memoryMiB));
     reason = differences(snapshot.info, expected);
     if (!reason) {
       const machine = new Machine(options, memoryMiB);
@@ -263,6 +270,15 @@ export async function snapshotInfo({ emulator, recipe }, memoryMiB) {
     memoryMiB,
     commandLine: emulator.commandLine,
   };
+}
+
+/**
+ * What a machine has at first that can have so much.
+ * @param {{ emulator: EmulatorKind }} options
+ * @param {number} memoryMiB
+ */
+function startOf({ emulator }, memoryMiB) {
+  return emulator.startMiB?.(memoryMiB) ?? memoryMiB;
 }
 
 /**
@@ -537,7 +553,8 @@ export class Machine {
     const emulator = /** @type {Emulator} */ (this.#emulator);
     await emulator.pause();
     const { state } = await emulator.save();
-    return { state, info: await snapshotInfo(this.#options, this.#memoryMiB) };
+    const startMiB = startOf(this.#options, this.#memoryMiB);
+    return { state, info: await snapshotInfo(this.#options, startMiB) };
   }
 
   // -- Creation (for createMachine) -----------------------------------------

@@ -51,7 +51,7 @@ interface CommonAssets {
 export interface BootMessage {
   type: "boot";
   assets: Assets;
-  /** Default: what the snapshot has, else DEFAULT_MEMORY_MIB of machine.js. */
+  /** What it can have. Default: as in room.js for a machine that grows, else what the snapshot has. */
   memoryMiB?: number;
   /**
    * Whole 9P frames, each an ArrayBuffer that is transferred, in both

@@ -1,12 +1,14 @@
 /** What machine.js needs of a host that is Node: files, and 9P and Ethernet over streams. */
 import { open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
+import { totalmem } from "node:os";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 
 import { parseImageDescription } from "./free-pages.js";
+import { roomIn } from "./room.js";
 import { packState, readState, StateError } from "./state-file.js";
 import { v86 as v86Emulator } from "./v86.js";
 import { x64 } from "./x64.js";
@@ -39,7 +41,7 @@ export async function loadMachine({ image, v86, x64: wasm, snapshot, filesystem 
   const file = (name) => bytes(path.join(image, name));
   const machine = wasm
     ? {
-        emulator: x64(await bytes(wasm)),
+        emulator: x64(await bytes(wasm), roomIn(memoryGiB())),
         bootFiles: async () => ({
           kernel: await file("vmlinux.zst"),
           initramfs: await file("initramfs.cpio.zst"),
@@ -59,6 +61,13 @@ export async function loadMachine({ image, v86, x64: wasm, snapshot, filesystem 
     freePages,
     ...(snapshot && { snapshot: await loadSnapshot(snapshot) }),
   };
+}
+
+/** Of this computer, or of the control group that we are in. */
+function memoryGiB() {
+  // 0 where there is no limit.
+  const limit = process.constrainedMemory() || Infinity;
+  return Math.min(totalmem(), limit) / 2 ** 30;
 }
 
 /**

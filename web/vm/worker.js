@@ -8,6 +8,7 @@ import { ChangesReader } from "./changes.js";
 import { parseImageDescription } from "./free-pages.js";
 import { createMachine, MachineError, requireBuild, resumeMachine } from "./machine.js";
 import { Quiet } from "./quiet.js";
+import { visitorsRoom } from "./room.js";
 import { packState, readBlob, StateError } from "./state-file.js";
 import { NoRoom, writeState } from "./state-storage.js";
 import { v86 } from "./v86.js";
@@ -133,7 +134,7 @@ async function boot({ assets, memoryMiB, port, card, saved, warm, archive }) {
   kind = assets.kind;
   /** @type {MachineOptions} */
   const options = {
-    emulator: module ? v86(module.V86, wasm) : x64(wasm),
+    emulator: module ? v86(module.V86, wasm) : x64(wasm, visitorsRoom(navigator)),
     recipe,
     freePages,
     snapshot,

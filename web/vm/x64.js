@@ -6,6 +6,7 @@
  */
 
 import { fromBase64, toBase64 } from "./console.js";
+import { ROOM } from "./room.js";
 
 /** @import { Emulator, EmulatorEvents, EmulatorKind, Handle9P } from "./machine.js" */
 
@@ -49,14 +50,17 @@ const RANDOM_LIMIT = 65536;
 
 /**
  * @param {ArrayBuffer} wasm machine.wasm
+ * @param {number} [defaultMiB] what a machine can have of memory, where nothing else is asked for
  * @returns {EmulatorKind}
  */
-export function x64(wasm) {
+export function x64(wasm, defaultMiB = ROOM.start) {
   /** @type {Promise<WebAssembly.Module> | undefined} */
   let module;
   return {
     wasm,
     commandLine: COMMAND_LINE,
+    defaultMiB,
+    startMiB: (memoryMiB) => Math.min(memoryMiB, ROOM.start),
     async create({ memoryMiB, handle9p, events }) {
       module ??= WebAssembly.compile(wasm);
       return new Machine64(await module, memoryMiB, handle9p, events);
@@ -169,7 +173,6 @@ class Machine64 {
   /** @type {WebAssembly.Memory} */
   #memory;
   #compiled;
-  #memoryMiB;
   #handle9p;
   #events;
   #running = false;
@@ -193,14 +196,14 @@ class Machine64 {
    * @param {EmulatorEvents} events
    */
   constructor(module, memoryMiB, handle9p, events) {
-    this.#memoryMiB = memoryMiB;
     this.#handle9p = handle9p;
     this.#events = events;
     const instance = new WebAssembly.Instance(module, {
       host: {
         now: () => performance.now(),
         random: (/** @type {number} */ address, /** @type {number} */ length) => {
-          const bytes = new Uint8Array(this.#memory.buffer, address, length);
+          // What is in the upper half of the addresses comes as negative.
+          const bytes = new Uint8Array(this.#memory.buffer, address >>> 0, length);
           for (let at = 0; at < length; at += RANDOM_LIMIT)
             crypto.getRandomValues(bytes.subarray(at, at + RANDOM_LIMIT));
         },
@@ -244,14 +247,15 @@ class Machine64 {
   }
 
   memory() {
-    const size = this.#memoryMiB * 2 ** 20;
-    return new Uint8Array(this.#memory.buffer, this.#exports.ram() >>> 0, size);
+    const { ram, ram_size } = this.#exports;
+    return new Uint8Array(this.#memory.buffer, ram() >>> 0, ram_size() >>> 0);
   }
 
   /** @param {Uint8Array} [free] */
   async save(free = new Uint8Array()) {
     // Requests without an answer are read in the guest's memory again by the machine itself.
-    const length = this.#exports.save(...this.#give(free));
+    const length = this.#exports.save(...this.#give(free)) >>> 0;
+    if (length === 0) throw new Error("its memory is too much to be saved");
     const state = this.#taken(length).slice().buffer;
     return { state, host: { input: this.#input.map((port) => port.map(toBase64)) } };
   }

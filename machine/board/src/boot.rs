@@ -8,6 +8,8 @@ use cpu::memory::Ram;
 use cpu::state::{RSI, RSP};
 use cpu::Cpu;
 
+use crate::room;
+
 /// Where things are below 1 MiB, until the kernel has its own.
 const GDT: u64 = 0x1000;
 const BOOT_PARAMS: u64 = 0x2000;
@@ -120,7 +122,7 @@ pub fn load(cpu: &mut Cpu, boot: &Boot) -> Result<(), BootError> {
     }
     put(ram, initramfs, boot.initramfs)?;
     put(ram, COMMAND_LINE, boot.command_line)?;
-    put(ram, BOOT_PARAMS, &boot_params(size, initramfs, length, boot.command_line.len()))?;
+    put(ram, BOOT_PARAMS, &boot_params(room::end(size), initramfs, length, boot.command_line.len()))?;
     // struct setup_data of type SETUP_RNG_SEED
     let mut seed: Vec<u8> = [0u64.to_le_bytes(), (9 | 64u64 << 32).to_le_bytes()].concat();
     seed.extend_from_slice(boot.seed);

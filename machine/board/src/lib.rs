@@ -11,6 +11,7 @@ pub mod boot;
 pub mod clock;
 pub mod pic;
 pub mod pit;
+pub mod room;
 pub mod uart;
 
 use alloc::string::String;
@@ -85,7 +86,7 @@ pub struct Board {
 }
 
 impl Board {
-    /// For a machine with so many bytes of memory.
+    /// For a machine with so many bytes of memory at first.
     pub fn new(ram: u64) -> Board {
         Board {
             clock: Clock::new(),
@@ -101,7 +102,7 @@ impl Board {
             entropy: Mmio::new(Entropy::default()),
             net: Mmio::new(Net::new(MAC, MTU)),
             vsock: Mmio::new(Vsock::new(GUEST_CID)),
-            balloon: Mmio::new(Balloon::new(ram / cpu::memory::PAGE)),
+            balloon: Mmio::new(Balloon::new(room::end(ram) / cpu::memory::PAGE)),
         }
     }
 
@@ -210,8 +211,11 @@ impl Bus for Board {
         }
     }
 
-    fn port_read(&mut self, port: u16, size: u8) -> u32 {
+    fn port_read(&mut self, port: u16, size: u8, memory: &Memory) -> u32 {
         let empty = u32::MAX >> (32 - 8 * u32::from(size.clamp(1, 4)));
+        if size == 4 {
+            return room::read(port, memory).unwrap_or(empty);
+        }
         if size != 1 {
             return empty;
         }
@@ -234,7 +238,10 @@ impl Bus for Board {
         value.map_or(empty, u32::from)
     }
 
-    fn port_write(&mut self, port: u16, size: u8, value: u32) {
+    fn port_write(&mut self, port: u16, size: u8, value: u32, memory: &mut Memory) {
+        if size == 4 {
+            room::write(port, value, memory);
+        }
         if size != 1 {
             return;
         }

@@ -82,6 +82,12 @@ impl CodeCache {
         }
     }
 
+    /// For memory that has grown.
+    pub(crate) fn grow(&mut self, pages: usize) {
+        self.lines.resize(pages, 0);
+        self.versions.resize(pages, 0);
+    }
+
     /// The version of the page at a physical address (outside RAM: any).
     #[inline(always)]
     fn version(&self, address: u64) -> u32 {

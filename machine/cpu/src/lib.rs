@@ -57,8 +57,8 @@ pub trait Bus: core::any::Any {
     /// A load from a physical address outside RAM.
     fn read(&mut self, address: u64, size: u8) -> u64;
     fn write(&mut self, address: u64, size: u8, value: u64, memory: &mut Memory);
-    fn port_read(&mut self, port: u16, size: u8) -> u32;
-    fn port_write(&mut self, port: u16, size: u8, value: u32);
+    fn port_read(&mut self, port: u16, size: u8, memory: &Memory) -> u32;
+    fn port_write(&mut self, port: u16, size: u8, value: u32, memory: &mut Memory);
     /// The time stamp counter after so many instructions in all, which is more each time.
     fn tsc(&mut self, executed: u64) -> u64;
     fn tsc_deadline(&mut self) -> u64;
@@ -85,6 +85,20 @@ pub struct Memory<'a> {
 impl Memory<'_> {
     pub fn size(&self) -> u64 {
         self.ram.size()
+    }
+
+    /// How large it can become.
+    pub fn limit(&self) -> u64 {
+        self.ram.limit()
+    }
+
+    /// Adds zeros behind it, up to this size. False where that cannot be.
+    pub fn grow(&mut self, size: u64) -> bool {
+        let grown = self.ram.grow(size);
+        if grown {
+            self.code.grow((size / memory::PAGE) as usize);
+        }
+        grown
     }
 
     pub fn bytes(&self, address: u64, length: u64) -> Option<&[u8]> {
@@ -238,11 +252,13 @@ impl Cpu {
     }
 
     fn port_read(&mut self, port: u16, size: u8) -> u32 {
-        self.bus.port_read(port, size)
+        let memory = Memory { ram: &mut self.ram, code: &mut self.code };
+        self.bus.port_read(port, size, &memory)
     }
 
     fn port_write(&mut self, port: u16, size: u8, value: u32) {
-        self.bus.port_write(port, size, value);
+        let mut memory = Memory { ram: &mut self.ram, code: &mut self.code };
+        self.bus.port_write(port, size, value, &mut memory);
         self.interrupt_slice();
     }
 

@@ -7,10 +7,11 @@ use crate::{Access, Cpu, Step, Stop};
 pub const DEVICES: u64 = 0xc000_0000;
 pub const PAGE: u64 = 4096;
 
-/// The guest's RAM: `size` bytes at a host address that never changes.
+/// The guest's RAM: `size` bytes at a host address that never changes, which can become `limit`.
 pub struct Ram {
     base: *mut u8,
     size: u64,
+    limit: u64,
 }
 
 impl Ram {
@@ -19,7 +20,29 @@ impl Ram {
     /// nobody else refers to. `size` is a multiple of the page size and at most [`DEVICES`].
     pub unsafe fn new(base: *mut u8, size: u64) -> Ram {
         assert!(base as u64 % PAGE == 0 && size % PAGE == 0 && size <= DEVICES);
-        Ram { base, size }
+        Ram { base, size, limit: size }
+    }
+
+    /// With room to grow.
+    ///
+    /// # Safety
+    /// As for `new`, of `limit` bytes, of which those behind `size` are zero.
+    pub unsafe fn growing(base: *mut u8, size: u64, limit: u64) -> Ram {
+        assert!(size <= limit);
+        Ram { size, ..unsafe { Ram::new(base, limit) } }
+    }
+
+    /// False where there cannot be so much.
+    pub(crate) fn grow(&mut self, size: u64) -> bool {
+        let can = size % PAGE == 0 && (self.size..=self.limit).contains(&size);
+        if can {
+            self.size = size;
+        }
+        can
+    }
+
+    pub fn limit(&self) -> u64 {
+        self.limit
     }
 
     pub fn size(&self) -> u64 {

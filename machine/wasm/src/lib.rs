@@ -21,7 +21,7 @@ use core::alloc::Layout;
 use core::any::Any;
 
 use board::boot::{self, Boot, BootError};
-use board::{Board, Ram};
+use board::{room, Board, Ram};
 use compiler::tiers::Tiers;
 use cpu::{Cpu, Memory, Outcome};
 use ruzstd::io::Read;
@@ -120,21 +120,29 @@ pub extern "C" fn allocate(length: usize) -> *mut u8 {
     }
 }
 
-/// Makes the machine, with so much memory, all zero. False when there is not so much. `tail_calls`: whether
-/// modules may have them.
+/// Makes the machine, which can have so much memory, all zero. Of what it need not have from the beginning it can
+/// have less where the host has not so much. False when there is too little. `tail_calls`: whether modules may
+/// have them.
 #[no_mangle]
 pub extern "C" fn create(mib: u32, tail_calls: bool) -> bool {
-    let size = u64::from(mib) * MIB;
-    if size < 32 * MIB || size > cpu::memory::DEVICES {
+    let mut limit = u64::from(mib) * MIB;
+    if limit < 32 * MIB || limit > room::MOST {
         return false;
     }
+    let size = limit.min(room::START);
+    limit = size + (limit - size).next_multiple_of(room::STEP);
     // Not from the allocator, which may make it zero once more: fresh pages are, and cost nothing yet.
-    let pages = (size / 65536) as usize;
-    let before = core::arch::wasm32::memory_grow(0, pages);
-    if before == usize::MAX {
-        return false;
-    }
-    let ram = unsafe { cpu::memory::Ram::new((before * 65536) as *mut u8, size) };
+    let base = loop {
+        let before = core::arch::wasm32::memory_grow(0, (limit / 65536) as usize);
+        if before != usize::MAX {
+            break before * 65536;
+        }
+        if limit == size {
+            return false;
+        }
+        limit = size + (limit - size) / 2 / room::STEP * room::STEP;
+    };
+    let ram = unsafe { cpu::memory::Ram::growing(base as *mut u8, size, limit) };
     let mut cpu = Cpu::new(ram, Box::new(Board::new(size)));
     let tiers = Tiers::new(&mut cpu, tail_calls);
     unsafe { MACHINE = Some(Machine { cpu, tiers, taken: Vec::new() }) };
@@ -255,6 +263,12 @@ pub extern "C" fn ram() -> *const u8 {
     machine().cpu.ram.base()
 }
 
+/// How many bytes of it there are now.
+#[no_mangle]
+pub extern "C" fn ram_size() -> usize {
+    machine().cpu.ram.size() as usize
+}
+
 /// How many instructions were executed.
 #[no_mangle]
 pub extern "C" fn executed() -> f64 {
@@ -322,7 +336,8 @@ pub unsafe extern "C" fn frame(address: *mut u8, length: usize) -> bool {
 }
 
 /// The machine's state, to be taken as it is from `taken`. The pages whose bits are set in what is given, the
-/// first page's bit the lowest one, are left out: in the machine that goes on, they are zero.
+/// first page's bit the lowest one, are left out: in the machine that goes on, they are zero. 0 where there is no
+/// room for the state beside the machine.
 ///
 /// # Safety
 /// As for `given`.
@@ -330,12 +345,14 @@ pub unsafe extern "C" fn frame(address: *mut u8, length: usize) -> bool {
 pub unsafe extern "C" fn save(free: *mut u8, length: usize) -> usize {
     let free = unsafe { given(free, length) };
     let machine = machine();
-    machine.taken = state::save(machine, &free);
+    // What was taken before need not be there beside it.
+    machine.taken = Vec::new();
+    machine.taken = state::save(machine, &free).unwrap_or_default();
     machine.taken.len()
 }
 
-/// Gives a machine that has not run the state of another one with as much memory. It may be compressed
-/// by zstd. False when it is no state, or not of this version.
+/// Gives a machine that has not run the state of another one, which had no more memory than it can have. It may
+/// be compressed by zstd. False when it is no state, or not of this version.
 ///
 /// # Safety
 /// As for `given`.

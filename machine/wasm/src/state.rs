@@ -13,8 +13,8 @@ const MAGIC: &[u8; 8] = b"bmx64\0\0\x01";
 const MAX_PART: usize = 1 << 22;
 
 /// `free` has a bit for each page, the lowest one first, that is set where the page's content does not matter.
-/// It may be shorter than the memory.
-pub fn save(machine: &mut Machine, free: &[u8]) -> Vec<u8> {
+/// It may be shorter than the memory. None where there is no room for the state.
+pub fn save(machine: &mut Machine, free: &[u8]) -> Option<Vec<u8>> {
     let mut out = MAGIC.to_vec();
     let words = machine.cpu.save();
     let size = machine.cpu.ram.size();
@@ -36,6 +36,8 @@ pub fn save(machine: &mut Machine, free: &[u8]) -> Vec<u8> {
         !(balloon && board.balloon.holds(page)) && !is_zero(bytes)
     };
     let pages = size / PAGE;
+    // The first page of each run, and how many they are.
+    let mut runs = Vec::new();
     let mut page = 0;
     while page < pages {
         if !wanted(page) {
@@ -46,13 +48,19 @@ pub fn save(machine: &mut Machine, free: &[u8]) -> Vec<u8> {
         while page < pages && wanted(page) {
             page += 1;
         }
+        runs.push((first, page - first));
+    }
+    // As it grows, it would be there twice.
+    let length: u64 = runs.iter().map(|&(_, count)| 8 + count * PAGE).sum::<u64>() + 8;
+    out.try_reserve_exact(usize::try_from(length).ok()?).ok()?;
+    for (first, count) in runs {
         put(&mut out, first as u32);
-        put(&mut out, (page - first) as u32);
-        out.extend_from_slice(memory.bytes(first * PAGE, (page - first) * PAGE).unwrap_or_default());
+        put(&mut out, count as u32);
+        out.extend_from_slice(memory.bytes(first * PAGE, count * PAGE).unwrap_or_default());
     }
     put(&mut out, 0);
     put(&mut out, 0);
-    out
+    Some(out)
 }
 
 fn put(out: &mut Vec<u8>, value: u32) {
@@ -92,7 +100,8 @@ pub fn restore(machine: &mut Machine, mut source: impl Read) -> Option<()> {
         .ok()?;
     let board = part(source, 1)?;
     let size = u64::from_le_bytes(take(source)?);
-    if size != machine.cpu.ram.size() {
+    // One with less than what a machine can start with is of another one.
+    if size != machine.cpu.ram.size() && !machine.cpu.memory().grow(size) {
         return None;
     }
     loop {

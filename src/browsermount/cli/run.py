@@ -65,7 +65,7 @@ _FORWARDED = (
 _MAX_EXIT_CODE = 255
 _FULL = (
     "little room is left for what the container writes to files, which is kept in memory: "
-    "remove files there, or give it more with --memory, such as --memory 1g"
+    "remove files there, or give it more with --memory, up to --memory 2047m"
 )
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE = 3
@@ -151,7 +151,7 @@ def _read_commit(
     "--memory",
     metavar="SIZE",
     callback=_read_memory,
-    help="The machine's memory, such as 1g; default: 512m, which starts fastest.",
+    help="The memory that the machine may have, such as 1g; default: a quarter of this computer's.",
 )
 @click.option(
     "--machine",

@@ -123,6 +123,7 @@ int main(void)
 	interpreters_end_warm_up();
 	failure_set_stage("mount");
 	machine_wake(start);
+	storage_fit_memory();
 	mount_once();
 	send("mounted");
 

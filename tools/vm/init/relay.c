@@ -202,6 +202,7 @@ static void note_archive(const json_t *message)
 static void wake(const json_t *message)
 {
 	machine_wake(message);
+	storage_fit_memory();
 	note_archive(message);
 	control_send(json_pack("{s:s}", "type", "awake"));
 }

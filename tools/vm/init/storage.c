@@ -5,6 +5,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysinfo.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -44,7 +45,8 @@
  * tmpfs takes memory only for what is in it.  Above this share of the memory,
  * writing fails with "no space left" rather than the machine for want of memory.
  */
-#define MEMORY_OPTIONS "mode=0755,size=75%"
+#define FILES_PERCENT 75
+#define FILES "/run"
 
 void storage_prepare(void)
 {
@@ -61,15 +63,34 @@ void storage_prepare(void)
 		BUNDLE,
 	};
 
-	mkdir("/run", 0755);
-	if (mount("tmpfs", "/run", "tmpfs", 0, MEMORY_OPTIONS) < 0)
+	mkdir(FILES, 0755);
+	if (mount("tmpfs", FILES, "tmpfs", 0, "mode=0755") < 0)
 		fail_errno(CODE_ENGINE, "mount a tmpfs");
+	storage_fit_memory();
 	for (size_t i = 0; i < sizeof directories / sizeof *directories; i++)
 		if (mkdir(directories[i], 0755) < 0)
 			fail_errno(CODE_ENGINE, "mkdir %s", directories[i]);
 	/* The host need not be asked whether it has this one, too. */
 	if (setxattr(UPPER CONFIG ROOTFS, "trusted.overlay.opaque", "y", 1, 0) < 0)
 		fail_errno(CODE_ENGINE, "prepare the bundle");
+}
+
+void storage_fit_memory(void)
+{
+	struct sysinfo info;
+	unsigned long long memory;
+	char *options;
+
+	if (sysinfo(&info) < 0)
+		return;
+	memory = (unsigned long long)info.totalram * info.mem_unit;
+	/* As many files as the kernel would let it have by itself. */
+	options = format_string("size=%llu,nr_inodes=%llu",
+				memory / 100 * FILES_PERCENT,
+				memory / (unsigned)getpagesize() / 2);
+	/* It fails where more is in use: then the room stays what it was. */
+	mount(NULL, FILES, NULL, MS_REMOUNT, options);
+	free(options);
 }
 
 void storage_mount(void)
@@ -120,7 +141,7 @@ unsigned storage_free(void)
 {
 	struct statvfs room;
 
-	if (statvfs("/run", &room) < 0 || !room.f_blocks)
+	if (statvfs(FILES, &room) < 0 || !room.f_blocks)
 		return 64;
 	return (unsigned)(room.f_bfree * 64 / room.f_blocks);
 }

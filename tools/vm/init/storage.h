@@ -14,6 +14,12 @@
 /* Makes a file system in memory and what is needed of it, before "ready". */
 void storage_prepare(void);
 
+/*
+ * Lets files take their share of the memory that the machine can have now, which
+ * is another when it goes on elsewhere.
+ */
+void storage_fit_memory(void);
+
 /* Mounts the host's tree. */
 void storage_mount(void);
 

@@ -22,10 +22,10 @@ impl Bus for NoDevices {
         u64::MAX
     }
     fn write(&mut self, _: u64, _: u8, _: u64, _: &mut Memory) {}
-    fn port_read(&mut self, _: u16, _: u8) -> u32 {
+    fn port_read(&mut self, _: u16, _: u8, _: &Memory) -> u32 {
         u32::MAX
     }
-    fn port_write(&mut self, _: u16, _: u8, _: u32) {}
+    fn port_write(&mut self, _: u16, _: u8, _: u32, _: &mut Memory) {}
     fn tsc(&mut self, executed: u64) -> u64 {
         executed
     }
