@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,10 @@ CONNECTIONS = 400
 PIECE = 20_000
 HERE = "host.containers.internal"
 TIMEOUT = 3600
-# MiB of memory. What Python has freed, it does not give back at once.
+# MiB of memory. What Python has freed, it does not give back at once; what the container has used
+# once of the machine's 512, the machine keeps.
 PYTHON_GROWS = 48
-MACHINE_GROWS = 96
+MACHINE_MOST = 512 + 200
 GUEST_GROWS = 48
 
 # In the container: does what lines of JSON say, and answers each with one.
@@ -98,6 +99,9 @@ def serve(port):
         while True:
             threading.Thread(target=echo, args=(server.accept()[0],), daemon=True).start()
     threading.Thread(target=accept, daemon=True).start()
+
+def threads():
+    return threading.active_count()
 
 print(json.dumps("up"), flush=True)
 for line in sys.stdin:
@@ -216,6 +220,14 @@ def port() -> Iterator[int]:
         server.shutdown(socket.SHUT_RDWR)
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something."""
+    end = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.2)
+
+
 def report(what: str, start: float, box: Container, before: tuple[float, float]) -> None:
     """Print what something has taken, and hold it to its bounds."""
     peaks, after = box.peaks(), box.memory()
@@ -226,7 +238,7 @@ def report(what: str, start: float, box: Container, before: tuple[float, float])
         flush=True,
     )
     assert max(peaks[0], after[0]) - before[0] < PYTHON_GROWS
-    assert max(peaks[1], after[1]) - before[1] < MACHINE_GROWS
+    assert max(peaks[1], after[1]) < MACHINE_MOST
 
 
 def test_much_in_both_directions_with_a_slow_reader(port: int) -> None:
@@ -255,6 +267,8 @@ def test_hundreds_of_connections_at_once(port: int) -> None:
         assert right == CONNECTIONS
         report(f"{CONNECTIONS} out at once, opened in {opened} s, done in {seconds}", start, box,
                before)  # fmt: skip
+        # Those that are being closed count, too.
+        until(lambda: threading.active_count() < 10)
         before, start = box.memory(), time.monotonic()
         links = [
             socket.create_connection(("127.0.0.1", inside), timeout=600) for _ in range(CONNECTIONS)
@@ -272,6 +286,7 @@ def test_hundreds_of_connections_at_once(port: int) -> None:
         for link in links:
             link.close()
         report(f"{CONNECTIONS} in at once", start, box, before)
+        until(lambda: box.do("threads") < 10)
         # All can be had again: none of them has been kept.
         assert box.do("many", port, CONNECTIONS, 250)[0] == CONNECTIONS
         assert free - box.do("available") < GUEST_GROWS
@@ -294,8 +309,9 @@ def test_throughput() -> None:
     try:
         with container("-p", f"{inside}:5201", program=program) as box:
             up, down = box.do()
-            found = {"out, up": up, "out, down": down}
-            for name, option in (("in, down", ""), ("in, up", "-R")):
+            found = {"sent by a client in it": up, "received by a client in it": down}
+            of_server = {"received by a server in it": "", "sent by a server in it": "-R"}
+            for name, option in of_server.items():
                 command = ["iperf3", "-J", "-c", "127.0.0.1", "-p", str(inside), "-t", "5", option]
                 end = time.monotonic() + 60
                 while (done := _iperf([it for it in command if it])) is None:
@@ -311,7 +327,8 @@ def test_throughput() -> None:
 
 def _iperf(command: list[str]) -> float | None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    if done.returncode:
+    end = json.loads(done.stdout or "{}").get("end", {})
+    if "sum_received" not in end:  # its server is not there yet
         time.sleep(0.5)
         return None
-    return float(json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"])
+    return float(end["sum_received"]["bits_per_second"])
