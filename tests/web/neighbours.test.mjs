@@ -70,6 +70,12 @@ afterEach(async () => {
 
 const pause = () => new Promise((resolve) => setTimeout(resolve, 20));
 
+/** Waits until so much has been heard, as long as the test's own time lasts.
+ * @param {any[]} all @param {number} count */
+async function until(all, count) {
+  while (all.length < count) await pause();
+}
+
 /** @param {string} name @param {Partial<import("../../web/messages.js").NetworkName>} [more] */
 async function join(name, more) {
   /** @type {[string, any][]} */
@@ -91,7 +97,7 @@ function heard(link) {
   return all;
 }
 
-test("two find each other, talk, and one goes", async () => {
+test("two find each other, talk, and one goes", { timeout: 60_000 }, async () => {
   const web = await join("web");
   const db = await join("db");
   assert.equal(await db.it.find("web"), true);
@@ -105,9 +111,11 @@ test("two find each other, talk, and one goes", async () => {
   await pause();
   // What has come before somebody listens is kept.
   const [atNear, atFar] = [heard(near), heard(far)];
+  await until(atNear, 1);
+  await until(atFar, 2);
   assert.deepEqual([atNear, atFar], [[[1]], [[2], [3]]]);
   web.it.leave();
-  await pause();
+  await until(atNear, 2);
   assert.deepEqual(atNear, [[1], "lost"]);
   assert.equal(await db.it.find("web"), false);
   await assert.rejects(db.it.dial("web"), /web is not in the network/);
@@ -115,14 +123,14 @@ test("two find each other, talk, and one goes", async () => {
   assert.equal((await join("web")).it.name, "web");
 });
 
-test("who ends a link ends it for the other one", async () => {
+test("who ends a link ends it for the other one", { timeout: 60_000 }, async () => {
   const web = await join("web");
   const db = await join("db");
   const near = await db.it.dial("web");
   const [[, far]] = web.met;
   const [atNear, atFar] = [heard(near), heard(far)];
   far.close();
-  await pause();
+  await until(atNear, 1);
   assert.deepEqual([atNear, atFar], [["lost"], []]);
 });
 
