@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use crate::compiled::{self, Compiled};
 use crate::decode::{self, Op};
 use crate::exception::{SINGLE_STEP, TF};
+use crate::instructions::quick;
 use crate::memory::PAGE;
 use crate::paging::Access;
 use crate::state::{Exit, Mode};
@@ -244,7 +245,7 @@ impl Cpu {
         }
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn execute(&mut self, ops: *const Op, count: u32) -> Result<(), Outcome> {
         let mut done = 0;
         while done < count {
@@ -252,7 +253,7 @@ impl Cpu {
             let op = unsafe { &*ops.add(done as usize) };
             let length = u64::from(op.length);
             self.state.rip = self.state.rip.wrapping_add(length);
-            let step = (op.handler)(self, op);
+            let step = quick::execute(self, op);
             if let Err(stop) = step {
                 self.state.budget -= i64::from(done) + i64::from(stop != Stop::Fault);
                 let stop = self.on_stack_operand(op, stop);

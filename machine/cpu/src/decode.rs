@@ -31,6 +31,8 @@ pub mod address {
     pub const BITS32: u8 = 2;
     /// Cut to 16 bits, then the base.
     pub const BITS16: u8 = 3;
+    /// Cut to 32 bits, where the base is known to be 0 (`Mode::FLAT`).
+    pub const FLAT: u8 = 4;
 }
 
 /// One instruction, decoded.
@@ -49,9 +51,10 @@ pub struct Op {
     /// Of the memory operand: base + (index << scale) + displacement.
     pub base: u8,
     pub index: u8,
-    pub scale: u8,
-    /// `address::…`
-    pub address: u8,
+    /// The scale, and above `SCALE_BITS` what `address` has.
+    addressing: u8,
+    /// The handler's number where it is one of those that the loop has in itself (`instructions::quick`), or 0.
+    pub quick: u8,
     pub segment: u8,
     /// `prefix::…`
     pub prefixes: u8,
@@ -61,6 +64,9 @@ pub struct Op {
     /// Immediate operand, sign-extended to 64 bits; for branches the distance from the next instruction.
     pub immediate: u64,
 }
+
+/// Of `Op::addressing`.
+const SCALE_BITS: u32 = 2;
 
 pub mod prefix {
     pub const REP: u8 = 1;
@@ -152,8 +158,8 @@ fn op(instruction: &Instruction, bytes: &[u8], mode: u32) -> Op {
         c: 0,
         base: NO_NUMBER,
         index: NO_NUMBER,
-        scale: 0,
-        address: address::PLAIN,
+        addressing: address::PLAIN << SCALE_BITS,
+        quick: 0,
         segment: segment::DS as u8,
         prefixes: 0,
         code: instruction.code() as u16,
@@ -174,7 +180,7 @@ fn op(instruction: &Instruction, bytes: &[u8], mode: u32) -> Op {
     let mut address_size = bitness(mode) as usize / 8;
     for i in 0..instruction.op_count() {
         match instruction.op_kind(i) {
-            kind if is_memory(kind) => memory(&mut op, instruction, long),
+            kind if is_memory(kind) => memory(&mut op, instruction, mode),
             OpKind::Immediate8 | OpKind::Immediate16 | OpKind::Immediate32 | OpKind::Immediate64
             | OpKind::Immediate8to16 | OpKind::Immediate8to32 | OpKind::Immediate8to64
             | OpKind::Immediate32to64 => {
@@ -219,6 +225,7 @@ fn op(instruction: &Instruction, bytes: &[u8], mode: u32) -> Op {
         _ => {}
     }
     instructions::select(instruction, bytes, mode, &mut op);
+    op.quick = instructions::quick::number(op.handler);
     op
 }
 
@@ -231,7 +238,8 @@ fn default_segment(instruction: &Instruction) -> u8 {
     }
 }
 
-fn memory(op: &mut Op, instruction: &Instruction, long: bool) {
+fn memory(op: &mut Op, instruction: &Instruction, mode: u32) {
+    let long = mode & Mode::LONG != 0;
     let base = instruction.memory_base();
     let index = instruction.memory_index();
     op.displacement = instruction.memory_displacement64();
@@ -244,7 +252,7 @@ fn memory(op: &mut Op, instruction: &Instruction, long: bool) {
         _ => number(base),
     };
     op.index = number(index);
-    op.scale = instruction.memory_index_scale().trailing_zeros() as u8;
+    let scale = instruction.memory_index_scale().trailing_zeros() as u8;
     let size = if base != Register::None { base.size() } else { index.size() };
     let size = if base == Register::None && index == Register::None {
         instruction.memory_displ_size() as usize
@@ -252,10 +260,11 @@ fn memory(op: &mut Op, instruction: &Instruction, long: bool) {
         size
     };
     let segment = instruction.memory_segment();
-    op.address = match size {
+    let has_base = matches!(segment, Register::FS | Register::GS);
+    let mut address = match size {
         2 => address::BITS16,
         4 => address::BITS32,
-        _ if matches!(segment, Register::FS | Register::GS) => address::SEGMENT,
+        _ if has_base => address::SEGMENT,
         _ => address::PLAIN,
     };
     // Without a base or an index, the displacement of 64-bit code is sign-extended; only with the
@@ -263,17 +272,21 @@ fn memory(op: &mut Op, instruction: &Instruction, long: bool) {
     if long && base == Register::None && index == Register::None {
         let short = instruction.memory_displ_size() == 4 && op.displacement >> 32 == 0
             && op.displacement >> 31 != 0;
-        op.address = if short {
+        address = if short {
             address::BITS32
-        } else if matches!(segment, Register::FS | Register::GS) {
+        } else if has_base {
             address::SEGMENT
         } else {
             address::PLAIN
         };
     }
-    if !long && op.address == address::PLAIN {
-        op.address = address::BITS32;
+    if !long && address == address::PLAIN {
+        address = address::BITS32;
     }
+    if mode & Mode::FLAT != 0 && address == address::BITS32 && !has_base {
+        address = address::FLAT;
+    }
+    op.addressing = address << SCALE_BITS | scale;
 }
 
 impl Cpu {
@@ -287,7 +300,7 @@ impl Cpu {
     #[inline(always)]
     pub fn offset(&self, op: &Op) -> u64 {
         self.address_register(op.base)
-            .wrapping_add(self.address_register(op.index) << op.scale)
+            .wrapping_add(self.address_register(op.index) << (op.addressing & ((1 << SCALE_BITS) - 1)))
             .wrapping_add(op.displacement)
     }
 
@@ -295,10 +308,10 @@ impl Cpu {
     #[inline(always)]
     pub fn address(&self, op: &Op) -> u64 {
         let offset = self.offset(op);
-        if op.address == address::PLAIN {
-            offset
-        } else {
-            self.address_slow(op, offset)
+        match op.addressing >> SCALE_BITS {
+            address::PLAIN => offset,
+            address::FLAT => offset & 0xffff_ffff,
+            _ => self.address_slow(op, offset),
         }
     }
 
@@ -309,8 +322,8 @@ impl Cpu {
 
     /// LEA's result before it is cut to the operand's size.
     pub fn cut(&self, op: &Op, offset: u64) -> u64 {
-        match op.address {
-            address::BITS32 => offset & 0xffff_ffff,
+        match op.addressing >> SCALE_BITS {
+            address::BITS32 | address::FLAT => offset & 0xffff_ffff,
             address::BITS16 => offset & 0xffff,
             _ => offset,
         }

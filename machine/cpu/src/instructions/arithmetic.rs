@@ -10,7 +10,7 @@ use crate::state::{RAX, RDX};
 use crate::{Cpu, Step};
 
 /// What has two operands, of which the first is also the destination.
-trait Binary: 'static {
+pub trait Binary: 'static {
     const WRITES: bool = true;
     /// Operands are zero above their size; results may have anything there.
     fn apply<W: Width>(flags: &Flags, a: u64, b: u64) -> (u64, Flags);
@@ -18,7 +18,7 @@ trait Binary: 'static {
 
 macro_rules! binary {
     ($($name:ident($flags:ident, $a:ident, $b:ident) = $operation:ident, $result:expr $(, $writes:ident)?;)*) => {$(
-        struct $name;
+        pub struct $name;
         impl Binary for $name {
             $(const WRITES: bool = $writes!();)?
             #[inline(always)]
@@ -45,7 +45,8 @@ binary! {
 }
 
 /// The destination is a register.
-fn to_register<B: Binary, S: Source, W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
+#[inline(always)]
+pub fn to_register<B: Binary, S: Source, W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     let b = S::load::<W>(cpu, op)?;
     let a = W::get(cpu, op.a);
     let (result, flags) = B::apply::<W>(&cpu.state.flags, a, b);
@@ -56,7 +57,8 @@ fn to_register<B: Binary, S: Source, W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     Ok(())
 }
 
-fn to_memory<B: Binary, S: Source, W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
+#[inline(always)]
+pub fn to_memory<B: Binary, S: Source, W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     let va = cpu.address(op);
     let b = S::load::<W>(cpu, op)?;
     if B::WRITES {
@@ -71,13 +73,13 @@ fn to_memory<B: Binary, S: Source, W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     Ok(())
 }
 
-trait Source: 'static {
+pub trait Source: 'static {
     fn load<W: Width>(cpu: &mut Cpu, op: &Op) -> Result<u64, crate::Stop>;
 }
 
-struct Register;
-struct Immediate;
-struct InMemory;
+pub struct Register;
+pub struct Immediate;
+pub struct InMemory;
 
 impl Source for Register {
     #[inline(always)]

@@ -20,7 +20,8 @@ impl Cpu {
     }
 }
 
-fn jump(cpu: &mut Cpu, op: &Op) -> Step {
+#[inline(always)]
+pub fn jump(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.branch(op.immediate);
     Ok(())
 }
@@ -31,7 +32,8 @@ fn jump_16(cpu: &mut Cpu, op: &Op) -> Step {
     Ok(())
 }
 
-fn conditional_jump<const CC: u8>(cpu: &mut Cpu, op: &Op) -> Step {
+#[inline(always)]
+pub fn conditional_jump<const CC: u8>(cpu: &mut Cpu, op: &Op) -> Step {
     if cpu.state.flags.condition(CC) {
         cpu.branch(op.immediate);
     }
@@ -87,7 +89,8 @@ fn loop_with<const KIND: u8, const BITS: u32>(cpu: &mut Cpu, op: &Op) -> Step {
     Ok(())
 }
 
-fn call<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
+#[inline(always)]
+pub fn call<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     let back = cpu.state.rip;
     cpu.push(W::Value::from_u64(back))?;
     cpu.branch(op.immediate);
@@ -116,7 +119,8 @@ fn call_indirect<const MEMORY: bool, W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
 }
 
 /// RET, with how much else is taken from the stack in `immediate`.
-fn ret<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
+#[inline(always)]
+pub fn ret<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     let target = cpu.peek::<W::Value>(0)?.to_u64();
     if !crate::paging::canonical(target) {
         return cpu.raise(GENERAL_PROTECTION, 0);

@@ -7,6 +7,7 @@ mod bits;
 mod control;
 mod float;
 mod moves;
+pub mod quick;
 mod strings;
 mod system;
 mod vector;

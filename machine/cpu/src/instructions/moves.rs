@@ -10,31 +10,36 @@ use crate::segment::SS;
 use crate::state::{RAX, RBP, RBX, RDX, RSP};
 use crate::{Cpu, Step, Stop};
 
-fn move_register<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
+#[inline(always)]
+pub fn move_register<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     let value = W::get(cpu, op.b);
     W::set(cpu, op.a, value);
     Ok(())
 }
 
-fn move_load<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
+#[inline(always)]
+pub fn move_load<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     let va = cpu.address(op);
     let value = W::load(cpu, va)?;
     W::set(cpu, op.a, value);
     Ok(())
 }
 
-fn move_store<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
+#[inline(always)]
+pub fn move_store<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     let va = cpu.address(op);
     let value = W::get(cpu, op.b);
     W::store(cpu, va, value)
 }
 
-fn move_immediate<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
+#[inline(always)]
+pub fn move_immediate<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     W::set(cpu, op.a, op.immediate);
     Ok(())
 }
 
-fn store_immediate<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
+#[inline(always)]
+pub fn store_immediate<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     let va = cpu.address(op);
     W::store(cpu, va, op.immediate & W::MASK)
 }
@@ -57,7 +62,8 @@ fn select_move(instruction: &Instruction) -> Option<Handler> {
 }
 
 /// MOVZX, MOVSX and MOVSXD: from S to W.
-fn extend<const SIGNED: bool, const MEMORY: bool, S: Width, W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
+#[inline(always)]
+pub fn extend<const SIGNED: bool, const MEMORY: bool, S: Width, W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     let value = load_rm::<S, MEMORY>(cpu, op, op.b)?;
     W::set(cpu, op.a, if SIGNED { S::signed(value) as u64 } else { value });
     Ok(())
@@ -82,7 +88,8 @@ fn select_extend<const SIGNED: bool>(instruction: &Instruction) -> Handler {
     }
 }
 
-fn load_address<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
+#[inline(always)]
+pub fn load_address<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     let offset = cpu.offset(op);
     let offset = cpu.cut(op, offset);
     W::set(cpu, op.a, offset);
@@ -209,7 +216,8 @@ impl Cpu {
     }
 }
 
-fn push_register<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
+#[inline(always)]
+pub fn push_register<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     let value = W::get(cpu, op.a);
     cpu.push(W::Value::from_u64(value))
 }
@@ -229,7 +237,8 @@ fn push_segment<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.push(W::Value::from_u64(u64::from(selector)))
 }
 
-fn pop_register<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
+#[inline(always)]
+pub fn pop_register<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
     let value = cpu.peek::<W::Value>(0)?;
     cpu.drop_stack(W::Value::SIZE);
     W::set(cpu, op.a, value.to_u64());
