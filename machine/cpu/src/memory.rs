@@ -12,6 +12,8 @@ pub struct Ram {
     base: *mut u8,
     size: u64,
     limit: u64,
+    /// Whether the host has so many bytes for it.
+    more: fn(u64) -> bool,
 }
 
 impl Ram {
@@ -20,21 +22,21 @@ impl Ram {
     /// nobody else refers to. `size` is a multiple of the page size and at most [`DEVICES`].
     pub unsafe fn new(base: *mut u8, size: u64) -> Ram {
         assert!(base as u64 % PAGE == 0 && size % PAGE == 0 && size <= DEVICES);
-        Ram { base, size, limit: size }
+        Ram { base, size, limit: size, more: |_| false }
     }
 
-    /// With room to grow.
+    /// With room to grow up to `limit`.
     ///
     /// # Safety
-    /// As for `new`, of `limit` bytes, of which those behind `size` are zero.
-    pub unsafe fn growing(base: *mut u8, size: u64, limit: u64) -> Ram {
-        assert!(size <= limit);
-        Ram { size, ..unsafe { Ram::new(base, limit) } }
+    /// As for `new`. Where `more` says that there are so many bytes, they are there as those, and zero.
+    pub unsafe fn growing(base: *mut u8, size: u64, limit: u64, more: fn(u64) -> bool) -> Ram {
+        assert!(size <= limit && limit <= DEVICES);
+        Ram { limit, more, ..unsafe { Ram::new(base, size) } }
     }
 
     /// False where there cannot be so much.
     pub(crate) fn grow(&mut self, size: u64) -> bool {
-        let can = size % PAGE == 0 && (self.size..=self.limit).contains(&size);
+        let can = size % PAGE == 0 && (self.size..=self.limit).contains(&size) && (self.more)(size);
         if can {
             self.size = size;
         }

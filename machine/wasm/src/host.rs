@@ -1,8 +1,5 @@
 //! What is asked of the host, and what a Rust program needs to be one.
 
-#[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
-
 mod imports {
     #[link(wasm_import_module = "host")]
     extern "C" {

@@ -11,6 +11,7 @@ extern crate alloc;
 
 mod compiled;
 mod host;
+mod pages;
 mod state;
 
 use alloc::boxed::Box;
@@ -120,29 +121,18 @@ pub extern "C" fn allocate(length: usize) -> *mut u8 {
     }
 }
 
-/// Makes the machine, which can have so much memory, all zero. Of what it need not have from the beginning it can
-/// have less where the host has not so much. False when there is too little. `tail_calls`: whether modules may
-/// have them.
+/// Makes the machine, which can have so much memory, all zero. False when there is not as much as it has at first;
+/// what comes later comes as long as there is some. `tail_calls`: whether modules may have them.
 #[no_mangle]
 pub extern "C" fn create(mib: u32, tail_calls: bool) -> bool {
-    let mut limit = u64::from(mib) * MIB;
+    let limit = u64::from(mib) * MIB;
     if limit < 32 * MIB || limit > room::MOST {
         return false;
     }
     let size = limit.min(room::START);
-    limit = size + (limit - size).next_multiple_of(room::STEP);
-    // Not from the allocator, which may make it zero once more: fresh pages are, and cost nothing yet.
-    let base = loop {
-        let before = core::arch::wasm32::memory_grow(0, (limit / 65536) as usize);
-        if before != usize::MAX {
-            break before * 65536;
-        }
-        if limit == size {
-            return false;
-        }
-        limit = size + (limit - size) / 2 / room::STEP * room::STEP;
-    };
-    let ram = unsafe { cpu::memory::Ram::growing(base as *mut u8, size, limit) };
+    let limit = size + (limit - size).next_multiple_of(room::STEP);
+    let Some(base) = pages::create_ram(size, limit) else { return false };
+    let ram = unsafe { cpu::memory::Ram::growing(base, size, limit, pages::grow_ram) };
     let mut cpu = Cpu::new(ram, Box::new(Board::new(size)));
     let tiers = Tiers::new(&mut cpu, tail_calls);
     unsafe { MACHINE = Some(Machine { cpu, tiers, taken: Vec::new() }) };
