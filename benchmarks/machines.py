@@ -60,8 +60,8 @@ Object.defineProperty(Worker.prototype, "onmessage", {
         mark(start ? `runtime (${start})` : stage);
       if (type === "event" && progress.kind !== "layer") mark(`image ${progress.kind}`);
       if (type === "mounted") mark("image served");
-      if (type === "output") {
-        window.benchmark.text += decoder.decode(data, { stream: true });
+      if (type === "output" || type === "warm") {
+        window.benchmark.text += decoder.decode(data ?? event.data.shown, { stream: true });
         if (!times["first output"]) look();
         mark("first output");
       }
