@@ -68,6 +68,24 @@ pub struct Op {
 /// Of `Op::addressing`.
 const SCALE_BITS: u32 = 2;
 
+impl Op {
+    /// How the memory operand's offset becomes an address: `address::…`
+    #[inline(always)]
+    pub fn address_kind(&self) -> u8 {
+        self.addressing >> SCALE_BITS
+    }
+
+    /// By how many bits the index is shifted.
+    #[inline(always)]
+    pub fn scale(&self) -> u8 {
+        self.addressing & ((1 << SCALE_BITS) - 1)
+    }
+
+    pub fn set_addressing(&mut self, kind: u8, scale: u8) {
+        self.addressing = kind << SCALE_BITS | scale;
+    }
+}
+
 pub mod prefix {
     pub const REP: u8 = 1;
     pub const REPNE: u8 = 2;
@@ -286,7 +304,7 @@ fn memory(op: &mut Op, instruction: &Instruction, mode: u32) {
     if mode & Mode::FLAT != 0 && address == address::BITS32 && !has_base {
         address = address::FLAT;
     }
-    op.addressing = address << SCALE_BITS | scale;
+    op.set_addressing(address, scale);
 }
 
 impl Cpu {
@@ -300,7 +318,7 @@ impl Cpu {
     #[inline(always)]
     pub fn offset(&self, op: &Op) -> u64 {
         self.address_register(op.base)
-            .wrapping_add(self.address_register(op.index) << (op.addressing & ((1 << SCALE_BITS) - 1)))
+            .wrapping_add(self.address_register(op.index) << op.scale())
             .wrapping_add(op.displacement)
     }
 
@@ -308,7 +326,7 @@ impl Cpu {
     #[inline(always)]
     pub fn address(&self, op: &Op) -> u64 {
         let offset = self.offset(op);
-        match op.addressing >> SCALE_BITS {
+        match op.address_kind() {
             address::PLAIN => offset,
             address::FLAT => offset & 0xffff_ffff,
             _ => self.address_slow(op, offset),
@@ -322,7 +340,7 @@ impl Cpu {
 
     /// LEA's result before it is cut to the operand's size.
     pub fn cut(&self, op: &Op, offset: u64) -> u64 {
-        match op.addressing >> SCALE_BITS {
+        match op.address_kind() {
             address::BITS32 | address::FLAT => offset & 0xffff_ffff,
             address::BITS16 => offset & 0xffff,
             _ => offset,

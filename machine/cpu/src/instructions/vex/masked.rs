@@ -72,7 +72,7 @@ fn gather<W: Width, I: Width>(cpu: &mut Cpu, op: &Op) -> Step {
         if lane::<W>(mask, i) & W::TOP != 0 {
             let index = I::signed(lane::<I>(indices, i)) as u64;
             let offset = base.wrapping_add(index << scale);
-            let va = if op.address == address::PLAIN { offset } else { cpu.linear(op.segment, cpu.cut(op, offset)) };
+            let va = if op.address_kind() == address::PLAIN { offset } else { cpu.linear(op.segment, cpu.cut(op, offset)) };
             match W::load(cpu, va) {
                 Ok(value) => set_lane::<W>(&mut result, i, value),
                 Err(stop) => {
@@ -99,15 +99,13 @@ fn select_gather(instruction: &Instruction, op: &mut Op) {
     let index = instruction.memory_index();
     op.b = number(index);
     op.c = number(instruction.op_register(2));
-    op.immediate = u64::from(op.scale);
+    op.immediate = u64::from(op.scale());
     op.index = NO_NUMBER;
-    op.scale = 0;
     if index.is_ymm() {
         op.code |= layout::WIDE;
     }
-    if instruction.memory_displ_size() == 4 && instruction.memory_base() == iced_x86::Register::None {
-        op.address = address::BITS32;
-    }
+    let short = instruction.memory_displ_size() == 4 && instruction.memory_base() == iced_x86::Register::None;
+    op.set_addressing(if short { address::BITS32 } else { op.address_kind() }, 0);
 }
 
 pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
