@@ -36,8 +36,7 @@ def _is_386(platform: Platform) -> bool:
 def level_for(*platforms: Platform) -> int | None:
     """Return the level of the x86-64 psABI that a 64-bit machine's programs are told of.
 
-    By itself the machine tells them of level 2, since what they do with level 3 takes longer here
-    than what they do without.
+    By itself the machine tells them of level 2: docs/platforms.md says what was measured.
 
     Args:
         platforms: The image's, and those that a person asks for.

@@ -254,6 +254,9 @@ pub fn undefined(instruction: &Instruction, bytes: &[u8]) -> bool {
             | Mnemonic::Vrcpss | Mnemonic::Vrsqrtps | Mnemonic::Vrsqrtss | Mnemonic::F2xm1
             | Mnemonic::Fyl2x | Mnemonic::Fyl2xp1 | Mnemonic::Fptan | Mnemonic::Fpatan | Mnemonic::Fsin
             | Mnemonic::Fcos | Mnemonic::Fsincos => true,
+            // Where exceptions are not masked, ours takes all steps of one half before those of the other: what a later
+            // step raises may be reported though an earlier one of the other half should have ended it.
+            Mnemonic::Vdpps => instruction.op0_register().is_ymm(),
             // AMD's processors take unaligned operands.
             Mnemonic::Sha1msg1 | Mnemonic::Sha1msg2 | Mnemonic::Sha1nexte | Mnemonic::Sha1rnds4
             | Mnemonic::Sha256msg1 | Mnemonic::Sha256msg2 | Mnemonic::Sha256rnds2 => is_memory(instruction),
