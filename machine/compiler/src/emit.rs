@@ -9,13 +9,12 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use cpu::chain;
-use cpu::compiled::{Addresses, PAGES_SHIFT};
+use cpu::compiled::Addresses;
 use cpu::state::{offset, Exit};
 use cpu::tlb;
 use iced_x86::{Instruction, Register};
 
 use crate::flags::Form;
-use crate::graph::POSITION_BITS;
 use crate::wasm::{op, simd, Code, Hint, Label, Type};
 use crate::CodeSize;
 
@@ -58,8 +57,8 @@ pub mod local {
     pub const ENTRY: u32 = 0;
     /// 16 general registers.
     pub const GPR: u32 = 1;
-    /// The linear address of position 0 (see `graph`), which may be none itself.
-    pub const BASE: u32 = 17;
+    /// The linear address of the page that the code is in.
+    pub const PAGE: u32 = 17;
     pub const GENERATION: u32 = 18;
     pub const BUDGET: u32 = 19;
     pub const FLAGS_RESULT: u32 = 20;
@@ -137,14 +136,13 @@ impl Vectors {
 const MXCSR_MASK: i32 = 0xffe0;
 const MXCSR_USUAL: i32 = 0x1fa0;
 
-/// An exit within the window, as one number: position, instructions executed since the block's beginning,
+/// An exit within the page, as one number: offset, instructions executed since the block's beginning,
 /// and why.
-fn packed(position: u32, executed: u32, exit: Exit) -> i32 {
-    (position | executed << EXECUTED_SHIFT | (exit as u32) << REASON_SHIFT) as i32
+fn packed(offset: u32, executed: u32, exit: Exit) -> i32 {
+    (offset | executed << PACKED_SHIFT | (exit as u32) << (2 * PACKED_SHIFT)) as i32
 }
 
-const EXECUTED_SHIFT: u32 = POSITION_BITS;
-const REASON_SHIFT: u32 = 30;
+const PACKED_SHIFT: u32 = 14;
 
 pub struct Emitter {
     pub code: Code,
@@ -173,8 +171,8 @@ pub struct Emitter {
     pub form: Form,
     /// Whether nobody can see the flags between the present instruction and one that sets them all.
     pub flags_dead: bool,
-    /// The present instruction's position, and how many there are before it in its block.
-    pub position: u32,
+    /// The present instruction's offset in the page, and how many there are before it in its block.
+    pub offset: u32,
     pub done: u32,
     /// Goes on at `local::RIP`.
     exit: Label,
@@ -206,7 +204,7 @@ impl Emitter {
             flags_changed: false,
             form: Form::Unknown,
             flags_dead: false,
-            position: 0,
+            offset: 0,
             done: 0,
             exit,
             packed_exit,
@@ -220,29 +218,24 @@ impl Emitter {
         code.op(op::UNREACHABLE);
         code.end();
         code.set(EXIT);
-        code.get(BASE);
+        code.get(PAGE);
         code.get(EXIT);
-        code.i32((1 << POSITION_BITS) - 1);
+        code.i32((1 << PACKED_SHIFT) - 1);
         code.op(op::I32_AND);
         code.op(op::I64_EXTEND_I32_U);
         code.op(op::I64_ADD);
-        if self.code_size == CodeSize::Bits32 {
-            // Behind the last page of 32-bit code's addresses comes the first.
-            code.i64(0xffff_ffff);
-            code.op(op::I64_AND);
-        }
         code.set(RIP);
         code.get(BUDGET);
         code.get(EXIT);
-        code.i32(EXECUTED_SHIFT as i32);
+        code.i32(PACKED_SHIFT as i32);
         code.op(op::I32_SHR_U);
-        code.i32((1 << (REASON_SHIFT - EXECUTED_SHIFT)) - 1);
+        code.i32((1 << PACKED_SHIFT) - 1);
         code.op(op::I32_AND);
         code.op(op::I64_EXTEND_I32_U);
         code.op(op::I64_SUB);
         code.set(BUDGET);
         code.get(EXIT);
-        code.i32(REASON_SHIFT as i32);
+        code.i32(2 * PACKED_SHIFT as i32);
         code.op(op::I32_SHR_U);
         code.set(STATUS);
         code.end();
@@ -294,9 +287,10 @@ impl Emitter {
         if self.flags_used {
             self.load_flags();
         }
-        // Of which `begin_at` subtracts the entry's position.
         self.load_state(op::I64_LOAD, offset::RIP);
-        self.code.set(BASE);
+        self.code.i64(PAGE_MASK);
+        self.code.op(op::I64_AND);
+        self.code.set(PAGE);
         self.load_state(op::I64_LOAD, offset::TLB_GENERATION);
         self.code.set(GENERATION);
         self.load_state(op::I64_LOAD, offset::BUDGET);
@@ -665,8 +659,8 @@ impl Emitter {
         let displacement = if short { i64::from(displacement as i32) } else { displacement };
         let mut pushed = false;
         if base == Register::RIP || base == Register::EIP {
-            // The displacement is the operand's position.
-            self.code.get(local::BASE);
+            // The displacement is the distance from the page.
+            self.code.get(local::PAGE);
             pushed = true;
         } else if base != Register::None {
             self.whole(number(base));
@@ -893,8 +887,8 @@ impl Emitter {
         self.uses_x87 = true;
         self.code.i32(self.addresses.cpu as i32);
         self.code.i32(operation as i32);
-        self.code.get(local::BASE);
-        self.code.i64(i64::from(self.position));
+        self.code.get(local::PAGE);
+        self.code.i64(i64::from(self.offset));
         self.code.op(op::I64_ADD);
     }
 
@@ -930,60 +924,32 @@ impl Emitter {
     /// Pops a condition, under which the interpreter has to execute the present instruction.
     pub fn step_if(&mut self) {
         self.code.if_(None, Some(Hint::Unlikely));
-        self.code.i32(packed(self.position, self.done, Exit::Step));
+        self.code.i32(packed(self.offset, self.done, Exit::Step));
         self.code.br(self.packed_exit);
         self.code.end();
     }
 
-    /// Begins at an entry.
-    pub fn begin_at(&mut self, position: u32) {
-        self.code.get(local::BASE);
-        self.code.i64(i64::from(position));
-        self.code.op(op::I64_SUB);
-        self.code.set(local::BASE);
-    }
-
-    /// Leaves for a position, which may be outside the window. The block's instructions are already subtracted from
-    /// the budget.
-    pub fn leave(&mut self, position: i64) {
-        if (0..1 << POSITION_BITS).contains(&position) {
-            self.code.i32(packed(position as u32, 0, Exit::Next));
+    /// Leaves for a place at this distance from the page's beginning. The block's instructions are
+    /// already subtracted from the budget.
+    pub fn leave(&mut self, distance: i64) {
+        // Behind the last page of 32-bit code's addresses comes the first.
+        let within = if self.code_size == CodeSize::Bits32 { crate::PAGE as i64 } else { 1 << PACKED_SHIFT };
+        if (0..within).contains(&distance) {
+            self.code.i32(packed(distance as u32, 0, Exit::Next));
             self.code.br(self.packed_exit);
         } else {
-            self.code.get(local::BASE);
-            self.code.i64(position);
+            self.code.get(local::PAGE);
+            self.code.i64(distance);
             self.code.op(op::I64_ADD);
             self.cut_address();
             self.leave_to();
         }
     }
 
-    /// Leaves for a position in another page of the region, where that is not mapped as it was.
-    pub fn leave_unless_mapped(&mut self, page: usize, position: u32) {
-        self.code.get(local::ENTRY);
-        self.code.i32((1u32 << (PAGES_SHIFT + page as u32)) as i32);
-        self.code.op(op::I32_AND);
-        self.code.op(op::I32_EQZ);
-        self.code.if_(None, Some(Hint::Unlikely));
-        self.leave(i64::from(position));
-        self.code.end();
-    }
-
-    /// Begins what is done where a return leads to a position.
-    pub fn target_is(&mut self, position: u32) {
-        self.code.get(local::TEMPORARY);
-        self.code.get(local::BASE);
-        self.code.i64(i64::from(position));
-        self.code.op(op::I64_ADD);
-        self.cut_address();
-        self.code.op(op::I64_EQ);
-        self.code.if_(None, Some(Hint::Likely));
-    }
-
     /// Leaves for an instruction in the page that reaches into the next one.
-    pub fn leave_crossing(&mut self, position: u32) {
+    pub fn leave_crossing(&mut self, offset: u16) {
         self.crosses = true;
-        self.code.i32(packed(position, 0, Exit::Cross));
+        self.code.i32(packed(u32::from(offset), 0, Exit::Cross));
         self.code.br(self.packed_exit);
     }
 
@@ -994,12 +960,12 @@ impl Emitter {
     }
 
     /// Leaves when the budget is used up.
-    pub fn check_budget(&mut self, position: u32) {
+    pub fn check_budget(&mut self, offset: u32) {
         self.code.get(local::BUDGET);
         self.code.i64(0);
         self.code.op(op::I64_LE_S);
         self.code.if_(None, Some(Hint::Unlikely));
-        self.code.i32(packed(position, 0, Exit::Next));
+        self.code.i32(packed(offset, 0, Exit::Next));
         self.code.br(self.packed_exit);
         self.code.end();
     }
@@ -1035,8 +1001,8 @@ impl Emitter {
             self.store_flags();
         }
         self.code.i32(0);
-        self.code.get(local::BASE);
-        self.code.i64(i64::from(self.position));
+        self.code.get(local::PAGE);
+        self.code.i64(i64::from(self.offset));
         self.code.op(op::I64_ADD);
         self.code.memory(op::I64_STORE, self.addresses.cpu + offset::RIP as u32);
         self.code.i32(0);

@@ -1058,10 +1058,10 @@ impl Emitter {
         self.code.op(op::I32_AND);
     }
 
-    /// CALL's push of the return address.
-    pub fn push_return(&mut self, position: u32) {
-        self.code.get(local::BASE);
-        self.code.i64(i64::from(position));
+    /// CALL's push of the return address, which is this far from the page's beginning.
+    pub fn push_return(&mut self, distance: u32) {
+        self.code.get(local::PAGE);
+        self.code.i64(i64::from(distance));
         self.code.op(op::I64_ADD);
         self.code.set(local::VALUE);
         self.push_value();

@@ -1,10 +1,9 @@
 //! Turns hot x86-64 code into WebAssembly modules at run time.
 //!
-//! A region is code of a page of physical memory, and of others that are mapped near it, which is connected by
-//! direct jumps and calls. It becomes one function, `(entry: i32) -> i32`: where in it to begin with the pages that
-//! are mapped as they were ([`cpu::compiled::Entry`]), and why it returns ([`cpu::state::Exit`]). Since a page may be
-//! mapped at several addresses, code finds its own by RIP. Several regions go into one [`Module`], which the host
-//! instantiates.
+//! A region is code of one page of physical memory that is connected by direct jumps and calls. It
+//! becomes one function, `(entry: i32) -> i32`: where in it to begin, and why it returns
+//! ([`cpu::state::Exit`]). Since a page may be mapped at several addresses, code finds its own by RIP.
+//! Several regions go into one [`Module`], which the host instantiates.
 //!
 //! Code is compiled of 64-bit segments, and of 32-bit ones where all but FS and GS begin at address 0
 //! ([`CodeSize`]). What the code depends on beside the bytes of its page does not change
@@ -64,23 +63,5 @@ impl CodeSize {
     }
 }
 
-/// What is known of how often code was executed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Heat {
-    Never,
-    Executed,
-    Hot,
-}
-
-/// Where code is compiled from: a main page, and what is around it in linear addresses.
-pub trait Source {
-    /// The bytes of a page that is so many pages behind the main page; None where they are not known.
-    fn page(&self, distance: i32) -> Option<&[u8]>;
-    /// Of what begins at this distance from the main page's beginning.
-    fn heat(&self, distance: i64) -> Heat;
-    /// Whether what begins there is still to become part of a region.
-    fn is_free(&self, distance: i64) -> bool;
-}
-
-/// Of code.
+/// Of code that is compiled as one.
 const PAGE: usize = 4096;

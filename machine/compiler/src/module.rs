@@ -7,7 +7,7 @@ use cpu::compiled::Addresses;
 use crate::emit::{FUNCTION_TYPE, IMPORTS};
 use crate::region;
 use crate::wasm::{self, name, section, unsigned, Hint, Type};
-use crate::{CodeSize, Source};
+use crate::CodeSize;
 
 /// Regions that become one module.
 ///
@@ -20,18 +20,9 @@ pub struct Module {
 
 /// A compiled region's ways in, and what it was made of.
 pub struct Compiled {
-    /// How far they are from the main page's beginning; a place here is the number of the entry.
-    pub entries: Vec<i64>,
-    /// The main page is the first. The function's parameter has a bit for each, from bit [`cpu::compiled::PAGES_SHIFT`]
-    /// on.
-    pub pages: Vec<Page>,
-}
-
-/// A page that a region is made of.
-pub struct Page {
-    /// How many pages it is behind the main page.
-    pub distance: i32,
-    /// Its lines of 64 bytes that hold the region's code, a bit for each.
+    /// Offsets in the page; a place here is the number of the entry.
+    pub entries: Vec<u16>,
+    /// The lines of 64 bytes of the page, a bit for each.
     pub lines: u64,
 }
 
@@ -58,14 +49,21 @@ impl Module {
         self.functions.is_empty()
     }
 
-    /// Compiles what is reachable from some places in the main page by ways to places that are wanted:
+    /// Compiles what is reachable from some places in a page of code by ways to places that are wanted:
     /// code that was never executed is left out. None where the first instructions of all starts are
     /// none that are compiled.
     ///
     /// # Panics
-    /// Where the source has no main page.
-    pub fn add(&mut self, size: CodeSize, source: &dyn Source, starts: &[u16]) -> Option<Compiled> {
-        let (function, hints, compiled) = region::compile(self.addresses, size, source, starts)?;
+    /// Where `bytes` is no page.
+    pub fn add(
+        &mut self,
+        size: CodeSize,
+        bytes: &[u8],
+        starts: &[u16],
+        wanted: &dyn Fn(u16) -> bool,
+    ) -> Option<Compiled> {
+        assert_eq!(bytes.len(), crate::PAGE);
+        let (function, hints, compiled) = region::compile(self.addresses, size, bytes, starts, wanted)?;
         self.functions.push((function, hints));
         Some(compiled)
     }

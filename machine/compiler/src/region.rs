@@ -3,27 +3,28 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use cpu::compiled::{Addresses, PAGES_SHIFT};
+use cpu::compiled::Addresses;
 use cpu::state::Mode;
 use iced_x86::{InstructionInfoFactory, OpAccess};
 
 use crate::action::{self, Action, X87};
 use crate::emit::{local, Effects, Emitter};
 use crate::flags::Form;
-use crate::graph::{self, Block, Decoded, Graph, Target};
+use crate::graph::{Block, Decoded, Graph, Target};
 use crate::integer::form_after;
-use crate::module::{Compiled, Page};
+use crate::module::Compiled;
 use crate::structure::{self, Item};
 use crate::wasm::{op, Hint, Label};
-use crate::{CodeSize, Source, PAGE};
+use crate::CodeSize;
 
 pub fn compile(
     addresses: Addresses,
     size: CodeSize,
-    source: &dyn Source,
+    bytes: &[u8],
     starts: &[u16],
+    wanted: &dyn Fn(u16) -> bool,
 ) -> Option<(Vec<u8>, Vec<(u32, Hint)>, Compiled)> {
-    let graph = Graph::new(source, size, starts);
+    let graph = Graph::new(bytes, size, starts, wanted);
     if graph.entries.is_empty() {
         return None;
     }
@@ -32,26 +33,22 @@ pub fn compile(
     let forms = forms(&graph, &successors);
     let mut region = Region {
         graph: &graph,
-        source,
+        bytes,
         emitter: Emitter::new(addresses, size, structure.selectors as u32),
         forms,
         factory: InstructionInfoFactory::new(),
         scopes: Vec::new(),
-        page: 0,
     };
     region.sequence(&structure.items, Some(&graph.entries));
     let (function, hints) = region.emitter.finish();
-    let mut pages: Vec<Page> = graph.pages.iter().map(|&distance| Page { distance, lines: 0 }).collect();
-    for block in &graph.blocks {
-        for one in &graph.instructions[block.instructions.clone()] {
-            for at in [one.position, one.next() - 1] {
-                pages[block.page].lines |= 1 << (at % PAGE as u32 >> 6);
-            }
+    let mut lines = 0u64;
+    for one in &graph.instructions {
+        for at in [u32::from(one.offset), one.next() - 1] {
+            lines |= 1 << (at >> 6);
         }
     }
-    let entries =
-        graph.entries.iter().map(|&block| i64::from(graph.blocks[block].start) - i64::from(graph::MAIN)).collect();
-    Some((function, hints, Compiled { entries, pages }))
+    let entries = graph.entries.iter().map(|&block| graph.blocks[block].start).collect();
+    Some((function, hints, Compiled { entries, lines }))
 }
 
 /// What the flags are known to be at the beginning of each block.
@@ -89,13 +86,12 @@ struct Scope<'a> {
 
 struct Region<'a> {
     graph: &'a Graph,
-    source: &'a dyn Source,
+    /// The page.
+    bytes: &'a [u8],
     emitter: Emitter,
     forms: Vec<Form>,
     factory: InstructionInfoFactory,
     scopes: Vec<Scope<'a>>,
-    /// In `Graph::pages`: of the block that is being written.
-    page: usize,
 }
 
 impl<'a> Region<'a> {
@@ -110,12 +106,9 @@ impl<'a> Region<'a> {
             // The innermost block is the first entry's.
             labels.reverse();
             code.get(local::ENTRY);
-            code.i32((1 << PAGES_SHIFT) - 1);
-            code.op(op::I32_AND);
             code.br_table(&labels);
             for &entry in entries {
                 self.emitter.code.end();
-                self.emitter.begin_at(self.graph.blocks[entry].start);
                 self.go(entry);
             }
         }
@@ -163,7 +156,7 @@ impl<'a> Region<'a> {
             code.get(selector);
             code.br_table(&labels);
             code.end();
-            self.emitter.check_budget(self.graph.blocks[inner.header].start);
+            self.emitter.check_budget(u32::from(self.graph.blocks[inner.header].start));
             // The header is the first of the body.
             self.forward(inner.header);
             for &entry in &inner.entries {
@@ -174,7 +167,7 @@ impl<'a> Region<'a> {
                 self.forward(entry);
             }
         } else {
-            self.emitter.check_budget(self.graph.blocks[inner.header].start);
+            self.emitter.check_budget(u32::from(self.graph.blocks[inner.header].start));
         }
         self.write_items();
         self.scopes.pop();
@@ -231,15 +224,9 @@ impl<'a> Region<'a> {
 
     fn go_to(&mut self, target: Target) {
         match target {
-            Target::Block(index) => {
-                let block = &self.graph.blocks[index];
-                if block.page != self.page {
-                    self.emitter.leave_unless_mapped(block.page, block.start);
-                }
-                self.go(index);
-            }
-            Target::Crossing(position) => self.emitter.leave_crossing(position),
-            Target::Outside(position) => self.emitter.leave(position),
+            Target::Block(block) => self.go(block),
+            Target::Crossing(offset) => self.emitter.leave_crossing(offset),
+            Target::Outside(distance) => self.emitter.leave(distance),
         }
     }
 
@@ -254,12 +241,11 @@ impl<'a> Region<'a> {
         let graph = self.graph;
         let block = &graph.blocks[index];
         self.emitter.form = self.forms[index];
-        self.page = block.page;
         let instructions = &graph.instructions[block.instructions.clone()];
         let mut at = 0;
         while at < instructions.len() {
             let one = &instructions[at];
-            self.emitter.position = one.position;
+            self.emitter.offset = u32::from(one.offset);
             self.emitter.done = at as u32;
             let behind = instructions[at + 1..].iter().map(|one| (&one.instruction, one.action));
             self.emitter.flags_dead = action::flags_are_dead(behind);
@@ -288,8 +274,7 @@ impl<'a> Region<'a> {
     }
 
     fn x87(&mut self, one: &Decoded, how: X87) {
-        let page = self.source.page(graph::distance(one.position)).expect("it was decoded");
-        let bytes = &page[one.position as usize % PAGE..][..one.instruction.len()];
+        let bytes = &self.bytes[usize::from(one.offset)..one.next() as usize];
         let mode = match self.emitter.code_size {
             CodeSize::Bits32 => Mode::FLAT,
             CodeSize::Bits64 => Mode::LONG,
@@ -346,12 +331,6 @@ impl<'a> Region<'a> {
             Action::Return => {
                 self.emitter.return_target(instruction);
                 self.emitter.spend(count);
-                if let Some(Target::Block(back)) = block.next {
-                    // Its page is the caller's, which we have come from.
-                    self.emitter.target_is(self.graph.blocks[back].start);
-                    self.go(back);
-                    self.emitter.code.end();
-                }
                 self.emitter.leave_for_target();
             }
             _ => unreachable!("{:?} ends no block", one.action),

@@ -248,7 +248,6 @@ pub struct Label(u32);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Hint {
     Unlikely = 0,
-    Likely = 1,
 }
 
 /// A function's instructions.

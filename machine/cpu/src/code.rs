@@ -33,8 +33,7 @@ struct Block {
     version: u32,
     first: u32,
     count: u32,
-    /// The compiled function's address, 0 where it is not compiled. Where it is, `first` is its region and `count`
-    /// which of the region's pages this one is.
+    /// The compiled function's address, 0 where it is not compiled.
     function: usize,
     /// Its place in the table of functions.
     place: u32,
@@ -223,16 +222,14 @@ impl Cpu {
         }
         let block = &mut self.code.blocks[slot(key)];
         if block.function != 0 {
-            let (function, place) = (block.function, block.place);
-            let (entry, region, page) = (block.entry, block.first, block.count);
-            let entry = self.parameter(entry, region, page);
+            let (function, place, entry) = (block.function, block.place, block.entry);
             self.link(place, entry);
             return self.call_compiled(function, entry);
         }
         if block.count == 0 {
             return self.crossing(pa, key);
         }
-        block.entry = compiled::heat(&mut self.code.compiled, key, self.state.rip, block.entry);
+        block.entry = compiled::heat(&mut self.code.compiled, key, block.entry);
         let (ops, count) = (self.code.ops[block.first as usize..].as_ptr(), block.count);
         self.execute(ops, count)
     }
@@ -298,15 +295,8 @@ impl Cpu {
     fn find_block(&mut self, pa: u64, key: u64) -> bool {
         let version = self.code.version(pa);
         if let Some(entry) = self.code.compiled.entry(key, version) {
-            self.code.blocks[slot(key)] = Block {
-                key,
-                version,
-                first: entry.region,
-                count: entry.page,
-                function: entry.function,
-                place: entry.place,
-                entry: entry.entry,
-            };
+            self.code.blocks[slot(key)] =
+                Block { function: entry.function, place: entry.place, entry: entry.entry, key, version, ..NO_BLOCK };
             return true;
         }
         self.decode_block(pa, key)

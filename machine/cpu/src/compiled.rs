@@ -18,17 +18,12 @@ use crate::code;
 use crate::memory::PAGE;
 use crate::paging::Access;
 use crate::state::{Exit, Mode};
-use crate::tlb;
 use crate::{Cpu, Outcome, Stop};
 
 /// How often a block is interpreted before it is said to be hot.
 const HOT: u32 = 500;
 /// How many hot blocks are remembered until somebody asks.
 const MAX_HOT: usize = 512;
-
-/// From this bit on, a function's parameter has a bit for each page of its region that is mapped, and contains, what
-/// it did when the region was compiled. Below it is the entry.
-pub const PAGES_SHIFT: u32 = 16;
 
 /// Compiled code's way into it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,32 +32,9 @@ pub struct Entry {
     pub function: usize,
     /// Its place in the table of functions. In WebAssembly that is its address.
     pub place: u32,
-    /// Less than 1 << `PAGES_SHIFT`.
     pub entry: u32,
     /// Of the page.
     pub version: u32,
-    /// What `Cpu::add_region` has given, and which of the region's pages it is.
-    pub region: u32,
-    pub page: u32,
-}
-
-/// A page of a region.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct RegionPage {
-    /// How many pages it is behind the region's main page, in linear addresses.
-    pub distance: i32,
-    /// Its physical address, and its version.
-    pub address: u64,
-    pub version: u32,
-}
-
-/// Code that became one function. Its own pages are what it can be entered in; between them, it looks at a mask
-/// that says which of them can be gone to. While compiled code runs, neither their contents nor where they are
-/// mapped change.
-pub(crate) struct Region {
-    pages: Vec<RegionPage>,
-    /// With all pages as they were: for which state (see `Cpu::chain_tag`) and linear address of the main page.
-    whole: (u64, u64),
 }
 
 /// Which code is compiled, and which should be.
@@ -70,9 +42,7 @@ pub(crate) struct Region {
 pub(crate) struct Compiled {
     /// By physical address and mode, as blocks are.
     entries: BTreeMap<u64, Entry>,
-    regions: Vec<Region>,
-    /// Keys of blocks, and their linear addresses.
-    hot: Vec<(u64, u64)>,
+    hot: Vec<u64>,
     /// Whether blocks are counted.
     counting: bool,
 }
@@ -91,9 +61,9 @@ impl Compiled {
 
 /// Counts a block's execution. Returns the new count.
 #[inline(always)]
-pub(crate) fn heat(compiled: &mut Compiled, key: u64, linear: u64, heat: u32) -> u32 {
+pub(crate) fn heat(compiled: &mut Compiled, key: u64, heat: u32) -> u32 {
     if heat == HOT {
-        hot(compiled, key, linear)
+        hot(compiled, key)
     } else {
         heat + 1
     }
@@ -101,32 +71,24 @@ pub(crate) fn heat(compiled: &mut Compiled, key: u64, linear: u64, heat: u32) ->
 
 #[cold]
 #[inline(never)]
-fn hot(compiled: &mut Compiled, key: u64, linear: u64) -> u32 {
+fn hot(compiled: &mut Compiled, key: u64) -> u32 {
     if !compiled.counting || compiled.hot.len() == MAX_HOT {
         return 0;
     }
-    compiled.hot.push((key, linear));
+    compiled.hot.push(key);
     // Never again, as long as the block lives.
     HOT + 1
 }
 
-/// Where code is and in which mode it is executed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Place {
+/// A stretch of code that is hot: where it is and in which mode it was executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hot {
     /// Physical.
     pub address: u64,
     pub mode: u32,
 }
 
-/// A stretch of code that is hot.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Hot {
-    pub place: Place,
-    /// The linear address that it was executed at.
-    pub linear: u64,
-}
-
-impl Place {
+impl Hot {
     /// See `code::Block`.
     fn key(self) -> u64 {
         code::key(self.address, self.mode)
@@ -170,21 +132,18 @@ impl Cpu {
         let compiled = &mut self.code.compiled;
         let keys = core::mem::take(&mut compiled.hot);
         keys.into_iter()
-            .filter(|(key, _)| !compiled.entries.contains_key(key))
-            .map(|(key, linear)| {
-                let place = Place { address: key >> Mode::BITS, mode: key as u32 % (1 << Mode::BITS) };
-                Hot { place, linear }
-            })
+            .filter(|key| !compiled.entries.contains_key(key))
+            .map(|key| Hot { address: key >> Mode::BITS, mode: key as u32 % (1 << Mode::BITS) })
             .collect()
     }
 
     /// Whether a block that begins there is known, decoded or compiled. (It may have been forgotten.)
-    pub fn was_executed(&self, place: Place) -> bool {
+    pub fn was_executed(&self, place: Hot) -> bool {
         self.code.knows(place.key()) || self.is_compiled(place)
     }
 
     /// Whether compiled code can be entered there.
-    pub fn is_compiled(&self, place: Place) -> bool {
+    pub fn is_compiled(&self, place: Hot) -> bool {
         let version = self.code_version(place.address);
         self.code.compiled.entries.get(&place.key()).is_some_and(|entry| entry.version == version)
     }
@@ -200,69 +159,13 @@ impl Cpu {
         self.mark_code(page, lines);
     }
 
-    /// Tells what a function is made of: its main page first, and at most 16 pages. Gives its number for [`Entry`].
-    pub fn add_region(&mut self, pages: Vec<RegionPage>) -> u32 {
-        let regions = &mut self.code.compiled.regions;
-        regions.push(Region { pages, whole: (0, 0) });
-        regions.len() as u32 - 1
-    }
-
-    /// The parameter of a region's function that is to be entered at the present instruction, which is in one of
-    /// its pages.
-    #[inline(always)]
-    pub(crate) fn parameter(&mut self, entry: u32, region: u32, page: u32) -> u32 {
-        let tag = self.chain_tag();
-        let region_of = &self.code.compiled.regions[region as usize];
-        let count = region_of.pages.len();
-        if count == 1 {
-            return entry;
-        }
-        let back = i64::from(region_of.pages[page as usize].distance) * PAGE as i64;
-        let main = (self.state.rip & !(PAGE - 1)).wrapping_sub(back as u64);
-        if region_of.whole == (tag, main) {
-            return entry | ((1 << count) - 1) << PAGES_SHIFT;
-        }
-        entry | self.mapped_pages(region, page, main) << PAGES_SHIFT
-    }
-
-    /// Which of a region's pages are mapped as they were, a bit for each. One is known to be.
-    #[inline(never)]
-    fn mapped_pages(&mut self, region: u32, known: u32, main: u64) -> u32 {
-        let pages = &self.code.compiled.regions[region as usize].pages;
-        let mut mapped = 0;
-        for (place, page) in pages.iter().enumerate() {
-            let at = main.wrapping_add((i64::from(page.distance) * PAGE as i64) as u64);
-            if place as u32 == known
-                || (page.version == self.code_version(page.address) && self.code_page(at) == Some(page.address))
-            {
-                mapped |= 1 << place;
-            }
-        }
-        if mapped == (1 << pages.len()) - 1 {
-            self.code.compiled.regions[region as usize].whole = (self.chain_tag(), main);
-        }
-        mapped
-    }
-
-    /// The physical address of the page of code at a linear address, if it could be executed now.
-    fn code_page(&self, va: u64) -> Option<u64> {
-        if !self.long() && va >> 32 != 0 {
-            return None;
-        }
-        let entry = &self.tlb.tables[(self.state.mode & Mode::USER) as usize][tlb::index(va)];
-        if entry.execute == tlb::tag(va, self.state.tlb_generation) {
-            return Some(va.wrapping_add(entry.addend).wrapping_sub(self.ram.base() as u64));
-        }
-        self.look_up(va, self.state.mode & Mode::USER != 0)
-    }
-
     /// Code for what begins at a physical address is ready. False where the page has changed since it
     /// was compiled.
-    pub fn add_compiled(&mut self, place: Place, entry: Entry) -> bool {
-        if self.code_version(place.address) != entry.version {
+    pub fn add_compiled(&mut self, hot: Hot, entry: Entry) -> bool {
+        if self.code_version(hot.address) != entry.version {
             return false;
         }
-        let key = place.key();
+        let key = hot.key();
         self.code.compiled.entries.insert(key, entry);
         self.code.epoch += 1;
         self.code.forget(key);
@@ -272,7 +175,6 @@ impl Cpu {
     /// Forgets all compiled code. Its functions are not called any more.
     pub fn clear_compiled(&mut self) {
         self.code.compiled.entries.clear();
-        self.code.compiled.regions.clear();
         self.code.forget_all();
     }
 

@@ -108,30 +108,6 @@ impl Cpu {
         Ok(pa)
     }
 
-    /// The physical address of what is executed at a linear address in the present address space, as far as a look
-    /// at the page tables says, which changes nothing there. None where it would: where nothing was accessed yet.
-    pub fn look_up(&self, va: u64, user: bool) -> Option<u64> {
-        if !canonical(va) {
-            return None;
-        }
-        let nx = self.control.efer & EFER_NXE != 0;
-        let mut table = self.control.cr3 & ADDRESS;
-        let mut shift = 39;
-        loop {
-            let entry = self.ram.entry(table + (va >> shift & 0x1ff) * 8);
-            let needed = PRESENT | ACCESSED | if user { USER } else { 0 };
-            if entry & needed != needed || (nx && entry & NO_EXECUTE != 0) {
-                return None;
-            }
-            if shift == 12 || (entry & LARGE != 0 && shift <= 30) {
-                let offset_mask = (1u64 << shift) - 1;
-                return Some((entry & ADDRESS & !offset_mask) | (va & offset_mask));
-            }
-            table = entry & ADDRESS;
-            shift -= 9;
-        }
-    }
-
     fn set_entry(&mut self, slot: u64, entry: u64) {
         self.ram.set_entry(slot, entry);
         self.written(slot, 8);

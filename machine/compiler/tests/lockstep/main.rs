@@ -8,11 +8,10 @@ mod arena;
 mod engine;
 mod generate;
 mod machine;
-mod pages;
 mod programs;
 mod vex;
 
-use compiler::{CodeSize, Heat, Module, Source};
+use compiler::{CodeSize, Module};
 use cpu::state::Exit;
 use cpu::Cpu;
 use engine::Wasm;
@@ -135,25 +134,6 @@ struct Counts {
     calls: u64,
 }
 
-/// A page alone, of which everything is hot.
-struct OnePage<'a>(&'a [u8]);
-
-impl Source for OnePage<'_> {
-    fn page(&self, distance: i32) -> Option<&[u8]> {
-        (distance == 0).then_some(self.0)
-    }
-    fn heat(&self, distance: i64) -> Heat {
-        if (0..0x1000).contains(&distance) {
-            Heat::Hot
-        } else {
-            Heat::Never
-        }
-    }
-    fn is_free(&self, _: i64) -> bool {
-        true
-    }
-}
-
 /// One random program, from random states.
 fn program(
     seed: u64,
@@ -176,7 +156,7 @@ fn program(
     let (starts, code) = generate::page(&mut random, code_size, blocks);
     let mut module = Module::new(cpu.addresses());
     let begin: Vec<u16> = starts.iter().copied().filter(|_| random.below(3) == 0).chain([starts[0]]).collect();
-    let compiled = module.add(code_size, &OnePage(&code), &begin);
+    let compiled = module.add(code_size, &code, &begin, &|_| true);
     for cpu in [&mut *cpu, &mut *reference] {
         machine::load(cpu, CODE_AT + distance, &code);
     }
@@ -210,7 +190,7 @@ fn program(
             for (register, value) in cpu.state.xmm.iter_mut().chain(&mut cpu.state.ymm_high).zip(vectors) {
                 register.0 = value;
             }
-            cpu.state.rip = page + compiled.entries[entry] as u64;
+            cpu.state.rip = page + u64::from(compiled.entries[entry]);
             cpu.state.budget = 0;
             let mut random = Random(seed_of_data);
             for word in cpu.ram.bytes_mut(DATA_AT, 0x8000).unwrap().chunks_exact_mut(8) {
@@ -260,7 +240,7 @@ fn program(
             }
             // It goes on where that is an entry.
             let place = cpu.state.rip.wrapping_sub(page);
-            match compiled.entries.iter().position(|&at| at as u64 == place) {
+            match compiled.entries.iter().position(|&at| u64::from(at) == place) {
                 Some(next) => entry = next,
                 None => break,
             }
