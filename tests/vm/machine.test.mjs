@@ -269,24 +269,30 @@ test("the host is not asked again for what was executed before", async () => {
   assert.equal(await requests(20), await requests(2));
 });
 
-test("the machine runs an interpreter before the image is there, and ends that", async () => {
-  const TREAD = 116;
-  let bytes = 0;
-  // All of the machine's processes, as there is no PID namespace.
-  const result = await sh("for f in /proc/[0-9]*/cmdline; do cat $f; echo; done", {
-    spec: { linux: { namespaces: [{ type: "mount" }] } },
-    processor: "riscv64",
-    prepared: async () => {
-      while (bytes < 1 << 20) await new Promise((resolve) => setTimeout(resolve, 50));
-    },
-    request: (frame) => {
-      if (frame[4] === TREAD) bytes += Buffer.from(frame).readUInt32LE(19);
-    },
-  });
-  assert.deepEqual(result.exit, { code: 0 });
-  assert.match(result.stdout, /cmdline/);
-  assert.doesNotMatch(result.stdout, /warmup|riscv64/);
-});
+// The 64-bit machine alone has interpreters.
+const translates = { skip: process.env.MACHINE !== "x64" };
+test(
+  "the machine runs an interpreter before the image is there, and ends that",
+  translates,
+  async () => {
+    const TREAD = 116;
+    let bytes = 0;
+    // All of the machine's processes, as there is no PID namespace.
+    const result = await sh("for f in /proc/[0-9]*/cmdline; do cat $f; echo; done", {
+      spec: { linux: { namespaces: [{ type: "mount" }] } },
+      processor: "riscv64",
+      prepared: async () => {
+        while (bytes < 1 << 20) await new Promise((resolve) => setTimeout(resolve, 50));
+      },
+      request: (frame) => {
+        if (frame[4] === TREAD) bytes += Buffer.from(frame).readUInt32LE(19);
+      },
+    });
+    assert.deepEqual(result.exit, { code: 0 });
+    assert.match(result.stdout, /cmdline/);
+    assert.doesNotMatch(result.stdout, /warmup|riscv64/);
+  },
+);
 
 test("links of the image do not lead mounts astray", async () => {
   const mounts = [
