@@ -66,7 +66,7 @@ def test_a_signal_ends_the_first_program(
 
 
 def test_the_stack_of_signal_handlers() -> None:
-    """Node's for SIGCHLD needs it where amd64 has it; QEMU has to be patched for that."""
+    """Node's for SIGCHLD needs it where the ABI of amd64 has it."""
     program = base64.b64encode((HERE / "handler" / "handler").read_bytes()).decode()
     script = f"echo {program} | base64 -d > /tmp/handler && chmod +x /tmp/handler && /tmp/handler"
     done = run(fixture("foreign") / "amd64", "bash", "-c", script)
