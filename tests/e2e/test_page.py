@@ -486,8 +486,8 @@ class TestPlatforms:
         self, page: Page, site: str, images: str
     ) -> None:
         image = f"{images}foreign/arm64"
-        text = page.failure(f"{site}?machine=64&platform=linux/arm64&image={image}")
-        assert "linux/arm64 cannot be run on the 64-bit machine" in text
+        text = page.failure(f"{site}?machine=32&platform=linux/arm64&image={image}")
+        assert "linux/arm64 cannot be run on the 32-bit machine" in text
 
 
 class TestErrors:
