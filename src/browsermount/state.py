@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 
 from browsermount.errors import InvalidState
 from browsermount.machines import MachineKind
+from browsermount.oci.image import ResolvedImage
 from browsermount.oci.platform import Platform, read_platform
 from browsermount.rootfs.trust import Certificate
 from browsermount.runtime.spec import ProcessOptions
@@ -76,6 +77,24 @@ class SavedState:
 
 _OURS = "host"
 """The option that is not in a document: only what our own machine starts is ever saved."""
+
+
+def session_header(image: ResolvedImage, reference: str, options: ProcessOptions) -> dict[str, Any]:
+    """Return what the header of a session's file says of its image and process.
+
+    Args:
+        image: The image that runs.
+        reference: How it can be found again, as a person would give it.
+        options: How its process was started.
+    """
+    return {
+        "image": {
+            "reference": reference,
+            "digest": str(image.digest),
+            "platform": str(image.platform),
+        },
+        "process": process_document(options),
+    }
 
 
 def process_document(options: ProcessOptions) -> dict[str, Any]:

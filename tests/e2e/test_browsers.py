@@ -6,7 +6,7 @@ import base64
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -232,24 +232,17 @@ def click(page: Page, selector: str) -> None:
         page.driver.find_element(By.CSS_SELECTOR, selector).click()
 
 
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it does not come"
-        time.sleep(0.1)
-
-
 def see_preview(page: Page) -> None:
     """Open the tab that the page offers, and look at what it shows."""
-    until(lambda: page.script("return !!document.querySelector(\"[title$='port 8000']\")"))
+    wait(page, lambda: page.script("return !!document.querySelector(\"[title$='port 8000']\")"))
     click(page, "[title$='port 8000']")
     click(page, ".bm-link .bm-button")
     driver, own = page.driver, page.driver.current_window_handle
-    until(lambda: len(driver.window_handles) == 2)
+    wait(page, lambda: len(driver.window_handles) == 2)
     (tab,) = set(driver.window_handles) - {own}
     driver.switch_to.window(tab)
     try:
-        until(lambda: page.script(f"{IN_FRAME}?.title") == "false 1006")
+        wait(page, lambda: page.script(f"{IN_FRAME}?.title") == "false 1006")
         assert page.script(f"{IN_FRAME}.body.innerText.trim()") == "shown"
     finally:
         driver.close()
@@ -276,6 +269,6 @@ def test_the_network_out_and_in(browser: Page, site: str, tmp_path: Path) -> Non
     for byte in data[1:]:
         total = (total * 31 + byte) % 65521
     browser.script(ASK)
-    until(lambda: browser.script("return window.answer !== undefined"))
+    wait(browser, lambda: browser.script("return window.answer !== undefined"))
     assert browser.script("return window.answer") == f"200 {total}"
     see_preview(browser)

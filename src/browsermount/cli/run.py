@@ -49,7 +49,7 @@ from browsermount.network.neighbours import is_name
 from browsermount.oci.given import layer_of
 from browsermount.oci.platform import Platform
 from browsermount.runtime.spec import ProcessOptions
-from browsermount.state import SavedState, process_document, read_state
+from browsermount.state import SavedState, read_state, session_header
 
 _MIN_MEMORY_MIB = 128
 _MAX_MEMORY_MIB = 2047
@@ -530,17 +530,10 @@ class _Sessions:
     def begin(self, machine: Machine, mount: Mount, image: str, options: ProcessOptions) -> None:
         """Know what is to be saved."""
         self._machine, self._mount = machine, mount
-        digest = str(mount.image.digest)
         if self.save is not None:
             _ = mount.identity  # now, and not while the machine stands still
-        self._header = {
-            "image": {
-                "reference": lasting_name(image, digest),
-                "digest": digest,
-                "platform": str(mount.image.platform),
-            },
-            "process": process_document(options),
-        }
+        reference = lasting_name(image, str(mount.image.digest))
+        self._header = session_header(mount.image, reference, options)
 
     def on_signal(self, number: int) -> bool:
         """Save where a signal says so; False where it is for the process."""

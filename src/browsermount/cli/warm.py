@@ -17,7 +17,7 @@ from browsermount.machines import machine_for
 from browsermount.mount import Mount
 from browsermount.oci.platform import RUNNABLE
 from browsermount.runtime.spec import ProcessOptions
-from browsermount.state import process_document
+from browsermount.state import session_header
 
 LABEL = "org.browsermount.warm"
 """The image's label that says ``no`` where its container is not to be kept at its prompt."""
@@ -108,12 +108,7 @@ async def _save(machine: Machine, mount: Mount, path: Path) -> None:
     image = mount.image
     cols, rows = _SIZE
     header = {
-        "image": {
-            "reference": image.reference,
-            "digest": str(image.digest),
-            "platform": str(image.platform),
-        },
-        "process": process_document(_OPTIONS),
+        **session_header(image, image.reference, _OPTIONS),
         "terminal": {"cols": cols, "rows": rows},
     }
     _ = mount.identity  # now, and not while the machine stands still
