@@ -424,10 +424,7 @@ impl Emitter {
         code.op(op::I32_AND);
         code.op(op::I32_EQZ);
         code.op(op::I32_OR);
-        code.if_(None, Some(Hint::Unlikely));
-        code.i32(Exit::Step as i32);
-        code.op(op::RETURN);
-        code.end();
+        self.leave_if();
     }
 
     /// The same of AVX.
@@ -446,10 +443,7 @@ impl Emitter {
         code.op(op::I32_AND);
         code.op(op::I32_EQZ);
         code.op(op::I32_OR);
-        code.if_(None, Some(Hint::Unlikely));
-        code.i32(Exit::Step as i32);
-        code.op(op::RETURN);
-        code.end();
+        self.leave_if();
     }
 
     /// Where x87 instructions fault now, all of the code is left to the interpreter.
@@ -460,6 +454,12 @@ impl Emitter {
         code.memory(op::I32_LOAD, self.addresses.cr0);
         code.i32((CR0_EM | CR0_TS) as i32);
         code.op(op::I32_AND);
+        self.leave_if();
+    }
+
+    /// Where the number on the stack is not 0, all of the code is left to the interpreter.
+    fn leave_if(&mut self) {
+        let code = &mut self.code;
         code.if_(None, Some(Hint::Unlikely));
         code.i32(Exit::Step as i32);
         code.op(op::RETURN);

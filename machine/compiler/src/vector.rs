@@ -6,6 +6,7 @@
 //! changes, but for that of denormal operands, which nobody reads and which is not kept here. All else
 //! is left to the interpreter.
 
+use cpu::is_aligned_move;
 use iced_x86::{EncodingKind, Instruction, Mnemonic, OpKind};
 
 use crate::action::{is_memory, is_register, operand_size};
@@ -327,16 +328,7 @@ pub fn form_after(instruction: &Instruction, before: Form) -> Form {
 pub fn aligned(instruction: &Instruction) -> bool {
     let mnemonic = avx::legacy(instruction);
     if is_vex(instruction) {
-        return matches!(
-            mnemonic,
-            Mnemonic::Movaps
-                | Mnemonic::Movapd
-                | Mnemonic::Movdqa
-                | Mnemonic::Movntps
-                | Mnemonic::Movntpd
-                | Mnemonic::Movntdq
-                | Mnemonic::Movntdqa
-        );
+        return is_aligned_move(mnemonic);
     }
     !matches!(mnemonic, Mnemonic::Movups | Mnemonic::Movupd | Mnemonic::Movdqu | Mnemonic::Lddqu)
 }

@@ -35,7 +35,7 @@ use segment::{Segment, Table};
 use state::State;
 
 pub use decode::has_handler;
-pub use instructions::{condition_number, x87_operation};
+pub use instructions::{condition_number, is_aligned_move, x87_operation};
 use tlb::{Generations, Tlb};
 
 /// Why an instruction did not end as usual.

@@ -18,6 +18,7 @@ use iced_x86::{Instruction, OpKind};
 
 pub use float::x87_operation;
 pub use moves::condition_number;
+pub use vector::moves::is_aligned_move;
 pub use xsave::area as xsave_area;
 
 use crate::decode::{Handler, Op, HIGH};

@@ -159,6 +159,20 @@ fn masked_store(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.store_selected(op, &value.u8x16(), selected)
 }
 
+/// Whether it moves a whole register, and memory has to be aligned for it, with a VEX prefix, too.
+pub fn is_aligned_move(mnemonic: Mnemonic) -> bool {
+    matches!(
+        mnemonic,
+        Mnemonic::Movaps
+            | Mnemonic::Movapd
+            | Mnemonic::Movdqa
+            | Mnemonic::Movntps
+            | Mnemonic::Movntpd
+            | Mnemonic::Movntdq
+            | Mnemonic::Movntdqa
+    )
+}
+
 /// `mnemonic`: the instruction's, or that of the SSE instruction that it is with a VEX prefix.
 pub fn select(instruction: &Instruction, mnemonic: Mnemonic) -> Option<Handler> {
     let to_memory = is_memory(instruction, 0);
@@ -171,13 +185,7 @@ pub fn select(instruction: &Instruction, mnemonic: Mnemonic) -> Option<Handler> 
         _ => move_all,
     };
     Some(match mnemonic {
-        Mnemonic::Movaps
-        | Mnemonic::Movapd
-        | Mnemonic::Movdqa
-        | Mnemonic::Movntps
-        | Mnemonic::Movntpd
-        | Mnemonic::Movntdq
-        | Mnemonic::Movntdqa => whole(true),
+        _ if is_aligned_move(mnemonic) => whole(true),
         Mnemonic::Movups | Mnemonic::Movupd | Mnemonic::Movdqu | Mnemonic::Lddqu => whole(false),
         Mnemonic::Movss => {
             if to_memory {
