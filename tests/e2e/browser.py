@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
@@ -31,6 +31,26 @@ navigator.storage.getDirectory()
 """
 
 
+_Found = TypeVar("_Found")
+
+
+def until(
+    condition: Callable[[], _Found], seconds: float = 30, seen: Callable[[], object] = lambda: ""
+) -> _Found:
+    """Wait until a condition holds, and return what it gave.
+
+    Args:
+        condition: Asked again and again; it holds when what it gives is true.
+        seconds: How long to wait at most.
+        seen: What is told where it does not hold by then.
+    """
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, seen()
+        time.sleep(0.05)
+    return found
+
+
 class Page:
     """The page with the terminal, in a browser that one of Selenium's drivers or the like moves."""
 
@@ -46,12 +66,12 @@ class Page:
         """Remove what the site has kept in this browser."""
         self.driver.get("about:blank")  # ends the workers of the page before
         self.driver.get(f"{site}LICENSE.txt")  # of the same origin, and with nothing open
-        end = time.monotonic() + 10
+
+        def error() -> str | None:
+            return self.driver.execute_async_script(_FORGET)
+
         # The workers of the page before may still have files open for a moment.
-        while (error := self.driver.execute_async_script(_FORGET)) == "NoModificationAllowedError":
-            assert time.monotonic() < end, error
-            time.sleep(0.1)
-        assert error in (None, "NotFoundError"), error
+        until(lambda: error() in (None, "NotFoundError"), 10, error)
 
     def script(self, script: str, *arguments: object) -> Any:
         return self.driver.execute_script(script, *arguments)
@@ -77,28 +97,42 @@ class Page:
         self.script(f"{_ELEMENT}.terminal.paste(arguments[0])", text)
 
     def wait_state(self, state: str, seconds: float = 60) -> None:
-        end = time.monotonic() + seconds
-        while (now := self.state) != state:
-            assert now != "failed", self.visible
-            assert time.monotonic() < end, f"{now}: {self.visible}\n{self.text[-2000:]}"
-            time.sleep(0.05)
+        def reached() -> bool:
+            now = self.state
+            assert now == state or now != "failed", self.visible
+            return now == state
+
+        until(reached, seconds, lambda: f"{self.state}: {self.visible}\n{self.text[-2000:]}")
 
     def wait_text(self, text: str, seconds: float = 30) -> str:
-        end = time.monotonic() + seconds
-        while text not in (now := self.text):
+        def shown() -> str:
+            now = self.text
+            if text in now:
+                return now
             assert self.state != "failed", self.visible
-            assert time.monotonic() < end, f"no {text!r} in:\n{now[-3000:]}\n{self.visible}"
-            time.sleep(0.05)
-        return now
+            return ""
+
+        return until(
+            shown, seconds, lambda: f"no {text!r} in:\n{self.text[-3000:]}\n{self.visible}"
+        )
+
+    def wait_visible(self, text: str, seconds: float = 60) -> None:
+        """Wait until a text stands on the page beside the terminal."""
+        self.wait(lambda: text in self.visible, seconds)
+
+    def wait(self, condition: Callable[[], object], seconds: float = 60) -> None:
+        """Wait until a condition holds; else what stands beside the terminal is told."""
+        until(condition, seconds, lambda: self.visible)
+
+    def failed(self, seconds: float = 60) -> str:
+        """Wait until the page cannot run its image, and return what it says."""
+        until(lambda: self.state == "failed", seconds, lambda: f"{self.state}: {self.visible}")
+        return self.visible
 
     def failure(self, url: str, seconds: float = 60) -> str:
         """Open a page that cannot run its image, and return what it says."""
         self.open(url)
-        end = time.monotonic() + seconds
-        while self.state != "failed":
-            assert time.monotonic() < end, f"{self.state}: {self.visible}"
-            time.sleep(0.05)
-        return self.visible
+        return self.failed(seconds)
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -14,12 +12,13 @@ FORM = "document.querySelector('.bm-credentials')"
 
 def wait_form(page: Page, *, refused: bool = False) -> str:
     """Wait until a person is asked for credentials, and return what is said."""
-    end = time.monotonic() + 60
     shown = f"!!{FORM} && !!{FORM}.querySelector('[role=alert]') === {str(refused).lower()}"
-    while not page.script(f"return {shown}"):
+
+    def is_shown() -> bool:
         assert page.state != "failed", page.visible
-        assert time.monotonic() < end, page.visible
-        time.sleep(0.05)
+        return bool(page.script(f"return {shown}"))
+
+    page.wait(is_shown)
     return str(page.script(f"return {FORM}.innerText"))
 
 

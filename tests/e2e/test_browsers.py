@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from selenium.webdriver.common.by import By
 from tests.core.images import Layout, member, symlink, tar
 from tests.e2e.browser import Page
 from tests.e2e.firefox import Firefox, firefox
-from tests.e2e.test_kept_sessions import open_kept, press, wait
+from tests.e2e.test_kept_sessions import open_kept, press
 from tests.e2e.test_sessions import wait_saved
 from tests.e2e.webkit import webkit
 from tests.fixtures import fixture
@@ -91,10 +90,8 @@ def test_a_window_that_changes_its_size(browser: Page, site: str) -> None:
     before = browser.script(cols)
     browser.driver.set_window_size(*PHONE)
     try:
-        end = time.monotonic() + 10
-        while (after := browser.script(cols)) == before:
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        browser.wait(lambda: browser.script(cols) != before)
+        after = browser.script(cols)
         assert after < before
         browser.type("clear; stty size | cut -d ' ' -f 2\r")
         browser.wait_text(f"\n{after}\n")
@@ -188,7 +185,7 @@ def test_sessions_that_are_kept(browser: Page, site: str) -> None:
     press(browser, "Rename", ".bm-sessions")
     browser.script("document.querySelector('.bm-sessions li input').value = 'renamed'")
     press(browser, "Rename", ".bm-sessions form")
-    wait(browser, lambda: browser.script(f"return {LISTED}?.textContent") == "renamed")
+    browser.wait(lambda: browser.script(f"return {LISTED}?.textContent") == "renamed")
     assert browser.script(EXCHANGE) == [0, "imported", True]
     # Once more in the panel, which looks at what there is.
     press(browser, "Close")
@@ -234,15 +231,15 @@ def click(page: Page, selector: str) -> None:
 
 def see_preview(page: Page) -> None:
     """Open the tab that the page offers, and look at what it shows."""
-    wait(page, lambda: page.script("return !!document.querySelector(\"[title$='port 8000']\")"))
+    page.wait(lambda: page.script("return !!document.querySelector(\"[title$='port 8000']\")"))
     click(page, "[title$='port 8000']")
     click(page, ".bm-link .bm-button")
     driver, own = page.driver, page.driver.current_window_handle
-    wait(page, lambda: len(driver.window_handles) == 2)
+    page.wait(lambda: len(driver.window_handles) == 2)
     (tab,) = set(driver.window_handles) - {own}
     driver.switch_to.window(tab)
     try:
-        wait(page, lambda: page.script(f"{IN_FRAME}?.title") == "false 1006")
+        page.wait(lambda: page.script(f"{IN_FRAME}?.title") == "false 1006")
         assert page.script(f"{IN_FRAME}.body.innerText.trim()") == "shown"
     finally:
         driver.close()
@@ -269,6 +266,6 @@ def test_the_network_out_and_in(browser: Page, site: str, tmp_path: Path) -> Non
     for byte in data[1:]:
         total = (total * 31 + byte) % 65521
     browser.script(ASK)
-    wait(browser, lambda: browser.script("return window.answer !== undefined"))
+    browser.wait(lambda: browser.script("return window.answer !== undefined"))
     assert browser.script("return window.answer") == f"200 {total}"
     see_preview(browser)

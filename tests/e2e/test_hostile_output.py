@@ -8,8 +8,8 @@ import pytest
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 
-from tests.e2e.browser import Page
-from tests.e2e.test_page import WHERE, run, wait
+from tests.e2e.browser import Page, until
+from tests.e2e.test_page import WHERE, run
 
 # How long the page was busy with something at a stretch, in milliseconds. What is expected of it is
 # far more than it takes, since other tests may have the processors, and far less than without
@@ -104,9 +104,9 @@ class TestLinks:
         run(shell, f"{self.SHOW} https://bank.example@evil.example/login")
         self.move(shell, click=False)
         title = "return document.querySelector('.bm-screen').title"
-        wait(lambda: shell.script(title) == "https://evil.example/login")
+        until(lambda: shell.script(title) == "https://evil.example/login")
         self.move(shell, click=True)
-        wait(lambda: bool(shell.driver.find_elements(By.CSS_SELECTOR, self.PROMPT)))
+        until(lambda: bool(shell.driver.find_elements(By.CSS_SELECTOR, self.PROMPT)))
         prompt = shell.driver.find_element(By.CSS_SELECTOR, self.PROMPT)
         assert "goes to evil.example:" in prompt.text
         assert "https://evil.example/login" in prompt.text
@@ -118,9 +118,9 @@ class TestLinks:
         assert not shell.driver.find_elements(By.CSS_SELECTOR, self.PROMPT)
         self.move(shell, click=False, where="shown")
         self.move(shell, click=False)
-        wait(lambda: shell.script(title) == "https://evil.example/login")
+        until(lambda: shell.script(title) == "https://evil.example/login")
         self.move(shell, click=True)
-        wait(lambda: bool(shell.driver.find_elements(By.CSS_SELECTOR, self.PROMPT)))
+        until(lambda: bool(shell.driver.find_elements(By.CSS_SELECTOR, self.PROMPT)))
         shell.driver.find_elements(By.CSS_SELECTOR, f"{self.PROMPT} button")[0].click()
         opened = [["https://evil.example/login", "_blank", "noopener,noreferrer"]]
         assert shell.script("return window.opened") == opened

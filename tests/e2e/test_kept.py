@@ -33,13 +33,6 @@ def fetched(server: Nginx, since: int) -> int:
     return sum(size for path, _, size in server.answers[since:] if "/blobs/" in path)
 
 
-def wait_visible(page: Page, text: str, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while text not in page.visible:
-        assert time.monotonic() < end, page.visible
-        time.sleep(0.1)
-
-
 def test_files_are_fetched_when_they_are_read(page: Page, site: str, server: Nginx) -> None:
     page.forget(site)
     url = f"{site}?fetch=read&image={server.url}/estargz"
@@ -64,8 +57,8 @@ def test_files_are_fetched_when_they_are_read(page: Page, site: str, server: Ngi
 def test_the_rest_comes_while_the_container_is_idle(page: Page, site: str, server: Nginx) -> None:
     page.forget(site)
     start(page, f"{site}?image={server.url}/zstd-chunked")
-    wait_visible(page, "all here")
-    wait_visible(page, "Kept in this browser")
+    page.wait_visible("all here")
+    page.wait_visible("Kept in this browser")
     # Without the network everything is still there, on another visit too.
     server.kill()
     try:
@@ -75,7 +68,7 @@ def test_the_rest_comes_while_the_container_is_idle(page: Page, site: str, serve
     finally:
         server.start()
     page.script("document.querySelector('.bm-kept button').click()")
-    wait_visible(page, "Kept in this browser")
+    page.wait_visible("Kept in this browser")
 
 
 def test_a_table_of_contents_that_nobody_vouches_for(page: Page, site: str, server: Nginx) -> None:
@@ -115,10 +108,7 @@ def test_a_browser_that_leaves_little_room(fresh: Page, site: str, server: Nginx
     fresh.wait_text("300000")
     assert LAST_WORDS in fresh.text
     # It is said again a while after the image has changed what is kept.
-    end = time.monotonic() + 30
-    while "kB" not in (kept := fresh.script(KEPT)):
-        assert time.monotonic() < end, kept
-        time.sleep(0.1)
+    fresh.wait(lambda: "kB" in fresh.script(KEPT))
 
 
 KEPT = "return document.querySelector('.bm-kept').innerText"
@@ -165,10 +155,7 @@ def test_a_tab_that_never_gives_the_lock_back_stops_no_other(
         time.sleep(1)
         # Whoever waits for it to write the catalog gives up after a while.
         assert page.driver.execute_async_script(LOCKS)[1] > 0
-        end = time.monotonic() + 30
-        while page.driver.execute_async_script(LOCKS) != [1, 0]:
-            assert time.monotonic() < end
-            time.sleep(0.2)
+        page.wait(lambda: page.driver.execute_async_script(LOCKS) == [1, 0])
     finally:
         page.driver.close()
         page.driver.switch_to.window(first)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import tarfile
-import time
 from pathlib import Path
 
 import pexpect
@@ -73,24 +72,12 @@ return found !== undefined;
 
 
 def press(page: Page, text: str, within: str = "") -> None:
-    wait(page, lambda: page.script(_BUTTON, text, within))
+    page.wait(lambda: page.script(_BUTTON, text, within))
 
 
 def open_kept(page: Page, name: str) -> None:
     """Open a session of the list, when it is there."""
-    wait(page, lambda: page.script(_OPEN, name))
-
-
-def wait(page: Page, is_so: object, seconds: float = 60) -> None:
-    assert callable(is_so)
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end, page.visible
-        time.sleep(0.1)
-
-
-def shows(page: Page, text: str) -> None:
-    wait(page, lambda: text in page.visible)
+    page.wait(lambda: page.script(_OPEN, name))
 
 
 def allow_downloads(page: Page, folder: Path) -> None:
@@ -108,7 +95,7 @@ def parts(page: Page) -> list[str]:
 
 def downloaded(page: Page, folder: Path, name: str) -> Path:
     """Return a file that the page has downloaded, when it is complete."""
-    wait(page, (folder / name).exists)
+    page.wait((folder / name).exists)
     return folder / name
 
 
@@ -173,9 +160,9 @@ def test_a_session_and_its_files(fresh: Page, site: str, tmp_path: Path) -> None
     state = downloaded(fresh, folder, "mine.state")
     press(fresh, "Delete", ".bm-sessions")
     press(fresh, "Delete it", ".bm-sessions")
-    shows(fresh, "None is kept.")
+    fresh.wait_visible("None is kept.")
     choose(fresh, state)
-    shows(fresh, "A session is code")
+    fresh.wait_visible("A session is code")
     press(fresh, "Keep it", ".bm-question")
     open_kept(fresh, "mine")
     go_on(fresh, 'echo "<$X, $(cat /root/file)>"', "<typed, hello>")
@@ -187,13 +174,13 @@ def test_a_session_and_its_files(fresh: Page, site: str, tmp_path: Path) -> None
     assert fresh.driver.execute_async_script(_OTHER_BUILD) == ""
     fresh.open(f"{site}?session=mine")
     fresh.wait_state("running", 90)
-    shows(fresh, "was started anew, with its files as they were on")
+    fresh.wait_visible("was started anew, with its files as they were on")
     assert "it has another recipe" in fresh.visible
     fresh.wait_text(PROMPT)
     go_on(fresh, 'echo "<$X, $(cat /root/file), $(ls /usr/bin/wc)>"', "<, hello, >")
     press(fresh, "Save")
-    shows(fresh, "mine.before")
-    shows(fresh, "of another build: it has another recipe")
+    fresh.wait_visible("mine.before")
+    fresh.wait_visible("of another build: it has another recipe")
 
     # That session, which has files below it, in the terminal; and one of the terminal's here.
     fresh.type("X=later; echo typed''-later\r")
@@ -203,7 +190,7 @@ def test_a_session_and_its_files(fresh: Page, site: str, tmp_path: Path) -> None
     fresh.wait_state("running", 90)
     press(fresh, "Save")
     (folder / "mine.state").unlink()
-    wait(fresh, lambda: fresh.visible.count("Export") == 2)
+    fresh.wait(lambda: fresh.visible.count("Export") == 2)
     press(fresh, "Export", ".bm-sessions")
     state = downloaded(fresh, folder, "mine.state")
     later = folder / "later.state"
@@ -230,7 +217,7 @@ def test_files_alone(fresh: Page, site: str, tmp_path: Path) -> None:
     # They are here for the next container, and at the next visit.
     press(fresh, "Start again")
     fresh.wait_state("running", 90)
-    shows(fresh, "The files of this session are here as they were on")
+    fresh.wait_visible("The files of this session are here as they were on")
     fresh.wait_text(PROMPT)
     fresh.type("cat /root/file; ls /usr/bin/wc; echo second > /root/other; rm /root/file; exit 3\r")
     fresh.wait_state("exited")
@@ -295,7 +282,7 @@ def test_on_the_64_bit_machine(fresh: Page, site: str, images: str, tmp_path: Pa
     in_terminal(later, "--resume", state, where, shown="shown-before", before="as typed")
     in_terminal(later, "-it", where, shown=":/", before=", ")
     choose(fresh, later)
-    shows(fresh, "A session is code")
+    fresh.wait_visible("A session is code")
     fresh.script("document.querySelector('.bm-question input').value = arguments[0]", image)
     press(fresh, "Keep it", ".bm-question")
     open_kept(fresh, "later")

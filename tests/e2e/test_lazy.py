@@ -67,20 +67,13 @@ def read_while_it_goes_away(page: Page, server: Nginx, libraries: dict[str, str]
     page.type(f"cd /; clear; sha256sum {' '.join(libraries)}; echo st''atus $?\r")
     time.sleep(1)
     server.kill()
-    wait_visible(page, "Trying again")
+    page.wait_visible("Trying again")
     assert "status" not in page.text
     server.start()
     text = page.wait_text("status 0", 120)
     lines = "".join(text.split())
     for name, digest in libraries.items():
         assert f"{digest}{name}" in lines
-
-
-def wait_visible(page: Page, text: str) -> None:
-    end = time.monotonic() + 30
-    while text not in page.visible:
-        assert time.monotonic() < end, page.visible
-        time.sleep(0.05)
 
 
 def test_from_a_web_server(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.browser import Page
-from tests.e2e.test_page import run, wait
+from tests.e2e.browser import Page, until
+from tests.e2e.test_page import run
 
 # The owner of a page names networks by attributes; the last one opens the element.
 JOIN = """
@@ -50,20 +49,21 @@ def one_tab(page: Page) -> Iterator[None]:
 
 def join(page: Page, site: str, name: str, network: str = "public") -> None:
     page.open(f"{site}?image=./nothing/")
-    wait(lambda: page.state == "failed")
+    page.failed()
     page.script(JOIN, network, name)
     page.wait_state("running")
     page.wait_text(f"{name}:~#")
-    wait(lambda: f"In the network shop as {name}" in page.visible)
+    page.wait_visible(f"In the network shop as {name}")
 
 
 def beside(page: Page, text: str, seconds: float = 30) -> str:
     """Wait for a text in the page's other container."""
-    end = time.monotonic() + seconds
-    while text not in (now := "\n" + str(page.script("return window.beside.text"))):
-        assert time.monotonic() < end, f"no {text!r} in:\n{now}"
-        time.sleep(0.05)
-    return now
+
+    def now() -> str:
+        return "\n" + str(page.script("return window.beside.text"))
+
+    until(lambda: text in now(), seconds, now)
+    return now()
 
 
 def test_containers_of_a_page_and_of_a_tab(page: Page, site: str) -> None:
@@ -100,5 +100,5 @@ def test_containers_of_a_page_and_of_a_tab(page: Page, site: str) -> None:
 def test_what_a_link_joins(page: Page, site: str) -> None:
     """Another network than that of the page's owner, and it is said."""
     page.open(f"{site}?network-name=a.b")
-    wait(lambda: page.state == "failed")
+    page.failed()
     assert "a.b is no name that a network of containers can have" in page.visible

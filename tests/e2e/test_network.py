@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.browser import Page
-from tests.e2e.test_page import run, wait
+from tests.e2e.test_page import run
 from tests.servers import served
 from tests.servers.recording import Answer, Recorded, Request, answering
 from tests.servers.web import DATA, DIGEST, answer
@@ -154,7 +153,7 @@ def test_without_the_tls_server(page: Page, site: str, tmp_path: Path) -> None:
         opened(page, url)
         text = run(page, "cat $SSL_CERT_FILE")
         assert "Input/output error" in text
-        wait(lambda: "The page's own TLS engine cannot be had" in page.visible)
+        page.wait_visible("The page's own TLS engine cannot be had")
 
 
 def test_without_a_network(page: Page, site: str) -> None:
@@ -226,10 +225,7 @@ def test_an_amd64_image_on_its_own_machine(
     )
     run(page, f"perl -MIO::Socket::INET -e '$s = {server}' & sleep 1")
     element = "document.querySelector('container-terminal')"
-    end = time.monotonic() + 15
-    while page.script(f"return {element}.ports") != [8000]:
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    page.wait(lambda: page.script(f"return {element}.ports") == [8000])
     page.driver.set_script_timeout(30)
     text = page.driver.execute_async_script(
         "const done = arguments[0];"

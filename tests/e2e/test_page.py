@@ -6,7 +6,7 @@ import itertools
 import re
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,7 +16,7 @@ from selenium.webdriver import ActionChains, Keys
 from browsermount.cli import main
 from tests.cli.test_reading import write
 from tests.core.images import Layout, member, symlink, tar
-from tests.e2e.browser import Page
+from tests.e2e.browser import Page, until
 from tests.fixtures import fixture
 from tests.servers import breaking, served
 
@@ -83,13 +83,6 @@ def press(page: Page, *keys: str) -> None:
     actions.perform()
 
 
-def wait(condition: Callable[[], bool], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 _marks = itertools.count()
 
 
@@ -144,9 +137,9 @@ class TestShell:
         before = shell.script(size)
         shell.driver.set_window_size(900, 500)
         try:
-            wait(lambda: shell.script(size) != before)
+            until(lambda: shell.script(size) != before)
             # Lines beside the terminal come and go, and it changes with them.
-            wait(lambda: f"\n{shell.script(size)}\n" in run(shell, "stty size"), 30)
+            until(lambda: f"\n{shell.script(size)}\n" in run(shell, "stty size"), 30)
         finally:
             shell.driver.set_window_size(1280, 800)
 
@@ -168,7 +161,7 @@ class TestShell:
 
     def test_wide_characters_are_deleted_as_they_are_seen(self, shell: Page) -> None:
         run(shell, "export LC_ALL=C.UTF-8")
-        wait(lambda: shell.text.rstrip().endswith("#"))
+        until(lambda: shell.text.rstrip().endswith("#"))
         prompt = len(shell.text.rpartition("\n")[2])
         cursor = (
             "return document.querySelector('container-terminal').terminal.buffer.active.cursorX"
@@ -178,7 +171,7 @@ class TestShell:
         shell.wait_text("echo a😀😀b")
         assert shell.script(cursor) == start + 5 + 6
         shell.type("\x7f\x7f")
-        wait(lambda: shell.script(cursor) == start + 5 + 3)
+        until(lambda: shell.script(cursor) == start + 5 + 3)
         assert shell.text.endswith("echo a😀")
         assert prompt
         shell.type("Z\r")
@@ -218,14 +211,14 @@ class TestShell:
         where = shell.script(WHERE, "touched-word")
         touch(shell, "touchStart", where)
         selected = "return document.querySelector('container-terminal').terminal.getSelection()"
-        wait(lambda: shell.script(selected) == "touched-word")
+        until(lambda: shell.script(selected) == "touched-word")
         touch(shell, "touchMove", shell.script(WHERE, "three"))
         assert shell.script(selected) == "touched-word t"
         touch(shell, "touchEnd")
         button = shell.driver.find_element("css selector", ".bm-copy")
         assert button.is_displayed()
         button.click()
-        wait(lambda: not button.is_displayed())
+        until(lambda: not button.is_displayed())
         shell.type("clear; echo got:")
         press(shell, Keys.SHIFT, Keys.INSERT)
         shell.wait_text("echo got:touched-word t")

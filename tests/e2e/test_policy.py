@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.browser import Page, chromium
+from tests.e2e.browser import Page, chromium, until
 from tests.e2e.firefox import firefox
 from tests.servers.recording import Recorded, page_server
 
@@ -134,10 +134,7 @@ def test_reports_of_violations_are_seen(new: Page, strict: Recorded) -> None:
         "document.body.append(document.createElement('style'));"
         "document.querySelector('style').textContent = 'p { margin: 0 }'"
     )
-    end = time.monotonic() + 10
-    while not violations(strict):
-        assert time.monotonic() < end
-    report = json.loads(violations(strict)[0])["csp-report"]
+    report = json.loads(until(lambda: violations(strict))[0])["csp-report"]
     assert report["effective-directive"] == "style-src-elem"
 
 

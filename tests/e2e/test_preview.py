@@ -6,13 +6,13 @@ import base64
 import gzip
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from selenium.webdriver.common.by import By
 
-from tests.e2e.browser import Page
+from tests.e2e.browser import Page, until
 from tests.e2e.test_page import run
 from tests.servers import served
 
@@ -185,26 +185,19 @@ def container(page: Page, site: str) -> Page:
     # A program of its own: typed, the shell would take each line for a command.
     encoded = base64.b64encode(gzip.compress(SERVER.encode())).decode()
     run(page, f"echo {encoded} | base64 -d | gunzip > /tmp/s; sh /tmp/s")
-    wait(lambda: page.script(PORTS) == [8000, 8001])
+    until(lambda: page.script(PORTS) == [8000, 8001])
     return page
-
-
-def wait(condition: Callable[[], object], seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it does not come"
-        time.sleep(0.05)
 
 
 def tab(page: Page) -> None:
     """Go to the tab that was opened."""
-    wait(lambda: len(page.driver.window_handles) == 2)
+    until(lambda: len(page.driver.window_handles) == 2)
     page.driver.switch_to.window(page.driver.window_handles[-1])
 
 
 def into_frame(page: Page) -> None:
     page.driver.switch_to.default_content()
-    wait(lambda: page.driver.find_elements(By.TAG_NAME, "iframe"))
+    until(lambda: page.driver.find_elements(By.TAG_NAME, "iframe"))
     page.driver.switch_to.frame(page.driver.find_element(By.TAG_NAME, "iframe"))
 
 
@@ -225,9 +218,9 @@ def test_a_port_is_noticed_and_shown(container: Page) -> None:
     page.driver.find_element(By.CSS_SELECTOR, ".bm-link .bm-button").click()
     tab(page)
     into_frame(page)
-    wait(lambda: "404" in text(page) or "Index" in text(page))
+    until(lambda: "404" in text(page) or "Index" in text(page))
     page.script("location.href = 'deep/'")
-    wait(lambda: page.script("return document.title").startswith(("done", "failed")))
+    until(lambda: page.script("return document.title").startswith(("done", "failed")))
     assert page.script("return document.title") == "done"
     assert page.script("return getComputedStyle(document.body.querySelector('p')).color") == (
         "rgb(1, 2, 3)"
@@ -243,15 +236,15 @@ def test_a_port_is_noticed_and_shown(container: Page) -> None:
     ]
     # Links and forms with absolute paths stay in the preview.
     page.driver.find_element(By.ID, "form").submit()
-    wait(lambda: "POST" in text(page))
+    until(lambda: "POST" in text(page))
     page.script("history.back()")
-    wait(lambda: page.driver.find_elements(By.ID, "away"))
+    until(lambda: page.driver.find_elements(By.ID, "away"))
     page.driver.find_element(By.ID, "away").click()
-    wait(lambda: text(page) == "about")
+    until(lambda: text(page) == "about")
     page.script("location.href = '/about.html?again'")
     time.sleep(0.5)
     into_frame(page)
-    wait(lambda: text(page) == "about")
+    until(lambda: text(page) == "about")
     assert page.script("return parent.opener") is None
 
 
@@ -269,7 +262,7 @@ def test_previews_on_another_origin(container: Page, site: str, tmp_path: Path) 
         # Its owner has not said that this site's containers may be shown there.
         page.script(show)
         tab(page)
-        wait(lambda: "does not answer" in text(page))
+        until(lambda: "does not answer" in text(page))
         page.driver.close()
         page.driver.switch_to.window(page.driver.window_handles[0])
         html = (SITE / "preview.html").read_text()
@@ -281,7 +274,7 @@ def test_previews_on_another_origin(container: Page, site: str, tmp_path: Path) 
         page.script(show)
         tab(page)
         into_frame(page)
-        wait(lambda: page.script("return document.title") == "done")
+        until(lambda: page.script("return document.title") == "done")
         assert page.script("return origin") == other.rstrip("/")
         assert page.script("return [parent.opener, top === parent]") == [None, True]
 
@@ -290,7 +283,7 @@ def test_a_server_that_has_ended(container: Page) -> None:
     page = container
     page.script("document.querySelector('container-terminal').removeAttribute('preview')")
     run(page, "killall busybox")
-    wait(lambda: page.script(PORTS) == [])
+    until(lambda: page.script(PORTS) == [])
     assert page.script("return window.seen.slice(2)") == [
         {"port": 8000, "listening": False},
         {"port": 8001, "listening": False},
@@ -298,7 +291,7 @@ def test_a_server_that_has_ended(container: Page) -> None:
     page.script("window.open(document.querySelector('container-terminal').previewAddress(8000))")
     tab(page)
     into_frame(page)
-    wait(lambda: "listens at port 8000" in text(page))
+    until(lambda: "listens at port 8000" in text(page))
 
 
 def test_nobody_else_shows_pages_in_the_name_of_this_origin(
@@ -321,7 +314,7 @@ def test_nobody_else_shows_pages_in_the_name_of_this_origin(
             site,
         )
         tab(page)
-        wait(lambda: "does not answer" in text(page))
+        until(lambda: "does not answer" in text(page))
         assert not page.driver.find_elements(By.TAG_NAME, "iframe")
         page.driver.switch_to.window(page.driver.window_handles[0])
         assert page.script("return window.asked") == 0
@@ -336,7 +329,7 @@ def test_websockets(page: Page, site: str, images: str) -> None:
     page.script("window.open(document.querySelector('container-terminal').previewAddress(8000))")
     tab(page)
     into_frame(page)
-    wait(lambda: page.script("return document.title") == "chat", 30)
+    until(lambda: page.script("return document.title") == "chat", 30)
     assert page.script("return mode") == "CSS1Compat"
     page.driver.set_script_timeout(60)
     assert page.driver.execute_async_script(TALK) == [

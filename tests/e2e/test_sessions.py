@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from tests.e2e.browser import Page
 
 PROMPT = "~#"
@@ -56,18 +54,12 @@ def wait_saved(page: Page, *, at_once: bool = True) -> None:
     )
     if at_once:
         page.script(_HIDE)
-    end = time.monotonic() + 60
-    while page.script("return window.saves") == 0:
-        assert time.monotonic() < end, page.visible
-        time.sleep(0.05)
+    page.wait(lambda: page.script("return window.saves") > 0)
     print(page.script("return window.last"))
 
 
 def wait_unkept(page: Page) -> None:
-    end = time.monotonic() + 60
-    while "This session is not kept: the browser has no room for it" not in page.visible:
-        assert time.monotonic() < end, page.visible
-        time.sleep(0.1)
+    page.wait_visible("This session is not kept: the browser has no room for it")
 
 
 def test_what_was_typed_is_there_at_the_next_visit(fresh: Page, site: str) -> None:
@@ -146,7 +138,4 @@ def test_what_was_typed_is_there_at_the_next_visit(fresh: Page, site: str) -> No
     assert "third-one" not in fresh.text
     fresh.type("exit 3\r")
     fresh.wait_state("exited")
-    end = time.monotonic() + 10
-    while [name for name in states(fresh) if name.startswith("mine")]:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    fresh.wait(lambda: not [name for name in states(fresh) if name.startswith("mine")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -80,14 +79,6 @@ def ran(page: Page) -> None:
     assert "exit code 42" in page.visible
 
 
-def failed(page: Page) -> None:
-    """See an image fail that was about to run."""
-    end = time.monotonic() + 30
-    while page.state != "failed":
-        assert time.monotonic() < end, page.visible
-        time.sleep(0.05)
-
-
 class TestRegistry:
     def test_with_the_fewest_headers(self, page: Page, site: str, opened: Registry) -> None:
         # As a whole percent-encoded, too.
@@ -158,7 +149,7 @@ class TestBasic:
             wait_form(page)
             assert page.script("return document.querySelectorAll('.bm-credentials').length") == 1
             page.script(f"{FORM}.querySelector('button[type=button]').click()")
-            failed(page)
+            page.failed()
             assert "no credentials were given" in page.visible
             assert not any("secret" in line for line in front.requests)
 
@@ -174,7 +165,7 @@ class TestBasic:
             page.open(f"{site}?image={front.host}/team/app")
             wait_form(page)
             sign_in(page, "alice", "secret")
-            failed(page)
+            page.failed()
         assert "does not name Authorization, which * does not cover" in page.visible
 
     def test_redirects_get_no_credentials(
@@ -191,7 +182,7 @@ class TestBasic:
             fresh.open(f"{site}?image={front.host}/team/app")
             wait_form(fresh)
             sign_in(fresh, "alice", "secret")
-            failed(fresh)
+            fresh.failed()
         assert "sends us on to another one" in fresh.visible
         assert "redirect:" in fresh.visible
         with (

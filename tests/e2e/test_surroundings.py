@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.browser import Page
+from tests.e2e.browser import Page, until
 from tests.servers import served
 from tests.servers.recording import page_server
 
@@ -31,19 +30,11 @@ def framed(page: Page, site: str, folder: Path, sandbox: str) -> Iterator[None]:
             page.driver.switch_to.default_content()
 
 
-def failed(page: Page) -> str:
-    end = time.monotonic() + 30
-    while page.state != "failed":
-        assert time.monotonic() < end, page.visible
-        time.sleep(0.1)
-    return page.visible
-
-
 def test_a_sandboxed_frame_says_that_it_may_have_no_workers(
     page: Page, site: str, tmp_path: Path
 ) -> None:
     with framed(page, site, tmp_path, "allow-scripts"):
-        text = failed(page)
+        text = page.failed()
     assert "sandboxed frame" in text
     assert "allow-same-origin" in text
 
@@ -61,10 +52,7 @@ def test_where_no_script_can_be_loaded_the_page_says_so(page: Page, tmp_path: Pa
         page_server(SITE, cors=False) as closed,
         framed(page, closed.url, tmp_path, "allow-scripts"),
     ):
-        end = time.monotonic() + 30
-        while page.script(shown) != "visible":
-            assert time.monotonic() < end
-            time.sleep(0.5)
+        until(lambda: page.script(shown) == "visible")
         assert "sandbox without allow-same-origin" in page.script(content)
 
 
@@ -73,7 +61,7 @@ def test_where_no_script_can_be_loaded_the_page_says_so(page: Page, tmp_path: Pa
 def test_a_policy_without_workers_is_said(page: Page, site: str, policy: str) -> None:
     with page_server(SITE, {"Content-Security-Policy": policy}) as server:
         page.open(server.url)
-        text = failed(page)
+        text = page.failed()
     assert "worker" in text
 
 
@@ -81,6 +69,6 @@ def test_a_policy_without_webassembly_is_said(page: Page, site: str) -> None:
     policy = {"Content-Security-Policy": "script-src 'self'"}
     with page_server(SITE, policy) as server:
         page.open(server.url)
-        text = failed(page)
+        text = page.failed()
     assert "WebAssembly" in text
     assert "Content Security Policy" in text

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.cli.test_reading import write
 from tests.core.images import Layout, member, symlink, tar
-from tests.e2e.browser import Page
+from tests.e2e.browser import Page, until
 from tests.fixtures import fixture
 from tests.servers import served
 
@@ -60,11 +59,12 @@ def visit(page: Page, url: str, *, prompt: str) -> bool:
 
 def wait_kept(page: Page, but: str = "") -> str:
     """Wait until the browser has kept a container at its prompt, and return the file."""
-    end = time.monotonic() + 30
-    while not (kept := page.script(_KEPT)) or kept == [but]:
-        assert time.monotonic() < end, page.text
-        time.sleep(0.1)
-    return str(kept[-1])
+
+    def kept() -> list[str]:
+        names: list[str] = page.script(_KEPT)
+        return [] if names == [but] else names
+
+    return until(kept, seen=lambda: page.text)[-1]
 
 
 def answers(page: Page, command: str, expected: str) -> None:
