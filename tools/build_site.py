@@ -201,6 +201,17 @@ def machine_snapshot(kind: str, cache: Path | None = None) -> Path:
     return kept
 
 
+def _copy_engine_code(source: Path, target: Path) -> None:
+    """Copy the engine's script, which asks for ``import.meta`` when it is loaded.
+
+    It does so in functions alone. Where a worker's page is left, what waits for a fetch is still
+    called, and Chromium (156) ends the whole tab when a module asks for it first then. Once
+    asked for, it is known.
+    """
+    script = (source / "pyodide.asm.mjs").read_text()
+    (target / "pyodide.asm.mjs").write_text(f"import.meta;\n{script}")
+
+
 def _add_python(site: Path, cache: Path) -> None:
     source = MODULES / "pyodide"
     target = site / "pyodide"
@@ -210,8 +221,8 @@ def _add_python(site: Path, cache: Path) -> None:
         micropip = _micropip(source, cache)
         for path in (wheel, micropip):
             shutil.copyfile(path, target / path.name)
-        for name in ("pyodide.mjs", "pyodide.asm.mjs"):
-            shutil.copyfile(source / name, target / name)
+        shutil.copyfile(source / "pyodide.mjs", target / "pyodide.mjs")
+        _copy_engine_code(source, target)
         write_later(wheel, target)
         shutil.copyfile(_standard_library(source, cache), target / "python_stdlib.zip")
         _write_lock(source, target, wheel, micropip)

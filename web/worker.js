@@ -12,6 +12,8 @@ import { instantiate } from "./mount/tls.js";
 /** @import { PyodideAPI } from "pyodide" */
 /** @import { NetworkMode, NetworkName, PageMessage, WorkerMessage } from "./messages.js" */
 
+const BASE = new URL("./", import.meta.url);
+
 // The largest message that the guest's virtio transport takes is 512000 bytes.
 const FRAME_SIZE = 512 * 1024;
 
@@ -101,9 +103,8 @@ function post(message) {
 
 async function startPython() {
   const started = performance.now();
-  const { python, start } = await startRuntime(
-    new URL("./pyodide/", import.meta.url),
-    (bytes, total) => post({ type: "stage", stage: "runtime-loading", bytes, total }),
+  const { python, start } = await startRuntime(new URL("pyodide/", BASE), (bytes, total) =>
+    post({ type: "stage", stage: "runtime-loading", bytes, total }),
   );
   const glue = python.pyimport("browsermount.pyodide.worker");
   const worker = glue.Worker(
@@ -125,7 +126,7 @@ async function startPython() {
  * @param {string} authority The one of a saved session; may be empty.
  */
 async function startTls(python, authority) {
-  const url = new URL("./tls/tls.wasm.gz", import.meta.url);
+  const url = new URL("tls/tls.wasm.gz", BASE);
   const [code] = await Promise.all([new Fetcher(() => {}).bytes(url), addModules(python)]);
   const module = await instantiate(code);
   return python.pyimport("browsermount.pyodide.tls").new_engine(module, authority);
@@ -250,7 +251,7 @@ async function handleMessage(message) {
       JSON.stringify({
         ...message.request,
         base: message.base,
-        interpreters: new URL("./vm/interpreters/", import.meta.url).href,
+        interpreters: new URL("vm/interpreters/", BASE).href,
       }),
       emit,
       ask,

@@ -6,6 +6,8 @@ import { FrameBatch } from "./frames.js";
 /** @import { GuestRequest, NetworkMode, NetworkName } from "../messages.js" */
 /** @import { Link, Neighbourhood } from "./neighbours.js" */
 
+const PYODIDE = new URL("../pyodide/", import.meta.url);
+
 /** Room for many frames of the largest size. */
 const BUFFER_SIZE = 1024 * 1024;
 const LENGTH_SIZE = 4;
@@ -31,7 +33,7 @@ const ARCHIVES = {
 export async function addModules(python, name = "network") {
   const parts = python.pyimport("browsermount.pyodide.parts");
   if (!parts.has(ARCHIVES[name])) {
-    const response = await fetch(new URL(`../pyodide/${name}.zip`, import.meta.url));
+    const response = await fetch(new URL(`${name}.zip`, PYODIDE));
     if (!response.ok) throw new Error(`${name}.zip: ${response.status} ${response.statusText}`);
     const archive = `/lib/${name}.zip`;
     python.FS.writeFile(archive, new Uint8Array(await response.arrayBuffer()));
