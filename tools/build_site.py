@@ -68,6 +68,15 @@ _LATER = {
         "browsermount/pyodide/merging.py",
     ),
 }
+# Where the engine's script asks where it is from, and what it takes in a worker instead.
+_META = {
+    "var _scriptName=import.meta.url;": (
+        "var _scriptName=ENVIRONMENT_IS_NODE?import.meta.url:globalThis.location.href;"
+    ),
+    'new URL("pyodide.asm.wasm",import.meta.url)': (
+        'new URL("pyodide.asm.wasm",globalThis.location.href)'
+    ),
+}
 _NOTICES = (
     "v86",
     "@xterm/xterm",
@@ -202,14 +211,18 @@ def machine_snapshot(kind: str, cache: Path | None = None) -> Path:
 
 
 def _copy_engine_code(source: Path, target: Path) -> None:
-    """Copy the engine's script, which asks for ``import.meta`` when it is loaded.
+    """Copy the engine's script, but for its questions for ``import.meta``.
 
-    It does so in functions alone. Where a worker's page is left, what waits for a fetch is still
-    called, and Chromium (156) ends the whole tab when a module asks for it first then. Once
-    asked for, it is known.
+    Where the page is left, its workers' promises are still kept and broken for a moment, so
+    that the engine may begin then; and Chromium (156) ends the whole tab where a module asks
+    for ``import.meta`` first then. What it needs it for, Pyodide says by ``locateFile``.
     """
     script = (source / "pyodide.asm.mjs").read_text()
-    (target / "pyodide.asm.mjs").write_text(f"import.meta;\n{script}")
+    for asked, known in _META.items():
+        if script.count(asked) != 1:
+            raise SystemExit(f"Pyodide's engine no longer has {asked!r}: see tools/build_site.py")
+        script = script.replace(asked, known)
+    (target / "pyodide.asm.mjs").write_text(script)
 
 
 def _add_python(site: Path, cache: Path) -> None:
