@@ -10,6 +10,7 @@ use crate::action::{addressable, is_memory, is_register};
 use crate::emit::{local, number, Emitter};
 use crate::vector::{self, is_vector};
 use crate::wasm::{op, simd, Hint};
+use crate::windows::At;
 use ::simd::fused::Fused;
 
 /// SSE's mnemonic of what it has, too, else the instruction's own.
@@ -221,11 +222,10 @@ impl Emitter {
     /// Puts the last operand's halves into the locals `temporary` and `upper`, one that is in memory.
     fn load_halves(&mut self, instruction: &Instruction) {
         let vectors = self.vectors();
-        self.address(instruction);
         if vector::aligned(instruction) {
-            self.check_aligned(32);
+            self.check_aligned(instruction, 32);
         }
-        self.read_pointer(32);
+        self.read_pointer(At::Operand(instruction), 32);
         self.code.tee(local::MODIFIED);
         self.code.v128_memory(simd::V128_LOAD, 0);
         self.code.set(vectors.temporary);
@@ -403,11 +403,10 @@ impl Emitter {
         self.code.set(vectors.value);
         self.half(source, 1);
         self.code.set(vectors.upper);
-        self.address(instruction);
         if vector::aligned(instruction) {
-            self.check_aligned(32);
+            self.check_aligned(instruction, 32);
         }
-        self.store_vectors();
+        self.store_vectors(At::Operand(instruction));
     }
 
     fn mask_of_halves(&mut self, instruction: &Instruction, opcode: u32, lanes: u32) {
@@ -465,8 +464,7 @@ impl Emitter {
         if is_memory(instruction, 0) {
             let value = self.vectors().value;
             self.code.set(value);
-            self.address(instruction);
-            return self.store_vector();
+            return self.store_vector(At::Operand(instruction));
         }
         let destination = Emitter::vector_number(instruction, 0);
         self.set_vector(destination);

@@ -10,17 +10,18 @@ use alloc::vec::Vec;
 
 use cpu::chain;
 use cpu::compiled::Addresses;
-use cpu::state::{offset, Exit};
+use cpu::state::{offset, Exit, Mode};
 use cpu::tlb;
 use iced_x86::{Instruction, Register};
 
 use crate::flags::Form;
 use crate::wasm::{op, simd, Code, Hint, Label, Type};
+use crate::windows::{At, Use};
 use crate::CodeSize;
 
 /// The functions that a module imports, in this order: names as the crate cpu exports them, parameters
 /// and result.
-pub const IMPORTS: [(&str, &[Type], Type); 11] = [
+pub const IMPORTS: [(&str, &[Type], Type); 12] = [
     ("compiled_read", &[Type::I32, Type::I64, Type::I32], Type::I32),
     ("compiled_write", &[Type::I32, Type::I64, Type::I64, Type::I32], Type::I32),
     ("compiled_modify", &[Type::I32, Type::I64, Type::I32], Type::I32),
@@ -32,6 +33,7 @@ pub const IMPORTS: [(&str, &[Type], Type); 11] = [
     ("compiled_x87", &[Type::I32, Type::I32, Type::I64], Type::I32),
     ("compiled_x87_memory", &[Type::I32, Type::I64, Type::I32, Type::I32, Type::I64], Type::I32),
     ("compiled_fused", &[Type::I32, Type::I32, Type::I32], Type::I32),
+    ("compiled_window", &[Type::I32, Type::I64, Type::I32, Type::I32], Type::I32),
 ];
 
 /// The type of compiled functions comes behind those of the imports.
@@ -49,6 +51,7 @@ mod import {
     pub const X87: u32 = 8;
     pub const X87_MEMORY: u32 = 9;
     pub const FUSED: u32 = 10;
+    pub const WINDOW: u32 = 11;
 }
 
 /// Numbers of locals.
@@ -73,18 +76,18 @@ pub mod local {
     pub const TEMPORARY: u32 = 26;
     /// The first of 32 bits.
     pub const FLAGS_KIND: u32 = 29;
-    pub const TABLE: u32 = 30;
-    pub const TLB_ENTRY: u32 = 31;
+    /// The offset of an entry in the TLB's table.
+    pub const TLB_ENTRY: u32 = 30;
     /// A host address within an access.
-    pub const HOST: u32 = 32;
+    pub const HOST: u32 = 31;
     /// A host address within an instruction that loads and stores.
-    pub const MODIFIED: u32 = 33;
+    pub const MODIFIED: u32 = 32;
     /// What `packed` gives.
-    pub const EXIT: u32 = 34;
+    pub const EXIT: u32 = 33;
     /// What the function returns, and what `compiled_interpret` has returned.
-    pub const STATUS: u32 = 35;
+    pub const STATUS: u32 = 34;
     /// The first loop's that has several entries.
-    pub const SELECTOR: u32 = 36;
+    pub const SELECTOR: u32 = 35;
 
     pub const WIDE: u32 = FLAGS_KIND - GPR;
     pub const NARROW: u32 = SELECTOR - FLAGS_KIND;
@@ -110,8 +113,9 @@ pub struct Vectors {
 }
 
 impl Vectors {
-    fn behind(selectors: u32) -> Vectors {
-        let usual = local::SELECTOR + selectors;
+    /// Behind so many selectors and slots of windows.
+    fn behind(others: u32) -> Vectors {
+        let usual = local::SELECTOR + others;
         let first = usual + 1;
         Vectors {
             usual,
@@ -147,6 +151,8 @@ const PACKED_SHIFT: u32 = 14;
 pub struct Emitter {
     pub code: Code,
     addresses: Addresses,
+    /// The address of the TLB's table for the code's privilege.
+    table: u32,
     pub code_size: CodeSize,
     /// Registers that are read or written, a bit for each.
     used: u32,
@@ -163,6 +169,10 @@ pub struct Emitter {
     /// Whether there is code for x87 instructions.
     uses_x87: bool,
     selectors: u32,
+    /// How many slots of windows there are, behind the selectors.
+    slots: u32,
+    /// The windows that the present instruction's memory operand and its access to the stack go to.
+    uses: [Option<Use>; 2],
     /// Whether it comes to where an instruction reaches into the next page.
     crosses: bool,
     flags_used: bool,
@@ -181,15 +191,16 @@ pub struct Emitter {
 }
 
 impl Emitter {
-    /// `selectors`: of how many loops it has to be said where they are entered.
-    pub fn new(addresses: Addresses, code_size: CodeSize, selectors: u32) -> Emitter {
+    /// `selectors`: of how many loops it has to be said where they are entered. `slots`: of windows.
+    pub fn new(addresses: Addresses, mode: u32, selectors: u32, slots: u32) -> Emitter {
         let mut code = Code::default();
         let exit = code.block(None);
         let packed_exit = code.block(Some(Type::I32));
         Emitter {
             code,
             addresses,
-            code_size,
+            table: addresses.tables[(mode & Mode::USER) as usize],
+            code_size: CodeSize::of(mode),
             used: 0,
             changed: 0,
             vectors_used: 0,
@@ -197,8 +208,10 @@ impl Emitter {
             uses_vectors: false,
             uses_avx: false,
             uses_x87: false,
-            vectors: Vectors::behind(selectors),
+            vectors: Vectors::behind(selectors + slots),
             selectors,
+            slots,
+            uses: [None; 2],
             crosses: false,
             flags_used: false,
             flags_changed: false,
@@ -295,12 +308,9 @@ impl Emitter {
         self.code.set(GENERATION);
         self.load_state(op::I64_LOAD, offset::BUDGET);
         self.code.set(BUDGET);
-        self.code.i32(0);
-        self.code.memory(op::I32_LOAD, self.addresses.table);
-        self.code.set(TABLE);
 
         let mut bytes = Vec::new();
-        let mut groups = vec![(WIDE, Type::I64), (NARROW + self.selectors, Type::I32)];
+        let mut groups = vec![(WIDE, Type::I64), (NARROW + self.selectors + self.slots, Type::I32)];
         if self.uses_vectors || self.vectors_used != 0 {
             groups[1].0 += 1;
             groups.extend([(20, Type::V128), (3, Type::F64), (3, Type::F32)]);
@@ -698,6 +708,22 @@ impl Emitter {
         }
     }
 
+    /// Pushes the linear address of an access.
+    fn linear(&mut self, at: At) {
+        match at {
+            At::Operand(instruction) => return self.address(instruction),
+            At::Stack(distance) => {
+                self.whole(cpu::state::RSP as u32);
+                if distance != 0 {
+                    self.code.i64(distance);
+                    self.code.op(op::I64_ADD);
+                }
+            }
+            At::Frame => self.whole(cpu::state::RBP as u32),
+        }
+        self.cut_address();
+    }
+
     /// Pushes whether the access at the address that is popped is none to plain memory that the TLB
     /// knows.
     fn misses(&mut self, tag: usize, size: u32) {
@@ -709,10 +735,8 @@ impl Emitter {
         code.op(op::I32_WRAP_I64);
         code.i32(((tlb::ENTRIES - 1) * tlb::offset::SIZE) as i32);
         code.op(op::I32_AND);
-        code.get(local::TABLE);
-        code.op(op::I32_ADD);
         code.tee(local::TLB_ENTRY);
-        code.memory(op::I64_LOAD, tag as u32);
+        code.memory(op::I64_LOAD, self.table + tag as u32);
         code.get(local::ADDRESS);
         if size > 1 {
             code.i64(i64::from(size) - 1);
@@ -729,14 +753,80 @@ impl Emitter {
         self.code.get(local::ADDRESS);
         self.code.op(op::I32_WRAP_I64);
         self.code.get(local::TLB_ENTRY);
-        self.code.memory(op::I32_LOAD, tlb::offset::ADDEND as u32);
+        self.code.memory(op::I32_LOAD, self.table + tlb::offset::ADDEND as u32);
         self.code.op(op::I32_ADD);
     }
 
-    /// Pops a linear address, pushes the host address of what is to be accessed there.
-    fn pointer(&mut self, size: u32, tag: usize, helper: u32) {
-        self.misses(tag, size);
-        self.code.if_(Some(Type::I32), Some(Hint::Unlikely));
+    /// Says which windows the present instruction's accesses go to, and looks up those that it opens. Comes
+    /// before all of its code.
+    pub fn open_windows(&mut self, uses: [Option<Use>; 2], operand: At, stack: At) {
+        self.uses = uses;
+        for (one, at) in uses.into_iter().zip([operand, stack]) {
+            let Some(Use { slot, place, writes, opens: Some(length), .. }) = one else { continue };
+            self.linear(at);
+            if place != 0 {
+                self.code.i64(-i64::from(place));
+                self.code.op(op::I64_ADD);
+                self.cut_address();
+            }
+            self.misses(if writes { tlb::offset::WRITE } else { tlb::offset::READ }, length);
+            self.code.if_(Some(Type::I32), Some(Hint::Unlikely));
+            self.code.i32(self.addresses.cpu as i32);
+            self.code.get(local::ADDRESS);
+            self.code.i32(length as i32);
+            self.code.i32(i32::from(writes));
+            self.code.call(import::WINDOW);
+            self.code.else_();
+            self.host_address();
+            self.code.end();
+            self.code.set(self.slot(slot));
+        }
+    }
+
+    fn slot(&self, number: u32) -> u32 {
+        local::SELECTOR + self.selectors + number
+    }
+
+    /// The window that an access of the present instruction goes to: its slot, and the place there.
+    fn window(&self, at: At, size: u32, writes: bool) -> Option<(u32, u32)> {
+        let one = self.uses[usize::from(!matches!(at, At::Operand(_)))]?;
+        (size <= one.size && (one.writes || !writes)).then(|| (self.slot(one.slot), one.place))
+    }
+
+    /// An access: in its window, if it has one that lies in plain memory, or else by the TLB. `missed` is
+    /// what it does where neither is possible, with the linear address in `ADDRESS`; `hit` what it does with
+    /// a host address, which it is to push, and the offset from that.
+    fn access(
+        &mut self,
+        at: At,
+        size: u32,
+        writes: bool,
+        result: Option<Type>,
+        missed: impl FnOnce(&mut Emitter),
+        hit: impl FnOnce(&mut Emitter, &dyn Fn(&mut Emitter), u32),
+    ) {
+        if let Some((slot, place)) = self.window(at, size, writes) {
+            self.code.get(slot);
+            self.code.op(op::I32_EQZ);
+            self.code.if_(result, Some(Hint::Unlikely));
+            self.linear(at);
+            self.code.set(local::ADDRESS);
+            missed(self);
+            self.code.else_();
+            hit(self, &|emitter| emitter.code.get(slot), place);
+        } else {
+            self.linear(at);
+            self.misses(if writes { tlb::offset::WRITE } else { tlb::offset::READ }, size);
+            self.code.if_(result, Some(Hint::Unlikely));
+            missed(self);
+            self.code.else_();
+            hit(self, &Emitter::host_address, 0);
+        }
+        self.code.end();
+    }
+
+    /// Pushes the host address, at `ADDRESS`, that a helper gives.
+    fn helped(&mut self, size: u32, helper: u32) {
         self.code.i32(self.addresses.cpu as i32);
         self.code.get(local::ADDRESS);
         self.code.i32(size as i32);
@@ -745,30 +835,57 @@ impl Emitter {
         self.code.op(op::I32_EQZ);
         self.step_if();
         self.code.get(local::HOST);
-        self.code.else_();
-        self.host_address();
-        self.code.end();
     }
 
-    /// Pops a linear address, pushes the host address of what is only to be loaded.
-    pub fn read_pointer(&mut self, size: u32) {
-        self.pointer(size, tlb::offset::READ, import::READ);
+    /// Pushes a host address.
+    fn pointer(&mut self, at: At, size: u32, writes: bool) {
+        let helper = if writes { import::MODIFY } else { import::READ };
+        self.access(
+            at,
+            size,
+            writes,
+            Some(Type::I32),
+            |emitter| emitter.helped(size, helper),
+            |emitter, host, place| {
+                host(emitter);
+                if place != 0 {
+                    emitter.code.i32(place as i32);
+                    emitter.code.op(op::I32_ADD);
+                }
+            },
+        );
     }
 
-    /// Pops a linear address, and puts the host address of what is to be loaded and stored again into
-    /// `MODIFIED`.
-    pub fn modify_pointer(&mut self, size: u32) {
-        self.pointer(size, tlb::offset::WRITE, import::MODIFY);
+    /// Pushes the host address of what is only to be loaded.
+    pub fn read_pointer(&mut self, at: At, size: u32) {
+        self.pointer(at, size, false);
+    }
+
+    /// Puts the host address of what is to be loaded and stored again into `MODIFIED`.
+    pub fn modify_pointer(&mut self, at: At, size: u32) {
+        self.pointer(at, size, true);
         self.code.set(local::MODIFIED);
     }
 
-    /// Pops a linear address, pushes the value there, zero above its size.
-    pub fn load(&mut self, size: u32) {
-        self.read_pointer(size);
-        self.load_host(size);
+    /// Pushes the value at an address, zero above its size.
+    pub fn load(&mut self, at: At, size: u32) {
+        self.access(
+            at,
+            size,
+            false,
+            Some(Type::I64),
+            |emitter| {
+                emitter.helped(size, import::READ);
+                emitter.load_host(size, 0);
+            },
+            |emitter, host, place| {
+                host(emitter);
+                emitter.load_host(size, place);
+            },
+        );
     }
 
-    pub fn load_host(&mut self, size: u32) {
+    pub fn load_host(&mut self, size: u32, offset: u32) {
         self.code.memory(
             match size {
                 1 => op::I64_LOAD8_U,
@@ -776,12 +893,12 @@ impl Emitter {
                 4 => op::I64_LOAD32_U,
                 _ => op::I64_LOAD,
             },
-            0,
+            offset,
         );
     }
 
     /// Pops a value and the host address where it goes.
-    pub fn store_host(&mut self, size: u32) {
+    pub fn store_host(&mut self, size: u32, offset: u32) {
         self.code.memory(
             match size {
                 1 => op::I64_STORE8,
@@ -789,63 +906,69 @@ impl Emitter {
                 4 => op::I64_STORE32,
                 _ => op::I64_STORE,
             },
-            0,
+            offset,
         );
     }
 
-    /// Pops a linear address, and stores `VALUE` there.
-    pub fn store(&mut self, size: u32) {
-        self.misses(tlb::offset::WRITE, size);
-        self.code.if_(None, Some(Hint::Unlikely));
-        self.code.i32(self.addresses.cpu as i32);
-        self.code.get(local::ADDRESS);
-        self.code.get(local::VALUE);
-        self.code.i32(size as i32);
-        self.code.call(import::WRITE);
-        self.step_if();
-        self.code.else_();
-        self.host_address();
-        self.code.get(local::VALUE);
-        self.store_host(size);
-        self.code.end();
+    /// Stores `VALUE` at an address.
+    pub fn store(&mut self, at: At, size: u32) {
+        self.access(
+            at,
+            size,
+            true,
+            None,
+            |emitter| {
+                emitter.code.i32(emitter.addresses.cpu as i32);
+                emitter.code.get(local::ADDRESS);
+                emitter.code.get(local::VALUE);
+                emitter.code.i32(size as i32);
+                emitter.code.call(import::WRITE);
+                emitter.step_if();
+            },
+            |emitter, host, place| {
+                host(emitter);
+                emitter.code.get(local::VALUE);
+                emitter.store_host(size, place);
+            },
+        );
     }
 
-    /// Pops a linear address, and stores 16 bytes there: `Vectors::value`.
-    pub fn store_vector(&mut self) {
-        let value = self.vectors.value;
-        self.misses(tlb::offset::WRITE, 16);
-        self.code.if_(None, Some(Hint::Unlikely));
-        self.code.i32(0);
-        self.code.get(value);
-        self.code.v128_memory(simd::V128_STORE, self.addresses.cpu + offset::SCRATCH as u32);
-        self.write_scratch(16);
-        self.code.else_();
-        self.host_address();
-        self.code.get(value);
-        self.code.v128_memory(simd::V128_STORE, 0);
-        self.code.end();
+    /// Stores 16 bytes: `Vectors::value`.
+    pub fn store_vector(&mut self, at: At) {
+        self.store_halves_at(at, &[(self.vectors.value, 0)]);
     }
 
-    /// The same of 32 bytes: `Vectors::value` and `Vectors::upper`.
-    pub fn store_vectors(&mut self) {
-        let halves = [(self.vectors.value, 0), (self.vectors.upper, 16)];
-        self.misses(tlb::offset::WRITE, 32);
-        self.code.if_(None, Some(Hint::Unlikely));
-        for (half, at) in halves {
-            self.code.i32(0);
-            self.code.get(half);
-            self.code.v128_memory(simd::V128_STORE, self.addresses.cpu + offset::SCRATCH as u32 + at);
-        }
-        self.write_scratch(32);
-        self.code.else_();
-        self.host_address();
-        self.code.set(local::HOST);
-        for (half, at) in halves {
-            self.code.get(local::HOST);
-            self.code.get(half);
-            self.code.v128_memory(simd::V128_STORE, at);
-        }
-        self.code.end();
+    /// Stores 32 bytes: `Vectors::value` and `Vectors::upper`.
+    pub fn store_vectors(&mut self, at: At) {
+        self.store_halves_at(at, &[(self.vectors.value, 0), (self.vectors.upper, 16)]);
+    }
+
+    fn store_halves_at(&mut self, at: At, halves: &[(u32, u32)]) {
+        let size = 16 * halves.len() as u32;
+        self.access(
+            at,
+            size,
+            true,
+            None,
+            |emitter| {
+                for &(half, offset) in halves {
+                    emitter.code.i32(0);
+                    emitter.code.get(half);
+                    let scratch = emitter.addresses.cpu + offset::SCRATCH as u32;
+                    emitter.code.v128_memory(simd::V128_STORE, scratch + offset);
+                }
+                emitter.write_scratch(size);
+            },
+            |emitter, host, place| {
+                host(emitter);
+                emitter.code.set(local::HOST);
+                for &(half, offset) in halves {
+                    emitter.code.get(local::HOST);
+                    emitter.code.get(half);
+                    emitter.code.v128_memory(simd::V128_STORE, place + offset);
+                }
+            },
+        );
     }
 
     /// Gives one of the places of `State::scratch` what `push` pushes.
@@ -906,14 +1029,14 @@ impl Emitter {
 
     /// An x87 instruction with a memory operand of this size, which has no segment with a base.
     pub fn x87_memory(&mut self, instruction: &Instruction, operation: u32, size: u32, stores: bool) {
-        self.effective_address(instruction);
+        let at = At::Operand(instruction);
         if stores {
-            self.modify_pointer(size);
+            self.modify_pointer(at, size);
             self.code.get(local::MODIFIED);
         } else {
-            self.read_pointer(size);
+            self.read_pointer(at, size);
         }
-        self.code.get(local::ADDRESS);
+        self.effective_address(instruction);
         self.x87_instruction(operation);
         self.code.call(import::X87_MEMORY);
         self.step_if();

@@ -10,6 +10,7 @@ use crate::action::{
 use crate::emit::{local, mask, number, Emitter};
 use crate::flags::Form;
 use crate::wasm::op;
+use crate::windows::At;
 use crate::CodeSize;
 
 const RAX: u32 = 0;
@@ -96,8 +97,7 @@ impl Emitter {
         match instruction.op_kind(operand) {
             OpKind::Register => self.register(instruction.op_register(operand)),
             OpKind::Memory => {
-                self.address(instruction);
-                self.load(operand_size(instruction, operand));
+                self.load(At::Operand(instruction), operand_size(instruction, operand));
             }
             _ => self.code.i64(instruction.immediate(operand) as i64),
         }
@@ -116,8 +116,7 @@ impl Emitter {
             self.set_register(instruction.op_register(operand));
         } else {
             self.code.set(local::VALUE);
-            self.address(instruction);
-            self.store(operand_size(instruction, operand));
+            self.store(At::Operand(instruction), operand_size(instruction, operand));
         }
     }
 
@@ -127,8 +126,7 @@ impl Emitter {
             return Place::Register(instruction.op_register(operand));
         }
         let size = operand_size(instruction, operand);
-        self.address(instruction);
-        self.modify_pointer(size);
+        self.modify_pointer(At::Operand(instruction), size);
         Place::Memory(size)
     }
 
@@ -138,7 +136,7 @@ impl Emitter {
             Place::Register(register) => self.register(register),
             Place::Memory(size) => {
                 self.code.get(local::MODIFIED);
-                self.load_host(size);
+                self.load_host(size, 0);
             }
         }
     }
@@ -153,7 +151,7 @@ impl Emitter {
             Place::Memory(size) => {
                 self.code.get(local::MODIFIED);
                 self.code.get(local);
-                self.store_host(size);
+                self.store_host(size, 0);
             }
         }
     }
@@ -243,9 +241,7 @@ impl Emitter {
             Action::Push => self.push_operand(instruction),
             Action::Pop => {
                 let size = self.code_size.bytes();
-                self.whole(RSP);
-                self.cut_address();
-                self.load(size);
+                self.load(At::Stack(0), size);
                 self.code.set(T0);
                 self.move_stack(i64::from(size));
                 self.code.get(T0);
@@ -253,9 +249,7 @@ impl Emitter {
             }
             Action::LeaveFrame => {
                 let size = self.code_size.bytes();
-                self.whole(RBP);
-                self.cut_address();
-                self.load(size);
+                self.load(At::Frame, size);
                 self.whole(RBP);
                 self.code.i64(i64::from(size));
                 self.code.op(op::I64_ADD);
@@ -459,11 +453,7 @@ impl Emitter {
     /// Pushes `VALUE` on the guest's stack.
     fn push_value(&mut self) {
         let size = self.code_size.bytes();
-        self.whole(RSP);
-        self.code.i64(-i64::from(size));
-        self.code.op(op::I64_ADD);
-        self.cut_address();
-        self.store(size);
+        self.store(At::Stack(-i64::from(size)), size);
         self.move_stack(-i64::from(size));
     }
 
@@ -1077,9 +1067,7 @@ impl Emitter {
     /// Puts the target of a return into `T0`, and takes it from the stack.
     pub fn return_target(&mut self, instruction: &Instruction) {
         let size = self.code_size.bytes();
-        self.whole(RSP);
-        self.cut_address();
-        self.load(size);
+        self.load(At::Stack(0), size);
         self.code.set(T0);
         self.check_canonical();
         let more = if instruction.op_count() > 0 { i64::from(instruction.immediate16()) } else { 0 };

@@ -26,6 +26,7 @@ mod structure;
 pub mod tiers;
 mod vector;
 mod wasm;
+mod windows;
 
 pub use cpu::compiled::Addresses;
 pub use module::Module;

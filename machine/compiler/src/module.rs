@@ -7,7 +7,6 @@ use cpu::compiled::Addresses;
 use crate::emit::{FUNCTION_TYPE, IMPORTS};
 use crate::region;
 use crate::wasm::{self, name, section, unsigned, Hint, Type};
-use crate::CodeSize;
 
 /// Regions that become one module.
 ///
@@ -50,20 +49,15 @@ impl Module {
     }
 
     /// Compiles what is reachable from some places in a page of code by ways to places that are wanted:
-    /// code that was never executed is left out. None where the first instructions of all starts are
+    /// code that was never executed is left out. `mode`: that of the processor
+    /// ([`cpu::state::Mode`]), one that is compiled. None where the first instructions of all starts are
     /// none that are compiled.
     ///
     /// # Panics
     /// Where `bytes` is no page.
-    pub fn add(
-        &mut self,
-        size: CodeSize,
-        bytes: &[u8],
-        starts: &[u16],
-        wanted: &dyn Fn(u16) -> bool,
-    ) -> Option<Compiled> {
+    pub fn add(&mut self, mode: u32, bytes: &[u8], starts: &[u16], wanted: &dyn Fn(u16) -> bool) -> Option<Compiled> {
         assert_eq!(bytes.len(), crate::PAGE);
-        let (function, hints, compiled) = region::compile(self.addresses, size, bytes, starts, wanted)?;
+        let (function, hints, compiled) = region::compile(self.addresses, mode, bytes, starts, wanted)?;
         self.functions.push((function, hints));
         Some(compiled)
     }

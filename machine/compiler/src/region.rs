@@ -15,15 +15,17 @@ use crate::integer::form_after;
 use crate::module::Compiled;
 use crate::structure::{self, Item};
 use crate::wasm::{op, Hint, Label};
+use crate::windows::{self, At, Plan};
 use crate::CodeSize;
 
 pub fn compile(
     addresses: Addresses,
-    size: CodeSize,
+    mode: u32,
     bytes: &[u8],
     starts: &[u16],
     wanted: &dyn Fn(u16) -> bool,
 ) -> Option<(Vec<u8>, Vec<(u32, Hint)>, Compiled)> {
+    let size = CodeSize::of(mode);
     let graph = Graph::new(bytes, size, starts, wanted);
     if graph.entries.is_empty() {
         return None;
@@ -31,11 +33,13 @@ pub fn compile(
     let successors: Vec<Vec<usize>> = graph.blocks.iter().map(|block| block.successors(&graph).collect()).collect();
     let structure = structure::build(&successors, &graph.entries);
     let forms = forms(&graph, &successors);
+    let windows = windows::plan(&graph, &successors, size);
     let mut region = Region {
         graph: &graph,
         bytes,
-        emitter: Emitter::new(addresses, size, structure.selectors as u32),
+        emitter: Emitter::new(addresses, mode, structure.selectors as u32, windows.slots),
         forms,
+        windows,
         factory: InstructionInfoFactory::new(),
         scopes: Vec::new(),
     };
@@ -90,6 +94,7 @@ struct Region<'a> {
     bytes: &'a [u8],
     emitter: Emitter,
     forms: Vec<Form>,
+    windows: Plan,
     factory: InstructionInfoFactory,
     scopes: Vec<Scope<'a>>,
 }
@@ -249,6 +254,7 @@ impl<'a> Region<'a> {
             self.emitter.done = at as u32;
             let behind = instructions[at + 1..].iter().map(|one| (&one.instruction, one.action));
             self.emitter.flags_dead = action::flags_are_dead(behind);
+            self.open_windows(block.instructions.start + at);
             match one.action {
                 Action::Step => {
                     let count = instructions[at..].iter().take_while(|one| one.action == Action::Step).count();
@@ -271,6 +277,16 @@ impl<'a> Region<'a> {
             self.emitter.spend(instructions.len() as u32);
             self.go_to(block.next.expect("it goes on"));
         }
+    }
+
+    fn open_windows(&mut self, instruction: usize) {
+        let one = &self.graph.instructions[instruction];
+        let stack = match one.action {
+            Action::LeaveFrame => At::Frame,
+            Action::Push | Action::Call | Action::CallIndirect => At::Stack(-i64::from(self.emitter.code_size.bytes())),
+            _ => At::Stack(0),
+        };
+        self.emitter.open_windows(self.windows.of(instruction), At::Operand(&one.instruction), stack);
     }
 
     fn x87(&mut self, one: &Decoded, how: X87) {

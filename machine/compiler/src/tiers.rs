@@ -15,7 +15,7 @@ use cpu::compiled::{Entry, Hot};
 use cpu::state::Mode;
 use cpu::Cpu;
 
-use crate::{CodeSize, Module, PAGE};
+use crate::{Module, PAGE};
 
 /// Pages that are worth a module.
 const BATCH: usize = 12;
@@ -129,7 +129,7 @@ impl Tiers {
                     let place = Hot { address: page + u64::from(offset), mode };
                     cpu.was_executed(place) && !(alone && cpu.is_compiled(place)) && !covered.contains(&offset)
                 };
-                let Some(compiled) = module.add(CodeSize::of(mode), bytes, &starts, &wanted) else { break };
+                let Some(compiled) = module.add(mode, bytes, &starts, &wanted) else { break };
                 lines.push((page, compiled.lines));
                 covered.extend(&compiled.entries);
                 starts.retain(|start| !covered.contains(start));

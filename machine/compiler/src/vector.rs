@@ -14,6 +14,7 @@ use crate::avx;
 use crate::emit::{local, number, Emitter};
 use crate::flags::Form;
 use crate::wasm::{op, simd, Hint};
+use crate::windows::At;
 
 /// What has a destination and a source of 128 bits, of which each lane is computed by one instruction.
 /// With whether the operands change places.
@@ -338,15 +339,14 @@ impl Emitter {
         instruction.op_register(operand).number() as u32
     }
 
-    /// The address on the stack has to be a multiple of so many bytes.
-    pub fn check_aligned(&mut self, bytes: i64) {
-        self.code.tee(local::ADDRESS);
+    /// The memory operand's address has to be a multiple of so many bytes.
+    pub fn check_aligned(&mut self, instruction: &Instruction, bytes: i64) {
+        self.address(instruction);
         self.code.i64(bytes - 1);
         self.code.op(op::I64_AND);
         self.code.op(op::I64_EQZ);
         self.code.op(op::I32_EQZ);
         self.step_if();
-        self.code.get(local::ADDRESS);
     }
 
     /// Pushes an operand of 128 bits.
@@ -355,19 +355,17 @@ impl Emitter {
             self.vector(Self::vector_number(instruction, operand));
             return;
         }
-        self.address(instruction);
         if aligned(instruction) {
-            self.check_aligned(16);
+            self.check_aligned(instruction, 16);
         }
-        self.read_pointer(16);
+        self.read_pointer(At::Operand(instruction), 16);
         self.code.v128_memory(simd::V128_LOAD, 0);
     }
 
     /// Pushes the low part of an operand as 64 bits.
     pub fn low_operand(&mut self, instruction: &Instruction, operand: u32, size: u32) {
         if is_memory(instruction, operand) {
-            self.address(instruction);
-            self.load(size);
+            self.load(At::Operand(instruction), size);
         } else if is_vector(instruction, operand) {
             self.vector(Self::vector_number(instruction, operand));
             if size == 8 {
@@ -515,11 +513,10 @@ impl Emitter {
             let value = self.vectors().value;
             self.vector(Self::vector_number(instruction, 1));
             self.code.set(value);
-            self.address(instruction);
             if aligned(instruction) {
-                self.check_aligned(16);
+                self.check_aligned(instruction, 16);
             }
-            self.store_vector();
+            self.store_vector(At::Operand(instruction));
         } else {
             self.whole_operand(instruction, 1);
             self.set_vector(Self::vector_number(instruction, 0));
@@ -539,8 +536,7 @@ impl Emitter {
             self.low_operand(instruction, 1, size);
             if is_memory(instruction, 0) {
                 self.code.set(local::VALUE);
-                self.address(instruction);
-                self.store(size);
+                self.store(At::Operand(instruction), size);
             } else {
                 self.set_register(instruction.op_register(0));
             }
@@ -568,11 +564,9 @@ impl Emitter {
             self.vector(Self::vector_number(instruction, 1));
             self.code.lane(simd::I64X2_EXTRACT_LANE, half);
             self.code.set(local::VALUE);
-            self.address(instruction);
-            self.store(8);
+            self.store(At::Operand(instruction), 8);
         } else {
-            self.address(instruction);
-            self.load(8);
+            self.load(At::Operand(instruction), 8);
             self.code.set(local::TEMPORARY);
             let Operands { destination, first, .. } = Operands::of(instruction);
             self.vector(first);

@@ -100,8 +100,8 @@ impl Hot {
 pub struct Addresses {
     /// The processor, which begins with its [`State`](crate::state::State).
     pub cpu: u32,
-    /// The pointer to the TLB's table.
-    pub table: u32,
+    /// The TLB's tables, by `mode & Mode::USER`.
+    pub tables: [u32; 2],
     pub cr0: u32,
     pub cr4: u32,
     pub xcr0: u32,
@@ -114,7 +114,7 @@ impl Cpu {
         let cpu = self as *const Cpu as usize as u32;
         Addresses {
             cpu,
-            table: cpu + offset_of!(Cpu, table) as u32,
+            tables: self.tlb.tables.each_ref().map(|table| table as *const _ as usize as u32),
             cr0: cpu + (offset_of!(Cpu, control) + offset_of!(crate::control::Control, cr0)) as u32,
             cr4: cpu + (offset_of!(Cpu, control) + offset_of!(crate::control::Control, cr4)) as u32,
             xcr0: cpu + (offset_of!(Cpu, control) + offset_of!(crate::control::Control, xcr0)) as u32,
@@ -213,6 +213,9 @@ impl Cpu {
         if va % PAGE + size > PAGE {
             return None;
         }
+        if let Some(host) = self.known(va, access) {
+            return Some(host);
+        }
         let pa = self.translate(va, access).ok()?;
         if !self.ram.contains(pa, size) || (access == Access::Write && self.code.has_code(pa, size)) {
             return None;
@@ -261,6 +264,22 @@ pub unsafe extern "C" fn compiled_read(cpu: *mut Cpu, va: u64, size: u32) -> u32
 pub unsafe extern "C" fn compiled_modify(cpu: *mut Cpu, va: u64, size: u32) -> u32 {
     let cpu = unsafe { &mut *cpu };
     cpu.plain(va, u64::from(size), Access::Write).map_or(0, |host| host as usize as u32)
+}
+
+/// The host address of bytes in one page that are plain memory, of which some are to be accessed now; 0 where
+/// they are not, or not known to be. Nothing but a page's accessed flag tells that it was called: neither is there
+/// a fault, nor is the page dirty. `writes`: whether they are to be stored to, too.
+///
+/// # Safety
+/// As [`compiled_read`].
+#[no_mangle]
+pub unsafe extern "C" fn compiled_window(cpu: *mut Cpu, va: u64, size: u32, writes: u32) -> u32 {
+    let cpu = unsafe { &mut *cpu };
+    if va % PAGE + u64::from(size) > PAGE || !cpu.look_up(va) {
+        return 0;
+    }
+    let access = if writes != 0 { Access::Write } else { Access::Read };
+    cpu.known(va, access).map_or(0, |host| host as usize as u32)
 }
 
 /// Stores up to eight bytes. Returns 0, or 1 where the interpreter has to do it.

@@ -119,6 +119,13 @@ impl Cpu {
         tlb::tag(va.wrapping_add(core::mem::size_of::<T>() as u64 - 1), self.state.tlb_generation)
     }
 
+    /// The host address of a byte that the TLB has for loads or stores.
+    pub(crate) fn known(&self, va: u64, access: Access) -> Option<*mut u8> {
+        let entry = self.entry(va);
+        let tag = if access == Access::Write { entry.write } else { entry.read };
+        (tag == self.wanted::<u8>(va)).then(|| va.wrapping_add(entry.addend) as usize as *mut u8)
+    }
+
     #[inline(always)]
     pub fn load<T: Scalar>(&mut self, va: u64) -> Result<T, Stop> {
         let entry = self.entry(va);

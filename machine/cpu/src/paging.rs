@@ -57,6 +57,11 @@ impl Cpu {
         }
     }
 
+    /// Makes the TLB know of an address that may be loaded from. False where there is none: that is no fault.
+    pub(crate) fn look_up(&mut self, va: u64) -> bool {
+        canonical(va) && self.walk(va, Access::Read, self.state.mode & Mode::USER != 0).is_ok()
+    }
+
     /// Err says whether the fault is one of rights (true) or a page is not there (false).
     fn walk(&mut self, va: u64, access: Access, user: bool) -> Result<u64, bool> {
         let nx = self.control.efer & EFER_NXE != 0;

@@ -52,6 +52,11 @@ impl Wasm {
             })
             .unwrap();
         linker
+            .func_wrap("env", "compiled_window", move |cpu: u32, va: u64, size: u32, writes: u32| unsafe {
+                compiled_window(whole(cpu), va, size, writes)
+            })
+            .unwrap();
+        linker
             .func_wrap("env", "compiled_fused", move |cpu: u32, how: u32, halves: u32| unsafe {
                 compiled_fused(whole(cpu), how, halves)
             })

@@ -91,6 +91,31 @@ pub fn processor(code_size: CodeSize) -> Box<Cpu> {
     cpu
 }
 
+/// Where the entry of a page's table is that is for this linear address.
+fn slot(cpu: &Cpu, va: u64) -> u64 {
+    let mut table = TABLES;
+    for shift in [39, 30, 21] {
+        table = cpu.ram.entry(table + (va >> shift & 0x1ff) * 8) & !0xfff;
+    }
+    table + (va >> 12 & 0x1ff) * 8
+}
+
+/// Gives pages of the data their rights, bits of page table entries; the first ones' are given.
+pub fn set_rights(cpu: &mut Cpu, code_size: CodeSize, rights: &[u64]) {
+    for (page, rights) in (0..).zip(rights) {
+        let slot = slot(cpu, places(code_size).1 + page * 0x1000);
+        cpu.ram.set_entry(slot, DATA_AT + page * 0x1000 | rights);
+    }
+    cpu.write_control(3, TABLES).unwrap();
+}
+
+/// Whether they were written to, a bit for each.
+pub fn dirty(cpu: &Cpu, code_size: CodeSize, pages: u64) -> u64 {
+    (0..pages)
+        .filter(|page| cpu.ram.entry(slot(cpu, places(code_size).1 + page * 0x1000)) & 0x40 != 0)
+        .fold(0, |bits, page| bits | 1 << page)
+}
+
 pub fn load(cpu: &mut Cpu, at: u64, bytes: &[u8]) {
     cpu.ram.bytes_mut(at, bytes.len() as u64).unwrap().copy_from_slice(bytes);
     cpu.written(at, bytes.len() as u64);

@@ -127,6 +127,9 @@ fn differences(reference: &Cpu, cpu: &Cpu) -> String {
     text
 }
 
+/// Of the data, what programs use.
+const PAGES: u64 = 8;
+
 #[derive(Default)]
 struct Counts {
     compiled: u64,
@@ -156,12 +159,26 @@ fn program(
     let (starts, code) = generate::page(&mut random, code_size, blocks);
     let mut module = Module::new(cpu.addresses());
     let begin: Vec<u16> = starts.iter().copied().filter(|_| random.below(3) == 0).chain([starts[0]]).collect();
-    let compiled = module.add(code_size, &code, &begin, &|_| true);
+    let compiled = module.add(cpu.state.mode, &code, &begin, &|_| true);
     for cpu in [&mut *cpu, &mut *reference] {
         machine::load(cpu, CODE_AT + distance, &code);
     }
     let Some(compiled) = compiled else { return };
     wasm.instantiate(&module.finish(), function);
+    let mut rights = [7; PAGES as usize];
+    if random.below(3) == 0 {
+        // Not there, read only, or never written to.
+        rights[random.below(PAGES) as usize] = random.pick(&[0, 5, 7]);
+    }
+    for cpu in [&mut *cpu, &mut *reference] {
+        machine::set_rights(cpu, code_size, &rights);
+    }
+    cpu.written(DATA_AT, PAGES * 0x1000);
+    cpu.state.event = 0;
+    if random.below(8) == 0 {
+        // As if some of it were code, too.
+        cpu.watch_code(DATA_AT + random.below(PAGES) * 0x1000, random.next());
+    }
     for _ in 0..4 {
         let gpr: [u64; 16] = std::array::from_fn(|i| {
             let low = match i as u8 {
@@ -224,14 +241,21 @@ fn program(
                     fail(format!("  {fault:?} missed at {:x}\n", reference.state.rip));
                 }
             }
-            let text = differences(reference, cpu);
+            // The interpreter may have begun an instruction that has several accesses, and do it again.
+            let stepped = (exit == Exit::Step as u32).then(|| (reference.try_step(), cpu.try_step()));
+            let mut text = differences(reference, cpu);
+            let dirty = [&*reference, &*cpu].map(|cpu| machine::dirty(cpu, code_size, PAGES));
+            if dirty[0] != dirty[1] && stepped.is_none() {
+                text += &format!("  dirty pages: {:#b} expected, {:#b} found\n", dirty[0], dirty[1]);
+            }
             if !text.is_empty() {
                 fail(text);
             }
-            if exit == Exit::Step as u32 {
+            if let Some((expected, actual)) = stepped {
                 counts.stepped += 1;
-                let (expected, actual) = (reference.try_step(), cpu.try_step());
-                if expected != actual {
+                cpu.state.event = 0;
+                let page_fault = expected.as_ref().is_err_and(|fault| fault.vector == 14);
+                if expected != actual || (page_fault && reference.control.cr2 != cpu.control.cr2) {
                     fail(format!("  {expected:?} expected, {actual:?} found"));
                 }
                 if expected.is_err() {
