@@ -30,9 +30,24 @@ perl -e '$( = $) = 1000; $< = $> = 1000; exec "/tmp/id", "-u"'
 chmod 4711 /tmp/id
 perl -e '$( = $) = 1000; $< = $> = 1000; exec "/tmp/id", "-u"'
 (bash -c 'kill -SEGV $$'; echo $?) 2>/dev/null
+# They are as large as each other, so that they are at the same address.
+for turn in 1 2 3; do /bin/true && ! /bin/false && echo $turn; done
 exit 7
 """
-OUTPUT = "A\nB\nother-name\n0\n0\n139\n"
+OUTPUT = "A\nB\nother-name\n0\n0\n139\n1\n2\n3\n"
+KEPT = r"""
+kept() {
+  while read -r name kilobytes _; do [[ $name != Shmem: ]] || echo $kilobytes; done < /proc/meminfo
+}
+as_user() { perl -e '$( = $) = 1000; $< = $> = 1000; exec "/bin/ls", "/proc/self/fd/"'; }
+# Twice, so that all is kept of what the shell itself does for it.
+for turn in 1 2; do as_user; before=$(kept); done
+as_user
+middle=$(kept)
+ls /proc/self/fd/
+after=$(kept)
+((middle - before < after - middle)) && echo kept
+"""
 
 
 def run(layout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -45,6 +60,12 @@ def test_programs(architecture: str) -> None:
     done = run(fixture("foreign") / architecture, "bash", "-c", SCRIPT)
     assert done.stdout == f"{MACHINES[architecture]}\n{OUTPUT}"
     assert (done.stderr, done.returncode) == ("", 7)
+
+
+def test_what_is_translated_is_kept() -> None:
+    """By processes of root, and no file of it is left to programs."""
+    done = run(fixture("foreign") / "arm64", "bash", "-c", KEPT)
+    assert (done.stdout, done.stderr) == ("0\n1\n2\n3\n" * 4 + "kept\n", "")
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,9 @@ PATCHES = Path(__file__).resolve().parent / "qemu"
 # In the system that compiles: QEMU's build, and by processors the programs that it translates.
 BUILD = Path("qemu", "build")
 GUESTS = Path("guests")
+# Where translations are kept, as the kernel has it for the guest.
+KEPT = Path("kept")
+KEPT_SIZE = 48 << 20
 PACKAGE = "qemu-user-static"
 SUITE = "bookworm"
 PROCESSORS = {"aarch64": "arm64", "riscv64": "riscv64"}
@@ -111,6 +114,12 @@ def compile_all(version: str, work: Path) -> Path:
         for workload in training.WORKLOADS:
             # In the system, as it is there that the counts are to be written.
             _translate(["chroot", root, *_command(Path("/"), processor, workload)])
+        # And with what was translated before: the first time there is nothing yet.
+        with (root / KEPT).open("wb") as kept:
+            kept.truncate(KEPT_SIZE)
+        for workload in training.WORKLOADS * 2:
+            command = _command(Path("/"), processor, workload, ["-kept", Path("/", KEPT)])
+            _translate(["chroot", root, *command])
     # The compiler looks for the counts where the objects are made.
     keep = """
         cd /qemu
@@ -161,10 +170,12 @@ def _build(root: Path, options: str) -> None:
     _in_system(root, build)
 
 
-def _command(root: Path, processor: str, workload: Sequence[str]) -> list[str | Path]:
+def _command(
+    root: Path, processor: str, workload: Sequence[str], options: Sequence[str | Path] = ()
+) -> list[str | Path]:
     """How a workload is run by the interpreter that was compiled below `root`."""
     interpreter = root / BUILD / f"qemu-{processor}"
-    return training.command(interpreter, root / GUESTS / processor, workload)
+    return training.command(interpreter, root / GUESTS / processor, workload, options)
 
 
 def _translate(command: Sequence[str | Path]) -> None:

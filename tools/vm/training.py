@@ -60,10 +60,12 @@ def make_guest(guest: Path, architecture: str, suite: str, mirror: str) -> None:
             path.symlink_to(os.path.relpath(f"{guest}{target}", path.parent))
 
 
-def command(interpreter: Path, guest: Path, workload: Sequence[str]) -> list[str | Path]:
-    """How an interpreter runs a workload of a guest."""
+def command(
+    interpreter: Path, guest: Path, workload: Sequence[str], options: Sequence[str | Path] = ()
+) -> list[str | Path]:
+    """How an interpreter runs a workload of a guest, with options of its own."""
     program, *arguments = workload
-    return [interpreter, "-L", guest, guest / program, *arguments]
+    return [interpreter, *options, "-L", guest, guest / program, *arguments]
 
 
 def function_order(profiles: Iterable[str], symbols: str) -> list[str]:

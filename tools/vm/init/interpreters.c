@@ -48,8 +48,14 @@ enum { PROCESSORS = sizeof processors / sizeof *processors };
  * C: setuid and capabilities are the program's, not the interpreter's; so the
  *    kernel opens the program itself (O), which need not be readable.
  * F: the interpreter is opened now, in here: no root file system needs it.
+ * K: its processes get a file, where they keep what they have translated
+ *    (kernel/patches-6.12/binfmt-translations.patch).
  */
+#ifdef __x86_64__
+#define FLAGS "POCFK"
+#else
 #define FLAGS "POCF"
+#endif
 
 /* A 64-bit little-endian ELF program or shared object, of any system's ABI. */
 static char *format_of(const struct processor *processor, const char *path)
