@@ -243,6 +243,8 @@ async function handleMessage(message) {
   // The machine may need an interpreter that is there before the image. One that goes on needs
   // all that it had.
   const serve = () => open(python, worker, message.port);
+  // A state may know the layers. One that is waited for was found before this worker was started.
+  const { indexes } = /** @type {any} */ ((message.waits && (await decision).saved) ?? {});
   if (message.waits) void decision.then(({ saved }) => !saved && serve());
   else if (!message.saved) serve();
   const result = JSON.parse(
@@ -255,6 +257,7 @@ async function handleMessage(message) {
       emit,
       ask,
       message.layers,
+      JSON.stringify(indexes ?? {}),
     ),
   );
   if (result.error) {
