@@ -186,6 +186,7 @@ async def mount(
     tree: Tree | None = None,
     over: Sequence[GivenLayer] = (),
     indexes: Mapping[str, bytes] | None = None,
+    starts: bool = True,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     on_event: EventSink = ignore,
 ) -> Mount:
@@ -211,6 +212,8 @@ async def mount(
         over: Layers that lie over the image's, the lowest first: what containers have changed.
         indexes: What :meth:`Mount.indexes` has given, of whoever is trusted to say where things are
             in the layers and what their digests are.
+        starts: Whether a container is going to be started: not one that goes on, and has read
+            what is needed first.
         sleep: Waits for some seconds; with 0, until others have had their turn.
         on_event: Is called with each progress event, also later, while the image is read.
 
@@ -253,7 +256,7 @@ async def mount(
 
     def prefetch(stream: LayerStream) -> None:
         """Fetch what the image's maker thought to be needed first, while others are opened."""
-        if stream.index.prefetch:
+        if starts and stream.index.prefetch:
             prefetches.append(asyncio.ensure_future(stream.prefetch(stream.index.prefetch)))
 
     tree = tree or Tree()

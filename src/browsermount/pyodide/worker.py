@@ -133,6 +133,7 @@ class Worker:
                 - ``relay``: the address of the relay that connects the container; may be empty;
                 - ``trusts``: whether the container is to trust our authority; where it is not
                   said, it is;
+                - ``goesOn``: whether the container goes on from a state, and has been started before;
                 - ``session``: the name under which the machine is going to be saved; may be empty;
                 - ``interpreters``: the URL of the site's directory of interpreters.
 
@@ -210,6 +211,7 @@ class Worker:
                 tree=tree,
                 over=[given_layer(layer) for layer in over],
                 indexes=decode_indexes(json.loads(indexes)),
+                starts=not wanted.get("goesOn"),
                 options=self._options,
                 sleep=self._sleep,
                 on_event=on_event,
