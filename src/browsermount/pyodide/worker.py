@@ -133,7 +133,7 @@ class Worker:
                 - ``relay``: the address of the relay that connects the container; may be empty;
                 - ``trusts``: whether the container is to trust our authority; where it is not
                   said, it is;
-                - ``goesOn``: whether the container goes on from a state, and has been started before;
+                - ``goesOn``: whether the container goes on from a state;
                 - ``session``: the name under which the machine is going to be saved; may be empty;
                 - ``interpreters``: the URL of the site's directory of interpreters.
 
