@@ -19,7 +19,7 @@ from urllib.parse import quote
 import zstandard
 from tests.e2e.browser import Page, chromium
 from tests.servers import served
-from tools.build_site import build
+from tools.build_site import WEB, build
 
 from benchmarks.packed import pack
 from browsermount.fetch.native import HttpxFetcher
@@ -181,6 +181,9 @@ def machines(write_layout: Callable[[Path], Path], work: Path) -> Iterator[Machi
     layout = write_layout(work / "layout")
     bare = work / "bare"
     shutil.copytree(HERE / "bare", bare)
+    (bare / "web" / "vm").mkdir(parents=True)
+    for path in (WEB / "assets.js", *(WEB / "vm").glob("*.js")):
+        shutil.copyfile(path, bare / "web" / path.relative_to(WEB))
     subprocess.run(["node", HERE / "snapshot.mjs", bare], check=True)
     state = (bare / "snapshot.bin").read_bytes()
     (bare / "snapshot.zst").write_bytes(zstandard.ZstdCompressor(19).compress(state))

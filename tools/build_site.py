@@ -30,17 +30,22 @@ MODULES = ROOT / "node_modules"
 STAMP = ".build.json"
 CACHE = ROOT / "build" / "site"
 
-# What of web/ goes into the site as it is; declarations and Node's parts do not.
-_SUFFIXES = {".html", ".css", ".js", ".svg"}
+# What of web/ goes into the site as it is.
+_SUFFIXES = {".html", ".css", ".svg"}
+# So do the scripts of previews; tools/site/bundle.mjs makes the others.
+_SCRIPTS = {"preview.js", "preview-socket.js", "preview-worker.js"}
 
 # What of web/vm/ is not code in JavaScript.
 _MACHINE = {("vm", name) for name in ("image", "image64", "interpreters", "x64")}
 
+# What of others is fetched by itself, and what is a part of the page's own scripts.
 _VENDOR = {
     "v86.mjs": "v86/build/libv86.mjs",
     "v86.wasm": "v86/build/v86.wasm",
-    "xterm.mjs": "@xterm/xterm/lib/xterm.mjs",
     "xterm.css": "@xterm/xterm/css/xterm.css",
+}
+_BUNDLED = {
+    "xterm.mjs": "@xterm/xterm/lib/xterm.mjs",
     "addon-fit.mjs": "@xterm/addon-fit/lib/addon-fit.mjs",
     "addon-serialize.mjs": "@xterm/addon-serialize/lib/addon-serialize.mjs",
     "xterm-pty.mjs": "xterm-pty/index.mjs",
@@ -151,13 +156,16 @@ def _digest_of(path: Path) -> str:
 def _copy_page(site: Path) -> None:
     for path in _files(WEB):
         name = path.relative_to(WEB)
-        if path.suffix in _SUFFIXES or name.parts[0] == "images" or name.parts[:2] in _MACHINE:
+        as_it_is = path.suffix in _SUFFIXES or str(name) in _SCRIPTS
+        if as_it_is or name.parts[0] == "images" or name.parts[:2] in _MACHINE:
             target = site / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
     (site / "vendor").mkdir()
     for target_name, source in _VENDOR.items():
         shutil.copyfile(MODULES / source, site / "vendor" / target_name)
+    parts = (f"{name}={MODULES / source}" for name, source in _BUNDLED.items())
+    _node("bundle.mjs", WEB, site, *parts)
 
 
 def _add_machine(site: Path, cache: Path) -> None:
@@ -328,7 +336,7 @@ def _write_lock(source: Path, target: Path, wheel: Path, micropip: Path) -> None
     (target / "pyodide-lock.json").write_text(json.dumps(lock, indent=1))
 
 
-def _node(script: str, *arguments: Path) -> None:
+def _node(script: str, *arguments: Path | str) -> None:
     command = ["node", str(ROOT / "tools" / "site" / script), *map(str, arguments)]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 

@@ -244,18 +244,23 @@ async function handleMessage(message) {
   // The machine may need an interpreter that is there before the image. One that goes on needs
   // all that it had.
   const serve = () => open(python, worker, message.port);
+  // A state may know the layers. One that is waited for was found before this worker was started.
+  const goesOn = message.waits ? (await decision).saved : message.saved;
+  const { indexes } = /** @type {any} */ ((message.waits && goesOn) || {});
   if (message.waits) void decision.then(({ saved }) => !saved && serve());
   else if (!message.saved) serve();
   const result = JSON.parse(
     await worker.mount(
       JSON.stringify({
         ...message.request,
+        goesOn: goesOn !== undefined,
         base: message.base,
         interpreters: new URL("vm/interpreters/", BASE).href,
       }),
       emit,
       ask,
       message.layers,
+      JSON.stringify(indexes ?? {}),
     ),
   );
   if (result.error) {

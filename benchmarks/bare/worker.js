@@ -1,6 +1,6 @@
 /**
  * A machine on v86's own in-memory file system: no Python, no second worker, no terminal.
- * Is served at images/bare/ of the site, whose modules and emulator it uses.
+ * Is served at images/bare/ of the site, whose emulator it uses, with the modules of web/ beside it.
  */
 
 import { fill } from "./files.js";
@@ -15,9 +15,9 @@ const url = (path) => new URL(path, import.meta.url).href;
 
 async function run() {
   const [{ Fetcher }, { createMachine }, { v86 }] = await Promise.all([
-    import(url("../../assets.js")),
-    import(url("../../vm/machine.js")),
-    import(url("../../vm/v86.js")),
+    import(url("./web/assets.js")),
+    import(url("./web/vm/machine.js")),
+    import(url("./web/vm/v86.js")),
   ]);
   const fetcher = new Fetcher(() => {});
   const [{ V86 }, wasm, image, state, info, entries, contents] = await Promise.all([

@@ -5,7 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -119,6 +127,14 @@ class Mount:
         """
         return self._opener.blob(descriptor)
 
+    async def indexes(self) -> dict[str, bytes]:
+        """Return what :func:`mount` takes to open the image's layers without a look at them.
+
+        Layers of which nothing is held are missing.
+        """
+        found = [await self._opener.index(layer) for layer in self.image.manifest.layers]
+        return dict(filter(None, found))
+
     def start_fill(self) -> None:
         """Begin to fetch all that is not held yet, whenever nobody reads."""
         self._keep(asyncio.ensure_future(self._fill()))
@@ -169,6 +185,8 @@ async def mount(
     authority: Certificate | None = None,
     tree: Tree | None = None,
     over: Sequence[GivenLayer] = (),
+    indexes: Mapping[str, bytes] | None = None,
+    starts: bool = True,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     on_event: EventSink = ignore,
 ) -> Mount:
@@ -192,6 +210,10 @@ async def mount(
         tree: What the image is added to; by default a new one. A client that has a session on
             it already must not look for the image's directories before the mount is there.
         over: Layers that lie over the image's, the lowest first: what containers have changed.
+        indexes: What :meth:`Mount.indexes` has given, of whoever is trusted to say where things are
+            in the layers and what their digests are.
+        starts: Whether a container is going to be started: not one that goes on, and has read
+            what is needed first.
         sleep: Waits for some seconds; with 0, until others have had their turn.
         on_event: Is called with each progress event, also later, while the image is read.
 
@@ -227,13 +249,14 @@ async def mount(
         traffic,
         on_event,
         allow_unverified=allow_unverified,
+        indexes=indexes,
         sleep=sleep,
     )
     prefetches: list[asyncio.Task[None]] = []
 
     def prefetch(stream: LayerStream) -> None:
         """Fetch what the image's maker thought to be needed first, while others are opened."""
-        if stream.index.prefetch:
+        if starts and stream.index.prefetch:
             prefetches.append(asyncio.ensure_future(stream.prefetch(stream.index.prefetch)))
 
     tree = tree or Tree()

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, BinaryIO, cast
 
@@ -27,6 +27,8 @@ _PREFIX = struct.Struct("<8sII32s")
 _MAX_HEADER = 1 << 20
 _MAX_SECTION = 1 << 26
 _MAX_LAYER = 1 << 30
+_MAX_INDEXES = 4 << 20
+"""Bytes of what is known of layers that a state has at most: some hundredth of gzip layers."""
 _AUTHORITY_KEY = 32
 """Bytes of an authority's secret key, before its certificate: tls/src/authority.rs."""
 _LAYER = re.compile(r"layer\.\d{1,4}")
@@ -102,6 +104,22 @@ def process_document(options: ProcessOptions) -> dict[str, Any]:
     document = asdict(options)
     del document[_OURS]
     return document
+
+
+def encode_indexes(indexes: Mapping[str, bytes]) -> dict[str, str]:
+    """Return what is known of an image's layers as a state has it: only so much as is worth it."""
+    left = _MAX_INDEXES
+    document = {}
+    for key, data in indexes.items():
+        if len(data) <= left:
+            left -= len(data)
+            document[key] = base64.b64encode(data).decode()
+    return document
+
+
+def decode_indexes(document: Mapping[str, str]) -> dict[str, bytes]:
+    """Undo :func:`encode_indexes`."""
+    return {key: base64.b64decode(data) for key, data in document.items()}
 
 
 def read_state(file: BinaryIO) -> SavedState:

@@ -17,7 +17,8 @@ import pytest
 
 from browsermount.cli import main
 from browsermount.cli.warm import LABEL
-from browsermount.state import read_state
+from browsermount.layers.index import LayerIndex
+from browsermount.state import decode_indexes, read_state
 from tests.cli.test_reading import write
 from tests.core.images import Layout, member, tar
 from tests.fixtures import fixture
@@ -109,6 +110,9 @@ def test_a_site_with_an_image_at_its_prompt(
     assert saved.options.network
     assert saved.authority == b""
     assert len(saved.server["ninep"]["fids"]) > 3
+    # A page opens the layers without a look at them.
+    (index,) = decode_indexes(saved.server["indexes"]).values()
+    assert [entry.name for entry in LayerIndex.from_bytes(index).entries] == [b"bin/sh"]
     # What has no prompt, or says no, is no such image; the site stays as it was.
     assert main([*build, shell(tmp_path / "no", Labels={LABEL: "no"})]) == 125
     assert f"{LABEL}=no" in capsys.readouterr().err

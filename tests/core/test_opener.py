@@ -43,7 +43,12 @@ def fetcher_of(descriptor: Descriptor, data: bytes) -> FakeFetcher:
 
 
 def opened(
-    descriptor: Descriptor, fetcher: FakeFetcher, store: Store, *, allow_unverified: bool = False
+    descriptor: Descriptor,
+    fetcher: FakeFetcher,
+    store: Store,
+    *,
+    allow_unverified: bool = False,
+    indexes: dict[str, bytes] | None = None,
 ) -> tuple[LayerStream, list[Event]]:
     events: list[Event] = []
     traffic = Traffic(lambda error, lost: None, lambda: None)
@@ -54,6 +59,7 @@ def opened(
         traffic,
         events.append,
         allow_unverified=allow_unverified,
+        indexes=indexes,
     )
     return run(opener.open(0, descriptor)), events
 
@@ -72,6 +78,31 @@ def test_a_known_table_is_not_fetched_again() -> None:
         stream, _ = opened(descriptor, fetcher, store)
         assert stream.index.from_toc
     assert len(fetcher.asked) == 1
+    assert shell(stream) == SH
+
+
+def test_an_index_that_is_given_is_believed() -> None:
+    descriptor, blob = layer()
+    fetcher = fetcher_of(descriptor, blob.data)
+    store = Store()
+    stream, _ = opened(descriptor, fetcher, store)
+    opener = LayerOpener(
+        LayoutSource(fetcher, LayoutReference(BASE)),
+        store,
+        BufferCache(1 << 24),
+        Traffic(lambda error, lost: None, lambda: None),
+        lambda event: None,
+    )
+    known = run(opener.index(descriptor))
+    assert known is not None
+    key, data = known
+    asked = len(fetcher.asked)
+    stream, _ = opened(descriptor, fetcher, Store(), indexes={key: data})
+    assert len(fetcher.asked) == asked
+    assert shell(stream) == SH
+    # One that is damaged is as good as none.
+    stream, _ = opened(descriptor, fetcher, Store(), indexes={key: data[:-1]})
+    assert len(fetcher.asked) == asked + 2
     assert shell(stream) == SH
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from selenium.webdriver import ActionChains
@@ -10,6 +11,9 @@ from selenium.webdriver.common.by import By
 
 from tests.e2e.browser import Page, until
 from tests.e2e.test_page import WHERE, run
+from tests.servers import served
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # How long the page was busy with something at a stretch, in milliseconds. What is expected of it is
 # far more than it takes, since other tests may have the processors, and far less than without
@@ -137,8 +141,8 @@ COMPARE = """
 const done = arguments[0];
 (async () => {
   const base = document.baseURI;
-  const { Terminal } = await import(new URL("vendor/xterm.mjs", base));
-  const { OutputGuard } = await import(new URL("page/output-guard.js", base));
+  const { Terminal } = await import(new URL("node_modules/@xterm/xterm/lib/xterm.mjs", base));
+  const { OutputGuard } = await import(new URL("web/page/output-guard.js", base));
   const size = { cols: 20, rows: 6 };
   let seed = 3;
   const random = (below) => {
@@ -202,6 +206,8 @@ const done = arguments[0];
 """
 
 
-def test_what_is_harmless_is_shown_as_without_the_guard(shell: Page) -> None:
-    shell.driver.set_script_timeout(120)
-    assert shell.driver.execute_async_script(COMPARE) is None
+def test_what_is_harmless_is_shown_as_without_the_guard(page: Page) -> None:
+    page.driver.set_script_timeout(120)
+    with served(ROOT) as checkout:
+        page.driver.get(f"{checkout}README.md")
+        assert page.driver.execute_async_script(COMPARE) is None

@@ -101,12 +101,12 @@ def test_a_shell_under_the_policy(new: Page, strict: Recorded, document: str) ->
     new.open(f"{strict.url}{document}")
     new.wait_state("running", 120)
     new.wait_text("browsermount:~#", 60)
+    new.type("clear; printf '\\033[38;2;1;2;3;48;2;4;5;6m%s\\033[0m %s\\n' co''loured plain''er\r")
+    new.wait_text("\ncoloured plainer")
     # The snapshot was used: without it, Python's library would have been asked for.
     assert strict.asked("/pyodide/snapshot.bin.gz")
     assert not strict.asked("/pyodide/python_stdlib.zip")
     assert not strict.asked("/vm/image/bzImage")
-    new.type("clear; printf '\\033[38;2;1;2;3;48;2;4;5;6m%s\\033[0m %s\\n' co''loured plain''er\r")
-    new.wait_text("\ncoloured plainer")
     time.sleep(0.3)
     assert new.script(STYLE, "coloured") == [
         "rgb(1, 2, 3)",

@@ -83,6 +83,12 @@ def test_the_default_image(watched: Page, site: str) -> None:
         f"\nis {rows_and_columns}, 1",
     )
     answers(watched, "ls /usr/games > /tmp/games && echo the''re", "\nthere")
+    # Each script is a request that the start waits for.
+    scripts = watched.script(
+        "return performance.getEntriesByType('resource').map(({ name }) => name)"
+        ".filter((name) => name.endsWith('.js'))"
+    )
+    assert len(scripts) < 7, scripts
     assert NOTE not in watched.text
     assert watched.script(_KEPT) == []
     # Afresh, and where that is asked for, it is started.

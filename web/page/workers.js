@@ -34,23 +34,76 @@ function makePolicy() {
 }
 const policy = makePolicy();
 
-/** A worker.  What it says before somebody listens is kept. */
+/** A worker.  What it says before somebody listens is kept, and what it is told before it is started. */
 export class Helper {
+  /** @type {Worker | undefined} */
   #worker;
+  #ended = false;
+  /** @type {[any, Transferable[]][]} */
+  #untold = [];
+  /** Who waits for something that it says. @type {((type: string | undefined) => void)[]} */
+  #waiting = [];
   /** @type {(() => void)[]} */
   #kept = [];
   /** @type {{ message: (data: any) => void, failure: (details: string) => void } | undefined} */
   #listener;
 
-  /** @param {string} path */
-  constructor(path) {
+  /**
+   * @param {string} path
+   * @param {Promise<void>} [after] what is waited for before it is started
+   */
+  constructor(path, after) {
     this.path = path;
-    this.#worker = new Worker(policy?.createScriptURL(path) ?? url(path), { type: "module" });
-    this.#worker.onmessage = ({ data }) => this.#tell(() => this.#listener?.message(data));
-    this.#worker.onerror = (event) => {
-      event.preventDefault();
-      this.#tell(() => this.#listener?.failure(event.message ?? ""));
+    if (after) void after.then(() => this.#startLate());
+    else this.#start();
+  }
+
+  #start() {
+    const { path } = this;
+    const worker = new Worker(policy?.createScriptURL(path) ?? url(path), { type: "module" });
+    worker.onmessage = ({ data }) => {
+      this.#hear(data.type);
+      this.#tell(() => this.#listener?.message(data));
     };
+    worker.onerror = (event) => {
+      event.preventDefault();
+      this.#fail(event.message ?? "");
+    };
+    this.#worker = worker;
+    for (const [message, transfer] of this.#untold.splice(0)) worker.postMessage(message, transfer);
+  }
+
+  #startLate() {
+    if (this.#ended) return;
+    try {
+      this.#start();
+    } catch (error) {
+      this.#fail(String(error));
+    }
+  }
+
+  /** @param {string} details */
+  #fail(details) {
+    this.#hear(undefined);
+    this.#tell(() => this.#listener?.failure(details));
+  }
+
+  /** @param {string | undefined} type of a message; undefined where none comes any more */
+  #hear(type) {
+    for (const hear of this.#waiting) hear(type);
+  }
+
+  /**
+   * Waits until it has said something, or cannot.
+   * @param {...string} types of messages, of which one is enough
+   * @returns {Promise<void>}
+   */
+  said(...types) {
+    return new Promise((resolve) => {
+      this.#waiting.push((type) => {
+        if (type === undefined || types.includes(type)) resolve();
+      });
+    });
   }
 
   /**
@@ -64,12 +117,15 @@ export class Helper {
 
   /** @param {any} message @param {Transferable[]} [transfer] */
   post(message, transfer = []) {
-    this.#worker.postMessage(message, transfer);
+    if (this.#worker) this.#worker.postMessage(message, transfer);
+    else this.#untold.push([message, transfer]);
   }
 
   end() {
+    this.#ended = true;
     this.#listener = undefined;
-    this.#worker.terminate();
+    this.#worker?.terminate();
+    this.#hear(undefined);
   }
 
   /** @param {() => void} tell */
@@ -133,11 +189,16 @@ export function startMachine(kind, { memoryMiB, saved, warm, archive } = {}) {
 }
 
 /**
+ * A machine that goes on from a state needs no server of its image for its prompt, and for what is typed
+ * there: it gets the connection and the processors first.
  * @param {VM.MachineKind} kind
  * @param {{ memoryMiB?: number, warm?: Warm, archive?: number }} [how] as for startMachine()
  */
 function startBoth(kind, how) {
-  return { mount: new Helper("worker.js"), ...startMachine(kind, how) };
+  if (!how?.warm) return { mount: new Helper("worker.js"), ...startMachine(kind, how) };
+  const started = startMachine(kind, how);
+  const after = started.machine.said("loaded", "cold", "error");
+  return { mount: new Helper("worker.js", after), ...started };
 }
 
 /** @type {ReturnType<typeof startBoth> | undefined} */

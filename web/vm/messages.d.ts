@@ -318,6 +318,11 @@ export interface WarmMessage {
   shown: Uint8Array;
 }
 
+/** Worker to page: all of that state is here, so that others may have the connection. */
+export interface LoadedMessage {
+  type: "loaded";
+}
+
 /** Worker to page: it cannot go on from there. It starts anew by itself, unless that was said already. */
 export interface ColdMessage {
   type: "cold";
@@ -341,6 +346,7 @@ export interface UnusableMessage {
 export type WorkerMessage =
   | StageMessage
   | WarmMessage
+  | LoadedMessage
   | ColdMessage
   | QuietMessage
   | OutputMessage

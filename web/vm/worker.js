@@ -220,6 +220,11 @@ async function startWarm(options, opening, limit) {
     const warm = await opening;
     await requireBuild(options, warm.machine.info);
     sayWarm(warm);
+    // Who hears of a failure is told that the machine starts.
+    void Promise.resolve(warm.machine.state).then(
+      () => post({ type: "loaded" }),
+      () => {},
+    );
     const resumed = await resumeMachine(options, warm.machine);
     resumed.acknowledge(-owed);
     machine = resumed;

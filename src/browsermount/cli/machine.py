@@ -240,13 +240,19 @@ class Machine:
         message = {"type": "save", "path": str(path.resolve()), "header": header, "go": go}
         self._tell(message | ({} if level is None else {"level": level}))
 
-    def give_server_state(self, mount: Mount) -> None:
-        """Answer a machine that stands still, and is being saved, with what belongs to it here."""
+    def give_server_state(self, mount: Mount, **more: Any) -> None:
+        """Answer a machine that stands still, and is being saved, with what belongs to it here.
+
+        Args:
+            mount: The image.
+            more: What else is to be in it.
+        """
         if self._session is not None:
             network = None if self._network is None else self._network.stack.save()
             server: dict[str, Any] = {
                 "ninep": self._session.save(mount.identity),
                 "network": network,
+                **more,
             }
             if self._authority is not None:
                 server["authority"] = self._authority

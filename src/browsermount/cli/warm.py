@@ -17,7 +17,7 @@ from browsermount.machines import machine_for
 from browsermount.mount import Mount
 from browsermount.oci.platform import RUNNABLE
 from browsermount.runtime.spec import ProcessOptions
-from browsermount.state import session_header
+from browsermount.state import encode_indexes, session_header
 
 LABEL = "org.browsermount.warm"
 """The image's label that says ``no`` where its container is not to be kept at its prompt."""
@@ -111,7 +111,9 @@ async def _save(machine: Machine, mount: Mount, path: Path) -> None:
         **session_header(image, image.reference, _OPTIONS),
         "terminal": {"cols": cols, "rows": rows},
     }
-    _ = mount.identity  # now, and not while the machine stands still
+    # Now, and not while the machine stands still.
+    _ = mount.identity
+    indexes = encode_indexes(await mount.indexes())
     await machine.add_interpreter(mount)
     await machine.start(mount, takes_input=True, size=_SIZE, as_in_page=True)
     async for message in machine.messages():
@@ -122,7 +124,7 @@ async def _save(machine: Machine, mount: Mount, path: Path) -> None:
             case "quiet":
                 machine.save(path, header, go=False, level=_LEVEL)
             case "saving":
-                machine.give_server_state(mount)
+                machine.give_server_state(mount, indexes=indexes)
             case "saved":
                 return
             case "exit":

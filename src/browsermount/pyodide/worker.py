@@ -37,7 +37,7 @@ from browsermount.pyodide.fetch import BrowserFetcher
 from browsermount.pyodide.opfs import OpfsFiles
 from browsermount.rootfs.tree import Tree
 from browsermount.runtime.spec import ProcessOptions
-from browsermount.state import process_document
+from browsermount.state import decode_indexes, process_document
 
 if TYPE_CHECKING:
     from browsermount.network.tls import Engine
@@ -107,6 +107,7 @@ class Worker:
         emit: Callable[[str], None],
         ask: Callable[[str], Awaitable[str]],
         over: Sequence[Any] = (),
+        indexes: str = "{}",
     ) -> str:
         """Open a session on a tree, and mount an image there.
 
@@ -132,6 +133,7 @@ class Worker:
                 - ``relay``: the address of the relay that connects the container; may be empty;
                 - ``trusts``: whether the container is to trust our authority; where it is not
                   said, it is;
+                - ``goesOn``: whether the container goes on from a state;
                 - ``session``: the name under which the machine is going to be saved; may be empty;
                 - ``interpreters``: the URL of the site's directory of interpreters.
 
@@ -139,6 +141,8 @@ class Worker:
             ask: Asks the person for credentials: JSON in, JSON out.
             over: What lies over the image, the lowest first: objects with ``data``, a ``Blob``, and
                 its ``sha256``.
+            indexes: JSON: of a state of the site's, what it knows of the image's layers; see
+                :func:`browsermount.state.decode_indexes`.
 
         Returns:
             JSON: ``{"image": ...}``, or ``{"error": {"code", "message", "hint", "details"}}``.
@@ -206,6 +210,8 @@ class Worker:
                 authority=certificate if self._trusts else None,
                 tree=tree,
                 over=[given_layer(layer) for layer in over],
+                indexes=decode_indexes(json.loads(indexes)),
+                starts=not wanted.get("goesOn"),
                 options=self._options,
                 sleep=self._sleep,
                 on_event=on_event,

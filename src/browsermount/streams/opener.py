@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from browsermount import limits
@@ -63,6 +63,7 @@ class LayerOpener:
         on_event: Is called with progress events.
         allow_unverified: Whether a table of contents is believed that the manifest has no
             digest of.
+        indexes: What :meth:`index` has given for layers, by key: they are not looked at for it.
         sleep: Waits for some seconds; with 0, until others have had their turn.
     """
 
@@ -75,6 +76,7 @@ class LayerOpener:
         on_event: EventSink,
         *,
         allow_unverified: bool = False,
+        indexes: Mapping[str, bytes] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.source = source
@@ -83,6 +85,7 @@ class LayerOpener:
         self._traffic = traffic
         self._on_event = on_event
         self._allow_unverified = allow_unverified
+        self._indexes = indexes or {}
         self._sleep = sleep
         self._slots = asyncio.Semaphore(PARALLEL_LAYERS)
         self._tables = asyncio.Semaphore(limits.MAX_REQUESTS)
@@ -130,6 +133,16 @@ class LayerOpener:
             pieces = self._remote(descriptor).stream(0, descriptor.size)
         async for piece in pieces:
             yield piece
+
+    async def index(self, descriptor: Descriptor) -> tuple[str, bytes] | None:
+        """Return what is held of where things are in a layer, and its key; None where it is not.
+
+        It is as trustworthy as the store.
+        """
+        for key in _index_keys(descriptor):
+            if (data := await self._store.load(key)) is not None:
+                return key, data
+        return None
 
     def _remote(self, descriptor: Descriptor) -> RemoteBlob:
         return RemoteBlob(
@@ -187,9 +200,12 @@ class LayerOpener:
         )
 
     async def _known_index(self, descriptor: Descriptor) -> LayerIndex | None:
-        """Return the index that an earlier visit has made, if it is held."""
-        for key in (_toc_key(descriptor), _key(descriptor, "index")):
-            if key is None or (data := await self._store.load(key)) is None:
+        """Return the index that was given, or that an earlier visit has made, if it is held."""
+        for key in _index_keys(descriptor):
+            if (given := self._indexes.get(key)) is not None:
+                with suppress(UnusableIndex):
+                    return await in_turns(LayerIndex.from_bytes_in_steps(given), self._sleep)
+            if (data := await self._store.load(key)) is None:
                 continue
             try:
                 return await in_turns(LayerIndex.from_bytes_in_steps(data), self._sleep)
@@ -369,6 +385,12 @@ async def _in_steps(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 def _key(descriptor: Descriptor, what: str) -> str:
     """Name an object of the store: a blob, its plain stream, or its index."""
     return f"{descriptor.digest.algorithm}-{descriptor.digest.encoded}.{what}"
+
+
+def _index_keys(descriptor: Descriptor) -> list[str]:
+    """Return the names that a layer's index may have, the best first."""
+    keys = (_toc_key(descriptor), _key(descriptor, "index"))
+    return [key for key in keys if key is not None]
 
 
 def _toc_key(descriptor: Descriptor) -> str | None:
