@@ -57,6 +57,10 @@ _LATER = {
         "browsermount/network/websocket",
         "browsermount/pyodide/network_websocket.py",
     ),
+    "bundle.zip": (
+        "browsermount/network/bundle.py",
+        "browsermount/pyodide/network_bundle.py",
+    ),
     "network.zip": (
         "browsermount/network/",
         "browsermount/pyodide/network",
@@ -68,12 +72,15 @@ _LATER = {
         "browsermount/pyodide/merging.py",
     ),
 }
+# Directories of vendor/: they are of modules that import each other.
+_VENDOR_FOLDERS = {"wasi-shim": "@bjorn3/browser_wasi_shim/dist"}
 _NOTICES = (
     "v86",
     "@xterm/xterm",
     "@xterm/addon-fit",
     "@xterm/addon-serialize",
     "xterm-pty",
+    "@bjorn3/browser_wasi_shim",
     "pyodide",
 )
 
@@ -149,6 +156,11 @@ def _copy_page(site: Path) -> None:
     (site / "vendor").mkdir()
     for target_name, source in _VENDOR.items():
         shutil.copyfile(MODULES / source, site / "vendor" / target_name)
+    for target_name, source in _VENDOR_FOLDERS.items():
+        target = site / "vendor" / target_name
+        target.mkdir()
+        for path in sorted((MODULES / source).glob("*.js")):
+            shutil.copyfile(path, target / path.name)
 
 
 def _add_machine(site: Path, cache: Path) -> None:

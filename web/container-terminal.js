@@ -10,6 +10,11 @@
  * - `platform`: which of an image's platforms is run, such as `linux/amd64`: docs/platforms.md.
  * - `machine`: the virtual machine that runs it, `32` or `64` by its bits; on the latter, images for
  *   `linux/386` calculate as on a real processor: docs/platforms.md.
+ * - `vm`: the address of a virtual machine of others that runs it in the place of one of ours: what
+ *   `c2w --external-bundle` of container2wasm makes, `out.wasm` or `out.wasm.gz`. Nothing of such a one can be
+ *   kept: docs/network.md.
+ * - `vm-by-link`: asks before a machine is started that is from another origin than the page, gives it no
+ *   credentials, and says so while it runs, as somebody else has chosen it.
  * - `memory`: what the machine may have at most, such as `1g`; what the container writes to files takes three
  *   quarters of it at most. Without it, a quarter of the computer's memory, from 512m to 2 GiB; for
  *   `linux/386` 512m, which starts fastest there.
@@ -61,6 +66,7 @@
  */
 
 import { askCredentials } from "./page/credentials.js";
+import { askForeignMachine, foreignMachineOf } from "./page/foreign-machine.js";
 import { guestFetch } from "./page/guest-fetch.js";
 import { MEMORY, memoryOf } from "./page/memory.js";
 import { askPreview } from "./page/preview-prompt.js";
@@ -190,7 +196,15 @@ class Saver {
 }
 
 export class ContainerTerminal extends HTMLElement {
-  static observedAttributes = ["image", "platform", "machine", "memory", "session", "persist"];
+  static observedAttributes = [
+    "image",
+    "platform",
+    "machine",
+    "vm",
+    "memory",
+    "session",
+    "persist",
+  ];
 
   /** @type {Session | undefined} */
   #session;
@@ -215,6 +229,8 @@ export class ContainerTerminal extends HTMLElement {
   #goesOn = false;
   /** Why the container was started once more. */
   #coldNote = "";
+  /** The machine of others that the person has said may run. */
+  #allowedMachine = "";
 
   connectedCallback() {
     addStyle("vendor/xterm.css");
@@ -463,9 +479,18 @@ export class ContainerTerminal extends HTMLElement {
     const linked = this.hasAttribute("network-name-by-link");
     const network = this.getAttribute("network-name") ?? "";
     const names = networkNameOf({ network, hostname, foreign: linked });
-    const lacking = missing(window) ?? relayFailure(relay, { wanted, foreign }) ?? names.lacking;
+    const vm = foreignMachineOf(this.getAttribute("vm") ?? "", {
+      base: document.baseURI,
+      linked: this.hasAttribute("vm-by-link"),
+    });
+    const lacking =
+      missing(window) ?? relayFailure(relay, { wanted, foreign }) ?? names.lacking ?? vm.lacking;
     if (lacking) {
       this.#fail(lacking);
+      return;
+    }
+    if (vm.foreign && vm.url !== this.#allowedMachine) {
+      void this.#askMachine(vm.url, image);
       return;
     }
     const view = this.#showProgress();
@@ -496,11 +521,13 @@ export class ContainerTerminal extends HTMLElement {
     const proxy = this.getAttribute("network-proxy") ?? "";
     const foreignProxy = this.hasAttribute("network-proxy-without-credentials");
     if (proxy && foreignProxy) status.foreignProxy(proxy);
+    if (vm.foreign) status.foreignMachine(vm.url);
     const session = new Session(
       {
         image,
         mirror,
         platform: this.getAttribute("platform") ?? "",
+        vm: vm.url,
         memoryMiB,
         machine: this.getAttribute("machine") ?? "",
         allowUnverified: this.getAttribute("toc") === "unverified",
@@ -516,7 +543,7 @@ export class ContainerTerminal extends HTMLElement {
       },
       {
         credentials: async (request) => {
-          if (request.mirrored && lent) return null;
+          if ((request.mirrored && lent) || vm.foreign) return null;
           clearTimeout(this.#patience);
           // A running container may need them, too: when a password has been changed.
           const loading = this.dataset.state === "loading";
@@ -541,7 +568,7 @@ export class ContainerTerminal extends HTMLElement {
             status.full(false);
             this.#begin();
             const { platform = "" } = session;
-            const note = platform && translationNote(platform);
+            const note = !vm.url && platform && translationNote(platform);
             // A session that goes on shows it already.
             for (const line of [this.#coldNote, this.#goesOn ? "" : note])
               if (line) terminal.terminal.writeln(`\x1b[2m${line}\x1b[0m`);
@@ -551,7 +578,8 @@ export class ContainerTerminal extends HTMLElement {
         mounted: (info) => {
           this.info = info;
           const { machine } = session.request;
-          status.platforms({ platform: info.platform, machine }, info.platforms);
+          const others = vm.url ? [] : info.platforms;
+          status.platforms({ platform: info.platform, machine }, others);
         },
         output: (data) => {
           terminal.write(data);
@@ -572,6 +600,25 @@ export class ContainerTerminal extends HTMLElement {
     this.#session = session;
     this.#news(() => {});
     session.open();
+  }
+
+  /** @param {string} url @param {string} image */
+  async #askMachine(url, image) {
+    const loading = /** @type {HTMLElement} */ (this.loading);
+    /** @type {HTMLElement} */ (this.bar).hidden = true;
+    /** @type {HTMLElement} */ (this.status).hidden = true;
+    loading.hidden = false;
+    const body = make("div", "");
+    loading.replaceChildren(make("h2", "bm-title", "A machine of others"), body);
+    const runs = await askForeignMachine(body, { url, image });
+    if (!body.isConnected) return;
+    if (runs) {
+      this.#allowedMachine = url;
+      this.open();
+    } else {
+      const hint = "Without vm= in its address, this page runs the image on a machine of its own.";
+      this.#fail({ code: "stopped", message: "the machine was not started", hint, details: "" });
+    }
   }
 
   /**

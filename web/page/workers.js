@@ -13,7 +13,12 @@ const BASE = new URL("../", import.meta.url);
 /** @param {string} path */
 const url = (path) => new URL(path, BASE).href;
 
-const WORKERS = ["worker.js", "vm/worker.js?use-scheduling-api"];
+const WORKERS = [
+  "worker.js",
+  "vm/worker.js?use-scheduling-api",
+  "wasi/worker.js",
+  "wasi/service-worker.js",
+];
 
 /**
  * Trusted Types: the one policy of the page, which makes addresses of its workers and of nothing
@@ -34,6 +39,13 @@ function makePolicy() {
 }
 const policy = makePolicy();
 
+/**
+ * The address of one of the page's workers, as browsers with Trusted Types want it.
+ * @param {string} path
+ * @returns {string}
+ */
+export const workerUrl = (path) => policy?.createScriptURL(path) ?? url(path);
+
 /** A worker.  What it says before somebody listens is kept. */
 export class Helper {
   #worker;
@@ -45,7 +57,7 @@ export class Helper {
   /** @param {string} path */
   constructor(path) {
     this.path = path;
-    this.#worker = new Worker(policy?.createScriptURL(path) ?? url(path), { type: "module" });
+    this.#worker = new Worker(workerUrl(path), { type: "module" });
     this.#worker.onmessage = ({ data }) => this.#tell(() => this.#listener?.message(data));
     this.#worker.onerror = (event) => {
       event.preventDefault();
