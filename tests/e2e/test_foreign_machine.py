@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.e2e.browser import Page
-from tests.e2e.firefox import firefox
-from tests.e2e.webkit import webkit
 from tests.servers import served
 from tests.wasi.build import CODE, MANIFEST, digests
-
-NO_WASM = b"<!doctype html><title>a page</title>"
-# (module (import "env" "emscripten_exit" (func)) (func (export "_start")))
-OTHER = (
-    b"\0asm\1\0\0\0\1\4\1\x60\0\0"
-    b"\2\x17\1\3env\x0femscripten_exit\0\0"
-    b"\3\2\1\0\7\x0a\1\6_start\0\1\x0a\4\1\2\0\x0b"
-)
-BROKEN = CODE.read_bytes()[:5000]
 
 _ELEMENT = "document.querySelector('container-terminal')"
 _WITHOUT_SUSPENDING = {"source": "delete WebAssembly.Suspending"}
@@ -37,19 +23,6 @@ def press(page: Page, label: str) -> None:
         assert time.monotonic() < end, page.visible
         time.sleep(0.05)
     page.script(find.removeprefix("return !!") + ".click()")
-
-
-@pytest.fixture(scope="module")
-def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server with such machines, of another origin than the page."""
-    folder = tmp_path_factory.mktemp("machines")
-    (folder / "out.wasm").write_bytes(CODE.read_bytes())
-    (folder / "out.wasm.gz").write_bytes(gzip.compress(CODE.read_bytes()))
-    (folder / "page.wasm").write_bytes(NO_WASM)
-    (folder / "other.wasm").write_bytes(OTHER)
-    (folder / "broken.wasm").write_bytes(BROKEN)
-    with served(folder) as url:
-        yield url
 
 
 def address(site: str, images: str, machine: str) -> str:
@@ -97,8 +70,9 @@ def test_the_program_is_of_its_source() -> None:
 def test_in_chromium(fresh: Page, site: str, images: str, machines: str, *, suspends: bool) -> None:
     if not suspends:
         fresh.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", _WITHOUT_SUSPENDING)
-    start(fresh, address(site, images, f"{machines}out.wasm.gz"))
+    start(fresh, address(site, images, f"{machines}out.wasm.gz") + "&session=work")
     assert f"{machines}out.wasm.gz" in fresh.visible
+    assert "This session is not kept" in fresh.visible
     use(fresh)
     # Once more on what is mounted, and with an end that it has not chosen.
     press(fresh, "Start again")
@@ -110,16 +84,6 @@ def test_in_chromium(fresh: Page, site: str, images: str, machines: str, *, susp
     fresh.type("crash\r")
     wait_failed(fresh)
     assert "the machine has broken down" in fresh.visible.lower()
-
-
-@pytest.mark.parametrize("name", ["firefox", "webkit"])
-def test_in_other_browsers(
-    name: str, site: str, images: str, machines: str, tmp_path: Path
-) -> None:
-    with firefox(tmp_path) if name == "firefox" else webkit() as driver:
-        page = Page(driver)
-        start(page, address(site, images, f"{machines}out.wasm"))
-        use(page)
 
 
 def test_one_that_is_the_owners(page: Page, site: str, images: str) -> None:

@@ -32,9 +32,8 @@ export async function fetchModule(url, progress) {
   const coded = response.headers.has("content-encoding");
   const body = response.body;
   if (!body) throw new ModuleError(`${url} is empty`, MAKE);
-  const { start, stream } = await peek(
-    counted(body, length && !coded ? length : undefined, progress),
-  );
+  const wire = counted(body, length && !coded ? length : undefined, progress);
+  const { start, stream } = await peek(wire).catch((error) => broken(url, error));
   const gzipped = start[0] === 0x1f && start[1] === 0x8b;
   const plain = gzipped ? stream.pipeThrough(new DecompressionStream("gzip")) : stream;
   const { start: magic, stream: code } = await peek(plain).catch((error) => broken(url, error));

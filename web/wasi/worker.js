@@ -92,7 +92,7 @@ function fail(error) {
       message: known ? message : `the machine has broken down: ${message}`,
       hint: known
         ? error.hint
-        : "What it last said may tell why; nothing of what it was doing is kept.",
+        : "Start it again. If that does not help, the machine has a defect, or there is too little memory for it here.",
       details: known ? error.details : String(/** @type {any} */ (error)?.stack ?? ""),
     },
   });
