@@ -66,7 +66,6 @@
  */
 
 import { askCredentials } from "./page/credentials.js";
-import { askForeignMachine, foreignMachineOf } from "./page/foreign-machine.js";
 import { guestFetch } from "./page/guest-fetch.js";
 import { MEMORY, memoryOf } from "./page/memory.js";
 import { askPreview } from "./page/preview-prompt.js";
@@ -231,6 +230,8 @@ export class ContainerTerminal extends HTMLElement {
   #coldNote = "";
   /** The machine of others that the person has said may run. */
   #allowedMachine = "";
+  /** Counts what was opened and closed. */
+  #turn = 0;
 
   connectedCallback() {
     addStyle("vendor/xterm.css");
@@ -353,6 +354,8 @@ export class ContainerTerminal extends HTMLElement {
     // What the site has is for the image that was here.
     if (this.getAttribute("image") !== image && this.getAttribute("warm") !== "no")
       this.removeAttribute("warm");
+    // What is kept is of our own machines.
+    this.removeAttribute("vm");
     for (const [attribute, value] of Object.entries({ image, platform, session: name, persist }))
       this.setAttribute(attribute, value);
     this.#choosing = false;
@@ -452,6 +455,48 @@ export class ContainerTerminal extends HTMLElement {
     this.dataset.state = "loading";
     this.#goesOn = false;
     this.#lastNote = "";
+    const vm = this.getAttribute("vm");
+    if (vm) void this.#openOn(vm);
+    else this.#openImage({ url: "", foreign: false });
+  }
+
+  /**
+   * Run the image on a machine of others.
+   * @param {string} vm as the attribute has it
+   */
+  async #openOn(vm) {
+    const turn = this.#turn;
+    const { askForeignMachine, foreignMachineOf } = await import("./page/foreign-machine.js");
+    if (turn !== this.#turn) return;
+    const linked = this.hasAttribute("vm-by-link");
+    const { lacking, ...machine } = foreignMachineOf(vm, { base: document.baseURI, linked });
+    if (lacking) {
+      this.#fail(lacking);
+      return;
+    }
+    if (machine.foreign && machine.url !== this.#allowedMachine) {
+      const loading = /** @type {HTMLElement} */ (this.loading);
+      /** @type {HTMLElement} */ (this.bar).hidden = true;
+      /** @type {HTMLElement} */ (this.status).hidden = true;
+      loading.hidden = false;
+      const body = make("div", "");
+      loading.replaceChildren(make("h2", "bm-title", "A machine of others"), body);
+      const image = this.getAttribute("image") ?? "";
+      const allowed = await askForeignMachine(body, { url: machine.url, image });
+      if (turn !== this.#turn) return;
+      if (!allowed) {
+        const hint =
+          "Without vm= in its address, this page runs the image on a machine of its own.";
+        this.#fail({ code: "stopped", message: "the machine was not started", hint, details: "" });
+        return;
+      }
+      this.#allowedMachine = machine.url;
+    }
+    this.#openImage(machine);
+  }
+
+  /** @param {{ url: string, foreign: boolean }} vm the machine of others, where there is one */
+  #openImage(vm) {
     const image = this.getAttribute("image");
     if (!image) {
       this.#fail({
@@ -479,18 +524,9 @@ export class ContainerTerminal extends HTMLElement {
     const linked = this.hasAttribute("network-name-by-link");
     const network = this.getAttribute("network-name") ?? "";
     const names = networkNameOf({ network, hostname, foreign: linked });
-    const vm = foreignMachineOf(this.getAttribute("vm") ?? "", {
-      base: document.baseURI,
-      linked: this.hasAttribute("vm-by-link"),
-    });
-    const lacking =
-      missing(window) ?? relayFailure(relay, { wanted, foreign }) ?? names.lacking ?? vm.lacking;
+    const lacking = missing(window) ?? relayFailure(relay, { wanted, foreign }) ?? names.lacking;
     if (lacking) {
       this.#fail(lacking);
-      return;
-    }
-    if (vm.foreign && vm.url !== this.#allowedMachine) {
-      void this.#askMachine(vm.url, image);
       return;
     }
     const view = this.#showProgress();
@@ -602,25 +638,6 @@ export class ContainerTerminal extends HTMLElement {
     session.open();
   }
 
-  /** @param {string} url @param {string} image */
-  async #askMachine(url, image) {
-    const loading = /** @type {HTMLElement} */ (this.loading);
-    /** @type {HTMLElement} */ (this.bar).hidden = true;
-    /** @type {HTMLElement} */ (this.status).hidden = true;
-    loading.hidden = false;
-    const body = make("div", "");
-    loading.replaceChildren(make("h2", "bm-title", "A machine of others"), body);
-    const runs = await askForeignMachine(body, { url, image });
-    if (!body.isConnected) return;
-    if (runs) {
-      this.#allowedMachine = url;
-      this.open();
-    } else {
-      const hint = "Without vm= in its address, this page runs the image on a machine of its own.";
-      this.#fail({ code: "stopped", message: "the machine was not started", hint, details: "" });
-    }
-  }
-
   /**
    * Run the image once more, in a fresh container.
    * @param {boolean} [forget] files that are kept, too
@@ -667,6 +684,7 @@ export class ContainerTerminal extends HTMLElement {
 
   /** End everything. */
   close() {
+    this.#turn += 1;
     clearTimeout(this.#patience);
     this.#session?.close();
     this.#session = undefined;
