@@ -49,6 +49,7 @@ _BUNDLED = {
     "addon-fit.mjs": "@xterm/addon-fit/lib/addon-fit.mjs",
     "addon-serialize.mjs": "@xterm/addon-serialize/lib/addon-serialize.mjs",
     "xterm-pty.mjs": "xterm-pty/index.mjs",
+    "wasi-shim.mjs": "@bjorn3/browser_wasi_shim/dist/index.js",
 }
 # What each archive has of the modules that tools/site/snapshot.mjs leaves out of the snapshot; a
 # module goes into the first one that it fits.
@@ -61,6 +62,10 @@ _LATER = {
     "websocket.zip": (
         "browsermount/network/websocket",
         "browsermount/pyodide/network_websocket.py",
+    ),
+    "bundle.zip": (
+        "browsermount/network/bundle.py",
+        "browsermount/pyodide/network_bundle.py",
     ),
     "network.zip": (
         "browsermount/network/",
@@ -88,6 +93,7 @@ _NOTICES = (
     "@xterm/addon-fit",
     "@xterm/addon-serialize",
     "xterm-pty",
+    "@bjorn3/browser_wasi_shim",
     "pyodide",
 )
 

@@ -10,6 +10,11 @@
  * - `platform`: which of an image's platforms is run, such as `linux/amd64`: docs/platforms.md.
  * - `machine`: the virtual machine that runs it, `32` or `64` by its bits; on the latter, images for
  *   `linux/386` calculate as on a real processor: docs/platforms.md.
+ * - `vm`: the address of a virtual machine of others that runs it in the place of one of ours: what
+ *   `c2w --external-bundle` of container2wasm makes, `out.wasm` or `out.wasm.gz`. Nothing of such a one can be
+ *   kept: docs/network.md.
+ * - `vm-by-link`: asks before a machine is started that is from another origin than the page, gives it no
+ *   credentials, and says so while it runs, as somebody else has chosen it.
  * - `memory`: what the machine may have at most, such as `1g`; what the container writes to files takes three
  *   quarters of it at most. Without it, a quarter of the computer's memory, from 512m to 2 GiB; for
  *   `linux/386` 512m, which starts fastest there.
@@ -190,7 +195,15 @@ class Saver {
 }
 
 export class ContainerTerminal extends HTMLElement {
-  static observedAttributes = ["image", "platform", "machine", "memory", "session", "persist"];
+  static observedAttributes = [
+    "image",
+    "platform",
+    "machine",
+    "vm",
+    "memory",
+    "session",
+    "persist",
+  ];
 
   /** @type {Session | undefined} */
   #session;
@@ -215,6 +228,10 @@ export class ContainerTerminal extends HTMLElement {
   #goesOn = false;
   /** Why the container was started once more. */
   #coldNote = "";
+  /** The machine of others that the person has said may run. */
+  #allowedMachine = "";
+  /** Counts what was opened and closed. */
+  #turn = 0;
 
   connectedCallback() {
     addStyle("vendor/xterm.css");
@@ -337,6 +354,8 @@ export class ContainerTerminal extends HTMLElement {
     // What the site has is for the image that was here.
     if (this.getAttribute("image") !== image && this.getAttribute("warm") !== "no")
       this.removeAttribute("warm");
+    // What is kept is of our own machines.
+    this.removeAttribute("vm");
     for (const [attribute, value] of Object.entries({ image, platform, session: name, persist }))
       this.setAttribute(attribute, value);
     this.#choosing = false;
@@ -436,6 +455,48 @@ export class ContainerTerminal extends HTMLElement {
     this.dataset.state = "loading";
     this.#goesOn = false;
     this.#lastNote = "";
+    const vm = this.getAttribute("vm");
+    if (vm) void this.#openOn(vm);
+    else this.#openImage({ url: "", foreign: false });
+  }
+
+  /**
+   * Run the image on a machine of others.
+   * @param {string} vm as the attribute has it
+   */
+  async #openOn(vm) {
+    const turn = this.#turn;
+    const { askForeignMachine, foreignMachineOf } = await import("./page/foreign-machine.js");
+    if (turn !== this.#turn) return;
+    const linked = this.hasAttribute("vm-by-link");
+    const { lacking, ...machine } = foreignMachineOf(vm, { base: document.baseURI, linked });
+    if (lacking) {
+      this.#fail(lacking);
+      return;
+    }
+    if (machine.foreign && machine.url !== this.#allowedMachine) {
+      const loading = /** @type {HTMLElement} */ (this.loading);
+      /** @type {HTMLElement} */ (this.bar).hidden = true;
+      /** @type {HTMLElement} */ (this.status).hidden = true;
+      loading.hidden = false;
+      const body = make("div", "");
+      loading.replaceChildren(make("h2", "bm-title", "A machine of others"), body);
+      const image = this.getAttribute("image") ?? "";
+      const allowed = await askForeignMachine(body, { url: machine.url, image });
+      if (turn !== this.#turn) return;
+      if (!allowed) {
+        const hint =
+          "Without vm= in its address, this page runs the image on a machine of its own.";
+        this.#fail({ code: "stopped", message: "the machine was not started", hint, details: "" });
+        return;
+      }
+      this.#allowedMachine = machine.url;
+    }
+    this.#openImage(machine);
+  }
+
+  /** @param {{ url: string, foreign: boolean }} vm the machine of others, where there is one */
+  #openImage(vm) {
     const image = this.getAttribute("image");
     if (!image) {
       this.#fail({
@@ -496,11 +557,13 @@ export class ContainerTerminal extends HTMLElement {
     const proxy = this.getAttribute("network-proxy") ?? "";
     const foreignProxy = this.hasAttribute("network-proxy-without-credentials");
     if (proxy && foreignProxy) status.foreignProxy(proxy);
+    if (vm.foreign) status.foreignMachine(vm.url);
     const session = new Session(
       {
         image,
         mirror,
         platform: this.getAttribute("platform") ?? "",
+        vm: vm.url,
         memoryMiB,
         machine: this.getAttribute("machine") ?? "",
         allowUnverified: this.getAttribute("toc") === "unverified",
@@ -516,7 +579,7 @@ export class ContainerTerminal extends HTMLElement {
       },
       {
         credentials: async (request) => {
-          if (request.mirrored && lent) return null;
+          if ((request.mirrored && lent) || vm.foreign) return null;
           clearTimeout(this.#patience);
           // A running container may need them, too: when a password has been changed.
           const loading = this.dataset.state === "loading";
@@ -541,7 +604,7 @@ export class ContainerTerminal extends HTMLElement {
             status.full(false);
             this.#begin();
             const { platform = "" } = session;
-            const note = platform && translationNote(platform);
+            const note = !vm.url && platform && translationNote(platform);
             // A session that goes on shows it already.
             for (const line of [this.#coldNote, this.#goesOn ? "" : note])
               if (line) terminal.terminal.writeln(`\x1b[2m${line}\x1b[0m`);
@@ -551,7 +614,8 @@ export class ContainerTerminal extends HTMLElement {
         mounted: (info) => {
           this.info = info;
           const { machine } = session.request;
-          status.platforms({ platform: info.platform, machine }, info.platforms);
+          const others = vm.url ? [] : info.platforms;
+          status.platforms({ platform: info.platform, machine }, others);
         },
         output: (data) => {
           terminal.write(data);
@@ -620,6 +684,7 @@ export class ContainerTerminal extends HTMLElement {
 
   /** End everything. */
   close() {
+    this.#turn += 1;
     clearTimeout(this.#patience);
     this.#session?.close();
     this.#session = undefined;

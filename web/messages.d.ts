@@ -24,6 +24,8 @@ export interface ImageRequest {
   platform: string;
   /** The machine that is asked for, "32" or "64"; may be empty. */
   machine: string;
+  /** The address of a machine of others that runs it; empty for one of ours. */
+  vm: string;
   /** How much memory it shall have; undefined for what it has by itself. */
   memoryMiB: number | undefined;
   /** Whether tables of contents are believed that the manifest has no digest of. */

@@ -12,3 +12,6 @@ declare module "*/vendor/addon-fit.mjs" {
 declare module "*/vendor/xterm-pty.mjs" {
   export * from "xterm-pty";
 }
+declare module "*/vendor/wasi-shim.mjs" {
+  export * from "@bjorn3/browser_wasi_shim";
+}

@@ -95,6 +95,8 @@ let card;
 let network = "none";
 /** The network of containers that it is in. @type {NetworkName | undefined} */
 let networkName;
+/** Whether the machine is one of others, which mounts its image through its card. */
+let foreign = false;
 
 /** @param {WorkerMessage} message */
 function post(message) {
@@ -224,8 +226,13 @@ async function handleMessage(message) {
   close();
   card?.close();
   const emit = (/** @type {string} */ event) => post({ type: "event", event: JSON.parse(event) });
-  if (message.type === "mount") ({ network, networkName } = message.request);
-  card = new NetworkPort(python, message.card, network, networkName, worker, emit);
+  if (message.type === "mount") {
+    ({ network, networkName } = message.request);
+    foreign = message.request.vm !== "";
+    // It has its image from there, whatever else it may reach.
+    if (foreign && network === "none") network = "internal";
+  }
+  card = new NetworkPort(python, message.card, network, networkName, worker, emit, foreign);
   if (message.type === "connect") {
     session = new NinePort(python, worker, message.port);
     decide({});

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 from browsermount.errors import InvalidMachine, InvalidPlatform
-from browsermount.oci.platform import Platform, choose_platforms
+from browsermount.oci.platform import (
+    ANYTHING,
+    RUNNABLE,
+    Platform,
+    choose_platforms,
+    read_platform,
+)
 from browsermount.oci.variant import normalize
 
 MachineKind = Literal["v86", "x64"]
@@ -85,3 +91,22 @@ def runnable(platform: str | None = None, machine: MachineKind | None = None) ->
             hint="Leave out which machine is meant: the 64-bit one runs them.",
         )
     return native
+
+
+def for_others(platform: str | None = None) -> Sequence[Platform]:
+    """Return what is looked for on behalf of a machine of others, the best first.
+
+    Such machines are mostly for amd64. What they run else, nobody knows but who has made them.
+
+    Args:
+        platform: The one that a person asks for; None or "" for any.
+
+    Raises:
+        InvalidPlatform: It has another form.
+    """
+    if not platform:
+        return (RUNNABLE[0], *RUNNABLE, ANYTHING)
+    try:
+        return (read_platform(platform),)
+    except ValueError as error:
+        raise InvalidPlatform(str(error), hint="Platforms are such as linux/amd64.") from None

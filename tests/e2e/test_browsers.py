@@ -14,6 +14,7 @@ from selenium.webdriver.common.by import By
 from tests.core.images import Layout, member, symlink, tar
 from tests.e2e.browser import Page
 from tests.e2e.firefox import Firefox, firefox
+from tests.e2e.test_foreign_machine import address, start, use
 from tests.e2e.test_kept_sessions import open_kept, press
 from tests.e2e.test_sessions import wait_saved
 from tests.e2e.webkit import webkit
@@ -269,3 +270,8 @@ def test_the_network_out_and_in(browser: Page, site: str, tmp_path: Path) -> Non
     browser.wait(lambda: browser.script("return window.answer !== undefined"))
     assert browser.script("return window.answer") == f"200 {total}"
     see_preview(browser)
+
+
+def test_a_machine_of_others(browser: Page, site: str, images: str, machines: str) -> None:
+    start(browser, address(site, images, f"{machines}out.wasm"))
+    use(browser)

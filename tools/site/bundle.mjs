@@ -22,6 +22,10 @@ const SCRIPTS = [
   "container-terminal.js",
   "worker.js",
   "vm/worker.js",
+  // Machines of others alone need these.
+  "page/wasi-machine.js",
+  "wasi/worker.js",
+  "wasi/service-worker.js",
 ];
 
 /**

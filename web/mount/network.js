@@ -22,6 +22,7 @@ const ARCHIVES = {
   network: MODULE,
   neighbours: `${MODULE}_neighbours`,
   websocket: `${MODULE}_websocket`,
+  bundle: `${MODULE}_bundle`,
   commit: "browsermount.pyodide.commit",
 };
 
@@ -64,6 +65,9 @@ export class NetworkPort {
   #joining;
   /** Python's part of that. @type {any} */
   #neighbours;
+  #mounts;
+  /** Python's part of that. @type {any} */
+  #bundle;
 
   /**
    * @param {PyodideAPI} python
@@ -72,14 +76,16 @@ export class NetworkPort {
    * @param {NetworkName | undefined} name the network of containers that it is in
    * @param {any} worker The Python object browsermount.pyodide.worker.Worker.
    * @param {(event: string) => void} emit takes events as JSON
+   * @param {boolean} [mounts] whether the machine mounts its image through the card
    */
-  constructor(python, port, network, name, worker, emit) {
+  constructor(python, port, network, name, worker, emit, mounts = false) {
     this.#python = /** @type {any} */ (python);
     this.#port = port;
     this.#frames = new FrameBatch(port);
     this.#network = network;
     this.#worker = worker;
     this.#emit = emit;
+    this.#mounts = mounts;
     this.#joining = name ? this.#join(name) : Promise.resolve(undefined);
     port.onmessage = ({ data }) => this.#receive(data);
   }
@@ -191,6 +197,8 @@ export class NetworkPort {
     this.#neighbours?.close();
     this.#neighbours?.destroy();
     this.#neighbours = undefined;
+    this.#bundle?.close();
+    this.#bundle?.destroy();
     this.#stack?.close();
     this.#handle?.destroy();
     this.#stack?.destroy();
@@ -236,6 +244,7 @@ export class NetworkPort {
     await addModules(this.#python);
     const joined = await this.#joining;
     if (joined) await addModules(this.#python, "neighbours");
+    if (this.#mounts) await addModules(this.#python, "bundle");
     if (this.#closed) return;
     const glue = this.#python.pyimport(MODULE);
     this.#stack = glue.PageNetwork(
@@ -249,6 +258,11 @@ export class NetworkPort {
     if (joined) {
       const more = this.#python.pyimport(ARCHIVES.neighbours);
       this.#neighbours = more.PageNeighbours(this.#stack, joined);
+      more.destroy();
+    }
+    if (this.#mounts) {
+      const more = this.#python.pyimport(ARCHIVES.bundle);
+      this.#bundle = more.PageBundle(this.#stack, this.#worker);
       more.destroy();
     }
     const { buffer } = this.#stack;

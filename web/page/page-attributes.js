@@ -13,6 +13,7 @@ const NAMES = [
   "mirror",
   "platform",
   "machine",
+  "vm",
   "memory",
   "toc",
   "fetch",
@@ -25,7 +26,7 @@ const NAMES = [
 ];
 
 /** What the page can only tell of when the element has looked at it: nothing is prepared for that. */
-const LATER = ["memory", "relay", "network-name", "hostname", "session"];
+const LATER = ["vm", "memory", "relay", "network-name", "hostname", "session"];
 
 /**
  * The attributes of the page's element.
@@ -49,6 +50,8 @@ export function attributesOf(location, document) {
     if (name === "relay" && given) attributes.set("relay-by-link", "");
     // Other containers of this browser can be reached from here, and reach this one.
     if (name === "network-name" && given) attributes.set("network-name-by-link", "");
+    // It is code, which sees the image and can send it away.
+    if (name === "vm" && given) attributes.set("vm-by-link", "");
     if (value) attributes.set(name, value);
   }
   // Where previews are shown, the page's owner decides alone.

@@ -16,6 +16,7 @@ terminal.addEventListener("session", () => {
     const value = terminal.getAttribute(name);
     if (value) address.searchParams.set(name, value);
   }
+  if (!terminal.hasAttribute("vm")) address.searchParams.delete("vm");
   if (terminal.getAttribute("image") === DEFAULT_IMAGE) address.searchParams.delete("image");
   history.replaceState(null, "", address);
 });

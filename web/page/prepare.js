@@ -19,4 +19,5 @@ function guess() {
   return own?.getAttribute("content") === "x64" ? "x64" : "v86";
 }
 
-prepare(warm?.machine ?? guess(), warm);
+// A machine of others is fetched from elsewhere, and only when the page is there.
+if (!attributes.has("vm")) prepare(warm?.machine ?? guess(), warm);

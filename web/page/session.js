@@ -8,12 +8,13 @@ import { startOf } from "./page-attributes.js";
 import { levelFor, machineFor } from "./platform.js";
 import { noWorker } from "./requirements.js";
 import { forget, forgetAll, mayKeep, newTarget, remember, warmFor } from "./warm-state.js";
-import { startMachine, takeWorkers } from "./workers.js";
+import { Helper, startMachine, takeWorkers } from "./workers.js";
 
-/** @import { Helper } from "./workers.js" */
+/** @typedef {ReturnType<typeof import("./wasi-machine.js").startWasiMachine>} ForeignMachine */
 /** @import { Credentials, CredentialRequest, Failure, GuestRequest } from "../messages.js" */
 /** @import { ImageInfo, ImageRequest, Kept, MountEvent, RuntimeMessage } from "../messages.js" */
 /** @import { SavedAnswer } from "../messages.js" */
+/** @import { FailureMessage } from "../wasi/messages.js" */
 /** @import * as VM from "../vm/messages.js" */
 /** @import { FoundState, KeptSession } from "./kept-session.js" */
 /** @import { FoundFiles } from "./saved-files.js" */
@@ -60,6 +61,9 @@ import { startMachine, takeWorkers } from "./workers.js";
  * @property {(failure: Failure) => void} error The last event until the next start.
  */
 
+/** Why nothing is kept of a machine of others. */
+const NOT_OURS = "only this page's own machines can be saved, and this one is of others";
+
 /** What to do about a failure of the machine, by its stage. */
 const MACHINE_HINTS = {
   fetch: "Check the network connection and try again.",
@@ -99,10 +103,12 @@ const MAX_DOWNLOAD = 8 * 2 ** 30;
 export class Session {
   /** @type {Helper | undefined} */
   #mount;
-  /** @type {Helper | undefined} */
+  /** @type {Helper | ForeignMachine["machine"] | undefined} */
   #machine;
-  /** Which machine it is. @type {VM.MachineKind} */
+  /** Which machine it is, of ours. @type {VM.MachineKind} */
   #kind = "v86";
+  /** Starts one of others, where that is asked for. @type {(() => ForeignMachine) | undefined} */
+  #startForeign;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #attaching;
   /** Where the session is kept. @type {KeptSession | undefined} */
@@ -164,9 +170,24 @@ export class Session {
 
   /** Mount the image and start a machine on it, both at once; or go on with the saved session. */
   open() {
+    if (this.request.vm) {
+      void this.#openForeign();
+      return;
+    }
     this.#persist = this.request.persist === "files" ? "files" : "machine";
     if (this.request.session && this.request.persist !== "no") void this.#openKept();
     else this.#open();
+  }
+
+  /** Start a machine of others on the image. */
+  async #openForeign() {
+    const generation = this.#generation;
+    const { startWasiMachine } = await import("./wasi-machine.js");
+    if (generation !== this.#generation) return;
+    this.#startForeign = () => startWasiMachine(this.request.vm);
+    if (this.request.session && this.request.persist !== "no")
+      this.on.session({ kind: "unkept", reason: NOT_OURS });
+    this.#open();
   }
 
   async #openKept() {
@@ -191,6 +212,7 @@ export class Session {
    * @throws {Error} it cannot be kept under this name
    */
   async keepAs(name) {
+    if (this.request.vm) throw new Error(NOT_OURS);
     if (this.#kept) throw new Error(`it is kept as “${this.#kept.name}” already`);
     const { KeptSession } = await import("./kept-session.js");
     const kept = await KeptSession.open(name);
@@ -296,9 +318,11 @@ export class Session {
   #open(resumed) {
     const { request } = this;
     const { memoryMiB } = request;
-    const isNew = !resumed && this.#layers.length === 0 && !this.#startsCold;
+    const isNew = !resumed && this.#layers.length === 0 && !this.#startsCold && !this.#startForeign;
     const warm = isNew ? warmFor(this.#startOf, request.warm, document.baseURI) : undefined;
     const workers = this.#start(() => {
+      if (this.#startForeign)
+        return { mount: new Helper("worker.js"), kind: this.#kind, ...this.#startForeign() };
       const kind = warm?.machine ?? likelyMachine(request);
       const { mount, ...machine } = takeWorkers(kind, { memoryMiB, warm, ...this.#atEnd });
       if (!resumed) return { mount, ...machine };
@@ -446,6 +470,8 @@ export class Session {
    * @throws {Error} it cannot be had
    */
   async changes() {
+    if (this.request.vm)
+      throw new Error("a machine of others cannot be asked what its container has changed");
     if (!this.#started) throw new Error("the container does not run");
     return this.#askChanges(MAX_DOWNLOAD);
   }
@@ -593,7 +619,7 @@ export class Session {
   #watchForPrompt() {
     const config = this.#image?.config;
     const { warm } = this.request;
-    const isNew = !this.#kept && this.#layers.length === 0;
+    const isNew = !this.#kept && this.#layers.length === 0 && !this.#startForeign;
     const isKept = warmFor(this.#startOf, warm, document.baseURI) !== undefined;
     if (config && isNew && !isKept && mayKeep(warm, config)) this.#machine?.post({ type: "watch" });
   }
@@ -644,7 +670,8 @@ export class Session {
     this.#stopMachine();
     this.#warm = this.#warmHeader = undefined;
     this.#kind = kind;
-    const started = this.#start(() => startMachine(kind, { memoryMiB: this.request.memoryMiB }));
+    const { memoryMiB } = this.request;
+    const started = this.#start(() => this.#startForeign?.() ?? startMachine(kind, { memoryMiB }));
     if (!started) return;
     const { machine, port, card } = started;
     this.#mount?.post({ type: "attach", port, card }, [port, card]);
@@ -724,6 +751,7 @@ export class Session {
    */
   #choose(platform) {
     const { request } = this;
+    if (request.vm) return;
     const wanted = machineFor(platform, request.machine);
     // What was asked for says nothing of the image.
     if (!request.platform && !request.machine) rememberMachine(request.image, platform);
@@ -772,14 +800,14 @@ export class Session {
     this.#warmTarget = undefined;
   }
 
-  /** @param {Helper} machine */
+  /** @param {Helper | ForeignMachine["machine"]} machine */
   #use(machine) {
     this.#machine = machine;
     this.#listen(machine, (data) => this.#fromMachine(data));
   }
 
   /**
-   * @param {Helper} worker
+   * @param {Helper | ForeignMachine["machine"]} worker
    * @param {(data: any) => void} receive
    */
   #listen(worker, receive) {
@@ -854,9 +882,12 @@ export class Session {
     worker?.post({ type: "credentials", id, credentials });
   }
 
-  /** @param {VM.WorkerMessage} message */
+  /** @param {VM.WorkerMessage | FailureMessage} message */
   #fromMachine(message) {
     switch (message.type) {
+      case "failure":
+        this.#fail(message.failure);
+        break;
       case "stage":
         // Of a container that goes on it was said already.
         if (message.stage === "started" && this.#warmHeader) break;

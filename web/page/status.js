@@ -55,6 +55,8 @@ export class StatusView {
     this.mirror.className = "bm-trouble";
     this.relay = document.createElement("span");
     this.relay.className = "bm-trouble";
+    this.machine = document.createElement("span");
+    this.machine.className = "bm-trouble";
     this.network = document.createElement("span");
     this.proxy = document.createElement("span");
     this.proxy.className = "bm-trouble";
@@ -85,6 +87,7 @@ export class StatusView {
     this.room.setAttribute("role", "alert");
     element.replaceChildren(
       this.platform,
+      this.machine,
       this.mirror,
       this.relay,
       this.proxy,
@@ -148,6 +151,14 @@ export class StatusView {
   }
 
   /**
+   * Say that somebody else has chosen the machine: it sees all that it is given.
+   * @param {string} url
+   */
+  foreignMachine(url) {
+    this.machine.textContent = `The link to this page runs the image on the machine from: ${url}`;
+  }
+
+  /**
    * Say in which network of containers this one is.
    * @param {Extract<MountEvent, { kind: "neighbours" }>} event
    * @param {boolean} foreign whether somebody else has chosen it
@@ -169,13 +180,15 @@ export class StatusView {
   /**
    * Say which platform runs, and offer the others.
    * @param {Choice} running
-   * @param {string[]} others what the image is there for and can be run, `running` or not
+   * @param {string[]} others what the image is there for and can be run, `running` or not; none where the
+   *   machine is not ours
    */
   platforms(running, others) {
     this.#choices = choicesOf([...new Set([running.platform, ...others])]);
     const texts = this.#choices.map(({ text }) => text);
     const same = this.#choices.map(({ platform }) => platform === running.platform);
     const exact = this.#choices.map(({ machine }, i) => same[i] && machine === running.machine);
+    if (others.length === 0) texts.splice(1);
     this.platform.textContent = texts.length > 1 ? "Platform: " : `Platform: ${running.platform}`;
     if (texts.length < 2) return;
     this.choice.replaceChildren(...texts.map((text) => new Option(text)));

@@ -13,7 +13,12 @@ const BASE = new URL("../", import.meta.url);
 /** @param {string} path */
 const url = (path) => new URL(path, BASE).href;
 
-const WORKERS = ["worker.js", "vm/worker.js?use-scheduling-api"];
+const WORKERS = [
+  "worker.js",
+  "vm/worker.js?use-scheduling-api",
+  "wasi/worker.js",
+  "wasi/service-worker.js",
+];
 
 /**
  * Trusted Types: the one policy of the page, which makes addresses of its workers and of nothing
@@ -33,6 +38,13 @@ function makePolicy() {
   }
 }
 const policy = makePolicy();
+
+/**
+ * The address of one of the page's workers, as browsers with Trusted Types want it.
+ * @param {string} path
+ * @returns {string}
+ */
+export const workerUrl = (path) => policy?.createScriptURL(path) ?? url(path);
 
 /** A worker.  What it says before somebody listens is kept, and what it is told before it is started. */
 export class Helper {
@@ -59,8 +71,7 @@ export class Helper {
   }
 
   #start() {
-    const { path } = this;
-    const worker = new Worker(policy?.createScriptURL(path) ?? url(path), { type: "module" });
+    const worker = new Worker(workerUrl(this.path), { type: "module" });
     worker.onmessage = ({ data }) => {
       this.#hear(data.type);
       this.#tell(() => this.#listener?.message(data));

@@ -6,12 +6,12 @@ import asyncio
 import signal
 import socket
 from contextlib import suppress
+from functools import partial
 
 import click
 
 from browsermount.cli.endpoints import LocalAddress, listening, read_address
 from browsermount.cli.images import (
-    ANY,
     Opening,
     image_argument,
     mounted,
@@ -22,21 +22,15 @@ from browsermount.cli.networks import network_option, open_ports, publish_option
 from browsermount.cli.printable import printable
 from browsermount.cli.sockets import Network, Publication, Rules
 from browsermount.errors import BrowsermountError
+from browsermount.machines import for_others
 from browsermount.mount import Mount
-from browsermount.network.addresses import BUNDLE, Endpoint
-from browsermount.network.stack import MAX_MTU
-from browsermount.network.stream import Stream
-from browsermount.oci.platform import Platform
+from browsermount.network.bundle import BUNDLE_ADDRESS, serve_bundle
+from browsermount.network.stack import ETHERNET_MTU, MAX_MTU
 from browsermount.runtime.spec import Host, ProcessOptions
-from browsermount.sockets import answer
 
-_NINEP_PORT = 80
-"""As container2wasm's machines have it."""
-_ETHERNET_MTU = 1500
 _MIN_MTU = 576
 _CONNECT_SECONDS = 30.0
 _CONNECT_PAUSE = 0.1
-_PLATFORMS = (Platform("linux", "amd64"), *ANY)
 
 
 class MachineUnavailable(BrowsermountError):
@@ -61,7 +55,7 @@ class MachineUnavailable(BrowsermountError):
 @click.option(
     "--mtu",
     type=click.IntRange(_MIN_MTU, MAX_MTU),
-    default=_ETHERNET_MTU,
+    default=ETHERNET_MTU,
     show_default=True,
     help="Bytes of the largest packet that the machine's card takes.",
 )
@@ -103,7 +97,7 @@ async def _run(
     # The machine decides what it runs; an image need not say it.
     options = ProcessOptions(network=True, host=Host.CONTAINER2WASM)
     async with mounted(
-        image, opening, platforms=opening.platforms(_PLATFORMS), options=options
+        image, opening, platforms=opening.platforms(for_others()), options=options
     ) as mount:
         name = printable(str(mount.image.reference))
         work = (
@@ -162,17 +156,12 @@ async def _serve(
     frames: socket.socket, mount: Mount, opening: Opening, rules: Rules, mtu: int
 ) -> None:
     """Be the network of one machine until it hangs up."""
-
-    async def bundle(stream: Stream) -> None:
-        await answer(mount.session(), stream.read, stream.write)
-        stream.close()
-
     network = Network(
         frames,
         rules,
         lambda text: say_refusal(text, quiet=opening.quiet),
         mtu=mtu,
-        services={Endpoint(BUNDLE, _NINEP_PORT): bundle},
+        services={BUNDLE_ADDRESS: partial(serve_bundle, mount.session)},
     )
     try:
         await open_ports(network.open)

@@ -15,6 +15,8 @@ from browsermount.network.tcp import ACK, RST, SYN, Segment
 from browsermount.network.udp import Datagram
 
 MAX_MTU = ipv4.MAX_SIZE
+ETHERNET_MTU = 1500
+"""What a card takes that nobody has told otherwise."""
 _FIRST_PORT = 49152
 _PORTS = 16384
 _SENDERS = {GUEST, LOOPBACK}

@@ -22,7 +22,7 @@ from browsermount.events import NetworkRefusal, Recovered
 from browsermount.network.client import GuestAnswer, request
 from browsermount.network.framing import FrameSplitter
 from browsermount.network.relay import RelayGateway
-from browsermount.network.stack import Stack
+from browsermount.network.stack import ETHERNET_MTU, MAX_MTU, Stack
 from browsermount.network.tls import Engine
 from browsermount.network.web import WebGateway
 from browsermount.proxies import Proxy
@@ -34,6 +34,7 @@ class Shared(Protocol):
 
     proxies: tuple[Proxy, ...]
     relay: str
+    foreign: bool
 
     async def tls(self) -> Engine:
         """Return the engine for encrypted connections."""
@@ -69,7 +70,9 @@ class PageNetwork:
         self._timer: asyncio.TimerHandle | None = None
         self._looking = False
         self._send = send
-        self._stack = Stack(self._send_frame, time.monotonic)
+        self._stack = Stack(
+            self._send_frame, time.monotonic, mtu=ETHERNET_MTU if shared.foreign else MAX_MTU
+        )
 
         def tell(message: str, hint: str) -> None:
             emit(json.dumps(NetworkRefusal(message, hint).to_dict()))

@@ -25,7 +25,7 @@ from browsermount.blobs.store import DEFAULT_LIMIT, Store
 from browsermount.errors import BrowsermountError, InvalidState, NetworkError
 from browsermount.events import Event, InterpreterReady, NetworkRefusal, Resolved
 from browsermount.interpreters import install, interpreter_for
-from browsermount.machines import choose_machine, runnable
+from browsermount.machines import choose_machine, for_others, runnable
 from browsermount.mount import CACHE_SIZE, Mount, mount
 from browsermount.ninep import Server
 from browsermount.oci.credentials import CredentialRequest, Credentials
@@ -36,7 +36,7 @@ from browsermount.pyodide.buffers import JsBuffer
 from browsermount.pyodide.fetch import BrowserFetcher
 from browsermount.pyodide.opfs import OpfsFiles
 from browsermount.rootfs.tree import Tree
-from browsermount.runtime.spec import ProcessOptions
+from browsermount.runtime.spec import Host, ProcessOptions
 from browsermount.state import decode_indexes, process_document
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class Worker:
         proxies: Through whom the container reaches hosts.
         relay: The address of the relay that connects the container; empty where the browser sends
             its requests.
+        foreign: Whether the machine is one of others.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Worker:
         self._trusts = False
         self.proxies: tuple[Proxy, ...] = ()
         self.relay = ""
+        self.foreign = False
         self._store: Store | None = None
         self._persistent = False
         self._options = ProcessOptions()
@@ -135,6 +137,8 @@ class Worker:
                   said, it is;
                 - ``goesOn``: whether the container goes on from a state;
                 - ``session``: the name under which the machine is going to be saved; may be empty;
+                - ``vm``: the address of a machine of others that runs it, which takes what it is
+                  from the bundle as container2wasm's do; where it is empty, it is one of ours;
                 - ``interpreters``: the URL of the site's directory of interpreters.
 
             emit: Takes progress events as JSON.
@@ -150,6 +154,7 @@ class Worker:
 
         wanted = json.loads(request)
         image = wanted["image"]
+        foreign = self.foreign = bool(wanted.get("vm"))
         self.relay = wanted["relay"]
         try:
             self.proxies = parse_proxies(
@@ -165,7 +170,8 @@ class Worker:
             emit(json.dumps(event.to_dict()))
             if isinstance(event, Resolved):
                 platform = Platform.parse(event.platform)
-                translations.append(asyncio.ensure_future(translate(platform)))
+                if not foreign:
+                    translations.append(asyncio.ensure_future(translate(platform)))
 
         async def translate(platform: Platform) -> None:
             interpreter = interpreter_for(platform)
@@ -188,6 +194,8 @@ class Worker:
         self._options = ProcessOptions(network=wanted["network"] != "none")
         if wanted.get("hostname"):
             self._options = replace(self._options, hostname=wanted["hostname"])
+        if foreign:
+            self._options = replace(self._options, host=Host.CONTAINER2WASM)
         self.close()
         if self._mount is not None:
             await self._mount.close()
@@ -196,7 +204,11 @@ class Worker:
         outside = wanted["network"] not in {"none", "internal"} and not self.relay
         self._trusts = outside and wanted.get("trusts", True)
         try:
-            machine = choose_machine(wanted["machine"])
+            platforms = (
+                for_others(wanted["platform"])
+                if foreign
+                else runnable(wanted["platform"], choose_machine(wanted["machine"]))
+            )
             mounted = await mount(
                 image,
                 base=wanted["base"],
@@ -205,7 +217,7 @@ class Worker:
                 fetcher=BrowserFetcher(),
                 store=store,
                 cache=BufferCache(CACHE_SIZE, JsBuffer),
-                platforms=runnable(wanted["platform"], machine),
+                platforms=platforms,
                 allow_unverified=wanted["allowUnverified"],
                 authority=certificate if self._trusts else None,
                 tree=tree,
