@@ -68,7 +68,7 @@ await Promise.all(
       outfile: join(site, script),
       bundle: true,
       // Not its syntax: that makes one expression of calls of handles to files, of which then nobody holds
-      // any. Chromium forgets such a call when it collects garbage, and its answer never comes.
+      // any. In Chromium the answer to such a call may never come: docs/architecture.md.
       minifyWhitespace: true,
       minifyIdentifiers: true,
       format: "esm",
