@@ -11,7 +11,7 @@ from tests.servers import served
 from tests.wasi.build import CODE, MANIFEST, digests
 
 _ELEMENT = "document.querySelector('container-terminal')"
-_WITHOUT_SUSPENDING = {"source": "delete WebAssembly.Suspending"}
+WITHOUT_SUSPENDING = {"source": "delete WebAssembly.Suspending"}
 
 
 def press(page: Page, label: str) -> None:
@@ -69,7 +69,7 @@ def test_the_program_is_of_its_source() -> None:
 @pytest.mark.parametrize("suspends", [True, False], ids=["suspended", "service-worker"])
 def test_in_chromium(fresh: Page, site: str, images: str, machines: str, *, suspends: bool) -> None:
     if not suspends:
-        fresh.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", _WITHOUT_SUSPENDING)
+        fresh.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", WITHOUT_SUSPENDING)
     start(fresh, address(site, images, f"{machines}out.wasm.gz") + "&session=work")
     assert f"{machines}out.wasm.gz" in fresh.visible
     assert "This session is not kept" in fresh.visible
