@@ -63,6 +63,10 @@ class Traffic:
             self._waiting -= 1
             self._last = asyncio.get_running_loop().time()
 
+    def begin(self) -> None:
+        """Take the guest for one that is about to ask, as if it just had."""
+        self._last = asyncio.get_running_loop().time()
+
     async def idle(self) -> None:
         """Wait until the guest has asked for nothing for a while."""
         loop = asyncio.get_running_loop()
