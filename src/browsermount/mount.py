@@ -157,7 +157,7 @@ class Mount:
         task.add_done_callback(self._tasks.discard)
 
     async def _fill(self) -> None:
-        # Of a container that goes on nothing was asked yet: what is typed at its prompt comes first.
+        # Of a container that goes on nothing was asked yet: what is typed at its prompt is first.
         self.traffic.begin()
         for number, stream in enumerate(self._streams):
             try:
