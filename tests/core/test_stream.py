@@ -303,6 +303,21 @@ def test_prefetching_takes_one_request() -> None:
     with_stream(use)
 
 
+def test_who_waits_goes_on_before_all_that_comes_along_is_decompressed() -> None:
+    part = bytes(100_000)
+    blob, spans = spans_of([part] * 16)
+
+    async def use(stream: LayerStream, setup: Setup) -> None:
+        everything = asyncio.ensure_future(stream.prefetch(len(blob)))
+        await asyncio.sleep(0)
+        assert await stream.read(0, 1) == b"\0"
+        assert stream.read_now(15 * len(part), 1) is None
+        await everything
+        assert stream.read_now(15 * len(part), 1) == b"\0"
+
+    with_stream(use, Setup(blob=blob, spans=spans))
+
+
 class FastLoop:
     """Lets a loop's clock jump to whatever it waits for."""
 

@@ -30,7 +30,7 @@ STEP = 1 << 20
 """Stored bytes that are fetched in advance with one request."""
 
 _LARGE = 1 << 18
-"""Plain bytes whose decompression takes so long that others go first."""
+"""Plain bytes whose decompression takes so long that others have their turn."""
 
 _PAUSE_SECONDS = 0.001
 
@@ -318,6 +318,7 @@ class LayerStream:
         end = max(span.blob_end for span in spans)
         data = bytearray()
         done = 0
+        busy = 0  # plain bytes since others had their turn
         async with aclosing(self._remote.stream(position, end - position)) as chunks:
             async for chunk in chunks:
                 data += chunk
@@ -333,9 +334,12 @@ class LayerStream:
                     stop = max(span.blob_end for span in spans[done : last + 1]) - position
                     if stop > len(data):
                         break
-                    if sum(span.size for span in spans[done : last + 1]) >= _LARGE:
+                    size = sum(span.size for span in spans[done : last + 1])
+                    if busy + size >= _LARGE:
                         # Whoever waits for what came before can go on meanwhile.
                         await asyncio.sleep(_PAUSE_SECONDS)
+                        busy = 0
+                    busy += size
                     await self.stored.reserve(stop - start)
                     self._take(group[done : last + 1], bytes(data[start:stop]), got)
                     done = last + 1
