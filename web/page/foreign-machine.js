@@ -1,5 +1,7 @@
 /** A machine of others, as the page's owner or the page's address names it. */
 
+import { makeAnswer } from "./buttons.js";
+
 /** @import { Failure } from "../messages.js" */
 
 /**
@@ -55,17 +57,13 @@ export function askForeignMachine(element, { url, image }) {
   prompt.append(question, why, address);
   element.replaceChildren(prompt);
   return new Promise((resolve) => {
-    /** @param {string} label @param {boolean} answer */
-    const button = (label, answer) => {
-      const made = document.createElement("button");
-      made.type = "button";
-      made.className = "bm-button";
-      made.textContent = label;
-      made.addEventListener("click", () => resolve(answer));
-      prompt.append(made, " ");
-      return made;
-    };
-    button("Run it", true);
-    button("Cancel", false).focus();
+    const cancel = makeAnswer("Cancel", () => resolve(false));
+    prompt.append(
+      makeAnswer("Run it", () => resolve(true)),
+      " ",
+      cancel,
+      " ",
+    );
+    cancel.focus();
   });
 }

@@ -3,6 +3,8 @@
  * person sees where they go before anything is opened.
  */
 
+import { makeAnswer } from "./buttons.js";
+
 /** How long an address is shown: what is in the middle of a longer one is left out. */
 const SHOWN = 300;
 
@@ -87,12 +89,7 @@ export class LinkPrompt {
 
   /** @param {string} label @param {() => void} action */
   #button(label, action) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "bm-button";
-    button.textContent = label;
-    button.addEventListener("click", () => this.#answer(action));
-    return button;
+    return makeAnswer(label, () => this.#answer(action));
   }
 
   /** @param {() => void} action */

@@ -1,5 +1,7 @@
 /** Asks before a preview is opened that has the rights of this page. */
 
+import { makeAnswer } from "./buttons.js";
+
 /**
  * @param {HTMLElement} element gets the question
  * @param {number} port
@@ -27,21 +29,14 @@ export function askPreview(element, port, open, onClosed) {
     prompt.remove();
     onClosed();
   };
-  /** @param {string} label @param {() => void} action */
-  const button = (label, action) => {
-    const made = document.createElement("button");
-    made.type = "button";
-    made.className = "bm-button";
-    made.textContent = label;
-    made.addEventListener("click", () => {
+  const cancel = makeAnswer("Cancel", close);
+  buttons.append(
+    makeAnswer("Open in a new tab", () => {
       close();
-      action();
-    });
-    buttons.append(made);
-    return made;
-  };
-  button("Open in a new tab", open);
-  const cancel = button("Cancel", () => {});
+      open();
+    }),
+    cancel,
+  );
   prompt.append(question, buttons);
   prompt.addEventListener("keydown", (event) => {
     event.stopPropagation();

@@ -2,6 +2,7 @@
  * What can be saved of the container, and the sessions that this browser keeps: a panel over the terminal.
  */
 
+import { makeButton } from "./buttons.js";
 import {
   deleteSession,
   exportSession,
@@ -29,15 +30,6 @@ function make(name, className, ...content) {
   if (className) element.className = className;
   element.append(...content);
   return element;
-}
-
-/** @param {string} label @param {() => unknown} action @param {string} [title] */
-function makeButton(label, action, title = "") {
-  const button = make("button", "", label);
-  button.type = "button";
-  button.title = title;
-  button.addEventListener("click", action);
-  return button;
 }
 
 /** @param {Blob} content @param {string} name */

@@ -1,20 +1,11 @@
 /** The line below the terminal: how much of the image is here, what is kept, what is wrong. */
 
+import { makeButton } from "./buttons.js";
 import { choicesOf } from "./platform.js";
 import { formatBytes } from "./progress.js";
 
 /** @import { Kept, MountEvent } from "../messages.js" */
 /** @import { Choice } from "./platform.js" */
-
-/** @param {string} label @param {string} title @param {() => void} action */
-function makeButton(label, title, action) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = label;
-  button.title = title;
-  button.addEventListener("click", action);
-  return button;
-}
 
 /** @param {string} message without a full stop @param {string} hint */
 function asSentences(message, hint) {
@@ -67,20 +58,20 @@ export class StatusView {
     this.keptText = document.createElement("span");
     this.clear = makeButton(
       "Clear",
-      "Remove what is kept of images that no page has open",
       onClear,
+      "Remove what is kept of images that no page has open",
     );
     this.clear.hidden = true;
     const kept = document.createElement("span");
     kept.className = "bm-kept";
     kept.append(this.keptText, this.clear);
-    this.stop = makeButton("Stop", "End the container, whatever it does", onStop);
+    this.stop = makeButton("Stop", onStop, "End the container, whatever it does");
     const power = document.createElement("span");
     power.className = "bm-power";
     power.append(
-      makeButton("Save", "Files, images and sessions that are kept", onSessions),
+      makeButton("Save", onSessions, "Files, images and sessions that are kept"),
       this.stop,
-      makeButton("Restart", "Run the image in a fresh container", onRestart),
+      makeButton("Restart", onRestart, "Run the image in a fresh container"),
     );
     this.room = document.createElement("span");
     this.room.className = "bm-trouble";
@@ -216,7 +207,7 @@ export class StatusView {
     const offers = ports.slice(0, SHOWN_PORTS).flatMap((port) => {
       const open = () => this.onPort(port);
       const title = `Show what the container serves at port ${port}`;
-      return [`Port ${port}: `, makeButton("Open", title, open), " "];
+      return [`Port ${port}: `, makeButton("Open", open, title), " "];
     });
     const more = ports.length > SHOWN_PORTS ? ["…"] : [];
     this.portList.replaceChildren(...offers, ...more);
