@@ -25,6 +25,7 @@ test("messages of the guest", () => {
     { type: "consumed", bytes: 0 },
     { type: "consumed", bytes: 4096 },
     { type: "awake" },
+    { type: "read" },
     { type: "archiving" },
     { type: "ports", tcp: [] },
     { type: "ports", tcp: [80, 65535] },

@@ -7,7 +7,7 @@
 
 /**
  * @typedef {{ type: "ready" } | { type: "scrubbed" } | { type: "mounted" } | { type: "started" } |
- *   { type: "awake" } | { type: "archiving" } | { type: "archived", leftOut: number } |
+ *   { type: "awake" } | { type: "read" } | { type: "archiving" } | { type: "archived", leftOut: number } |
  *   { type: "full" } | { type: "ports", tcp: number[] } |
  *   { type: "consumed", bytes: number } | { type: "exit", code: number, signal?: number } |
  *   { type: "error", stage: "machine" | "mount" | "bundle" | "start" | "archive", message: string, code: number }
@@ -55,6 +55,7 @@ export function parseGuestMessage(line) {
     case "mounted":
     case "started":
     case "awake":
+    case "read":
     case "full":
     case "archiving":
       return { type };

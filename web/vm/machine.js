@@ -31,6 +31,9 @@ const SETTLE_TIMEOUT_MS = 10000;
 const TREAD = 116;
 const TFLUSH = 108;
 
+/** The guest takes no longer message than one buffer of its console has room for: 4096 bytes. */
+const MAX_MESSAGE = 3072;
+
 /** Output that the receiver has not dealt with: pause above, go on below. */
 const HIGH_WATER = 512 * 1024;
 const LOW_WATER = 128 * 1024;
@@ -90,6 +93,11 @@ export const MAX_OUTSTANDING = 64 << 20;
  *   sent, but for so many files that no layer can have; or what was sent is of no use
  * @property {(exit: { code: number, signal?: number }) => void} [exit]
  * @property {(error: MachineError) => void} [error]
+ */
+
+/**
+ * A path of the container's, and which parts are read where it is a file: an offset, a size, and so on.
+ * @typedef {{ path: string, parts: number[] }} WantedFile
  */
 
 /**
@@ -460,6 +468,30 @@ export class Machine {
   archive(limit) {
     this.#archives = true;
     this.#sendControl({ type: "archive", ...(limit !== undefined && { limit }) });
+  }
+
+  /**
+   * Has files of the container's looked up and parts of them read: a state that is saved then has them in the
+   * guest's memory.
+   * @param {WantedFile[]} files
+   */
+  async read(files) {
+    const encoder = new TextEncoder();
+    /** @type {WantedFile[]} */
+    let some = [];
+    let size = 0;
+    for (const file of files) {
+      const length = encoder.encode(JSON.stringify(file)).length + 1;
+      if (length > MAX_MESSAGE) continue;
+      if (size + length > MAX_MESSAGE) {
+        await this.#exchange({ type: "read", files: some }, "read");
+        some = [];
+        size = 0;
+      }
+      some.push(file);
+      size += length;
+    }
+    await this.#exchange({ type: "read", files: some }, "read");
   }
 
   /**

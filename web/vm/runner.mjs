@@ -24,6 +24,9 @@
  * {type: "watch"} asks for {type: "quiet"}, which comes when the container waits at its prompt as it does
  * whenever it is started, with nothing having been typed.
  *
+ * {type: "read", files} has parts of the container's files read (see Machine.read), so that a state that is saved
+ * then has them in the guest's memory. {type: "read"} comes when that is done.
+ *
  * Where "archive" was asked for, {type: "archive", data} and {type: "archived", leftOut} or {type:
  * "archived", failure} come before "exit": what the container has changed.
  */
@@ -172,6 +175,8 @@ function receive(message) {
     saving = save(message).catch(({ message }) => tell({ type: "unsaved", message }));
   } else if (message.type === "watch") {
     quiet.watch();
+  } else if (message.type === "read") {
+    machine?.read(message.files).then(() => tell({ type: "read" }), fail);
   } else if (message.type === "server") {
     gotServer(message.server);
   }

@@ -6,10 +6,11 @@ import asyncio
 import json
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from browsermount.cli.first_reads import WantedFile
 from browsermount.cli.neighbours import LocalNeighbourhood
 from browsermount.cli.site import find_node, machine_files
 from browsermount.cli.sockets import Network, Rules
@@ -87,7 +88,7 @@ class Machine:
                 it boots in the place of resuming.
             resume: The file of a saved session, in which the machine goes on.
             alone: Whether the container has none of our standard streams: what it shows goes
-                nowhere, and nothing is ever typed.
+                nowhere, and what is typed comes from :meth:`type`.
 
         Raises:
             NotInstalled: Node or the machine's files are missing.
@@ -179,6 +180,7 @@ class Machine:
         archives: bool = False,
         level: int | None = None,
         as_in_page: bool = False,
+        session: Server | None = None,
     ) -> None:
         """Serve an image to the machine, and start the process that its config describes.
 
@@ -193,11 +195,12 @@ class Machine:
             level: See :func:`~browsermount.machines.level_for`.
             as_in_page: Whether it is started as in a page whose authority it trusts and which has
                 made none yet, with a network that nobody is at the other end of.
+            session: What serves the image, where it is not one as any.
 
         Raises:
             InvalidState: ``saved`` does not belong to the image.
         """
-        self._session = mount.session()
+        self._session = session or mount.session()
         if saved is not None:
             self._session.restore(saved.get("ninep"), mount.identity)
             self._authority = saved.get("authority")
@@ -225,6 +228,18 @@ class Machine:
     def watch(self) -> None:
         """Ask for the message ``quiet``: the container waits at its prompt."""
         self._tell({"type": "watch"})
+
+    def type(self, text: str) -> None:
+        """Type at the terminal of a machine that is ``alone``."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(text.encode())
+
+    def read(self, files: Sequence[WantedFile]) -> None:
+        """Have parts of the container's files read, so that the machine has them when it is saved.
+
+        The message ``read`` comes when that is done.
+        """
+        self._tell({"type": "read", "files": files})
 
     def save(
         self, path: Path, header: dict[str, Any], *, go: bool, level: int | None = None

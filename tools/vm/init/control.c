@@ -12,8 +12,8 @@
 #include "files.h"
 
 /*
- * The host's longest message is "start" with its seed, well below one buffer
- * of the virtio console (4096 bytes).
+ * The host's longest message is "read", below one buffer of the virtio console
+ * (4096 bytes).
  */
 static struct {
 	int fd;

@@ -20,6 +20,7 @@
 #include "files.h"
 #include "machine.h"
 #include "ports.h"
+#include "preread.h"
 #include "storage.h"
 
 enum { DEFAULT_GRACE_SECONDS = 10 };
@@ -207,6 +208,13 @@ static void wake(const json_t *message)
 	control_send(json_pack("{s:s}", "type", "awake"));
 }
 
+/* The machine is going to be saved: what is read now is there in each that goes on. */
+static void read_ahead(const json_t *message)
+{
+	preread(json_object_get(message, "files"));
+	control_send(json_pack("{s:s}", "type", "read"));
+}
+
 static void handle_message(const json_t *message)
 {
 	if (control_is(message, "resize"))
@@ -223,6 +231,8 @@ static void handle_message(const json_t *message)
 			json_is_true(json_object_get(message, "paused"));
 	else if (control_is(message, "wake"))
 		wake(message);
+	else if (control_is(message, "read"))
+		read_ahead(message);
 	else if (control_is(message, "archive"))
 		changes_send(relay.spec, (uint64_t)control_integer(
 						 message, "limit", INT64_MAX));
