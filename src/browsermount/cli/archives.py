@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from browsermount.layers.entry import Entry, FileType
 
@@ -40,7 +39,7 @@ def sparse_header(entry: Entry, pieces: Sequence[tuple[int, int]]) -> bytes:
         "GNU.sparse.realsize": str(entry.size),
     }
     stored = len(places) + sum(size for _, size in pieces)
-    return header(replace(entry, size=stored), records) + places
+    return header(entry._replace(size=stored), records) + places
 
 
 def header(entry: Entry, records: Mapping[str, str] | None = None) -> bytes:

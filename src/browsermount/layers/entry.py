@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from enum import IntEnum
+from types import MappingProxyType
+from typing import NamedTuple
 
 from browsermount import limits
 
@@ -26,8 +28,7 @@ class FileType(IntEnum):
     SYMLINK = 0o120000
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """``size`` bytes of a file from ``file_offset``, found at ``stream_offset`` of the layer.
 
     What lies between the segments of a file is a hole and reads as zeros.
@@ -54,8 +55,10 @@ def check_xattrs(entry: Entry, error: type[Exception]) -> None:
         )
 
 
-@dataclass(slots=True)
-class Entry:
+NO_XATTRS: Mapping[bytes, bytes] = MappingProxyType({})
+
+
+class Entry(NamedTuple):
     """A member as the archive gives it.
 
     Attributes:
@@ -79,7 +82,7 @@ class Entry:
     size: int = 0
     link: bytes = b""
     rdev: tuple[int, int] = (0, 0)
-    xattrs: dict[bytes, bytes] = field(default_factory=dict)
+    xattrs: Mapping[bytes, bytes] = NO_XATTRS
     segments: tuple[Segment, ...] = ()
 
     @property

@@ -9,11 +9,12 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from itertools import accumulate, islice, pairwise
-from typing import Literal
+from itertools import accumulate, islice, pairwise, repeat
+from operator import add
+from typing import Any, Literal
 
 from browsermount import limits
-from browsermount.layers.entry import Entry, FileType, Segment
+from browsermount.layers.entry import NO_XATTRS, Entry, FileType, Segment
 from browsermount.layers.garbage import uncollected
 from browsermount.layers.span import OWN_ALGORITHM, Codec, Over, Span
 from browsermount.oci.digest import Digest
@@ -37,6 +38,11 @@ _ALGORITHMS = (OWN_ALGORITHM, "sha256", "sha384", "sha512")
 _OVERS: tuple[Over, ...] = ("plain", "blob")
 _STORED: tuple[Stored, ...] = ("blob", "plain")
 _SECOND = 1_000_000_000
+
+
+# Makes a named tuple of values. None of Python's own code is executed for each: in the page it is
+# not compiled yet when the first index is read, and takes 20 times as long as later.
+_made: Any = tuple.__new__
 
 
 class LayerKind(IntEnum):
@@ -166,43 +172,40 @@ def _write_entries(writer: _Writer, entries: Sequence[Entry]) -> Steps[None]:
 
 
 def _read_entries(reader: _Reader) -> Steps[list[Entry]]:
-    types = {0 if t is None else t >> 12: t for t in _TYPES}
-    columns = [reader.numbers() for _ in range(8)]
+    types, modes, uids, gids, seconds, rests, sizes, rdevs = (reader.numbers() for _ in range(8))
     yield
     names = reader.strings()
     yield
     links = reader.strings()
     counts = reader.numbers()
     yield
-    segments = list(map(Segment, reader.numbers(), reader.rising(), reader.numbers()))
+    places = zip(reader.numbers(), reader.rising(), reader.numbers(), strict=True)
+    segments = map(_made, repeat(Segment), places)
     yield
     xattr_counts = reader.numbers()
-    xattrs = list(zip(reader.strings(), reader.strings(), strict=True))
+    xattrs = zip(reader.strings(), reader.strings(), strict=True)
     yield
-    entries = []
-    segment = xattr = 0
-    for type_, mode, uid, gid, seconds, rest, size, rdev, name, link, count, xattr_count in zip(
-        *columns, names, links, counts, xattr_counts, strict=True
-    ):
-        entries.append(
-            Entry(
-                name,
-                types[type_],
-                mode,
-                uid,
-                gid,
-                seconds * _SECOND + rest,
-                size,
-                link,
-                (rdev >> 20, rdev & 0xFFFFF),
-                dict(xattrs[xattr : xattr + xattr_count]) if xattr_count else {},
-                tuple(segments[segment : segment + count]) if count else (),
-            )
-        )
-        segment += count
-        xattr += xattr_count
-        if len(entries) % _ENTRIES == 0:
-            yield
+    columns = zip(
+        names,
+        map({0 if t is None else t >> 12: t for t in _TYPES}.__getitem__, types),
+        modes,
+        uids,
+        gids,
+        map(add, map(_SECOND.__mul__, seconds), rests),
+        sizes,
+        links,
+        map(divmod, rdevs, repeat(1 << 20)),
+        map(dict, map(islice, repeat(xattrs), xattr_counts))
+        if any(xattr_counts)
+        else [NO_XATTRS] * len(xattr_counts),
+        map(tuple, map(islice, repeat(segments), counts)),
+        strict=True,
+    )
+    rest = map(_made, repeat(Entry), columns)
+    entries: list[Entry] = []
+    while some := list(islice(rest, _ENTRIES)):
+        entries += some
+        yield
     return entries
 
 
@@ -238,11 +241,12 @@ def _read_spans(reader: _Reader) -> Steps[list[Span]]:
     skips, bits = reader.numbers(), reader.numbers()
     overs = map(_OVERS.__getitem__, reader.numbers())
     algorithms = map(_ALGORITHMS.__getitem__, reader.numbers())
-    digests = map(Digest, algorithms, map(bytes.hex, reader.strings()))
+    hexes = map(bytes.hex, reader.strings())
+    digests = map(_made, repeat(Digest), zip(algorithms, hexes, strict=True))
     windows = reader.strings()
     yield
     columns = stream_offsets, sizes, blob_offsets, blob_sizes, codecs, digests, overs, skips, bits
-    rest = map(Span, *columns, windows)
+    rest = map(_made, repeat(Span), zip(*columns, windows, strict=True))
     spans: list[Span] = []
     while some := list(islice(rest, _ENTRIES)):
         spans += some

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from browsermount.errors import DigestMismatch, InvalidLayer
 from browsermount.layers.compression import Zstd
@@ -33,8 +32,7 @@ class Codec(IntEnum):
     """Frames of zstd, the first from its start; the last may go on behind the span."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A piece of a layer's plain (decompressed) stream.
 
     Attributes:

@@ -26,6 +26,7 @@ from browsermount.layers.entry import (
     MAJORS,
     MAX_FILE_SIZE,
     MINORS,
+    NO_XATTRS,
     Entry,
     FileType,
     Segment,
@@ -188,10 +189,10 @@ class TarParser:
                 continue
             entry, stored = _entry(header, size, pending)
             if entry.type is FileType.REGULAR:
-                yield from self._place(entry, stored, header, kind, pending)
-            else:
+                entry = yield from self._place(entry, stored, header, kind, pending)
+            elif entry.size:
                 # Whatever their size says, nothing follows these (as in Go's archive/tar).
-                entry.size = 0
+                entry = entry._replace(size=0)
             if described:
                 pending = _Pending({})
                 described = 0
@@ -204,14 +205,16 @@ class TarParser:
 
     def _place(
         self, entry: Entry, stored: int, header: bytes, kind: bytes, pending: _Pending
-    ) -> Generator[int, bytes, None]:
-        """Note where the content of a regular file is, and have it skipped."""
+    ) -> Generator[int, bytes, Entry]:
+        """Return a regular file with where its content is, and have that skipped."""
         pax = pending.pax
+        size = entry.size
+        segments: tuple[Segment, ...] = ()
         body_start = self._offset
         numbers: list[int] | None = None
         if kind == b"S":
             numbers = yield from _gnu_sparse_map(header)
-            entry.size = _checked_size(_number(header[483:495]))
+            size = _checked_size(_number(header[483:495]))
             body_start = self._offset
         elif pax.get(b"GNU.sparse.major") == b"1":
             numbers = yield from _pax_sparse_map()
@@ -223,16 +226,20 @@ class TarParser:
             numbers = pending.sparse_numbers
         if numbers is None:
             if stored:
-                entry.segments = (Segment(0, body_start, stored),)
+                segments = (Segment(0, body_start, stored),)
         else:
             real = pax.get(b"GNU.sparse.realsize") or pax.get(b"GNU.sparse.size")
             if real is not None:
-                entry.size = _file_size(real)
-            entry.segments = _sparse_segments(numbers, body_start, stored, entry.size)
+                size = _file_size(real)
+            segments = _sparse_segments(numbers, body_start, stored, size)
         if stored < 0:
             raise _Malformed("a sparse map is longer than its member")
         self._skip = _padded(stored)
         self._padding = self._skip - stored
+        if size == entry.size and not segments:
+            return entry
+        # As _replace() does, in a quarter of its time: there are many.
+        return Entry(*entry[:6], size, *entry[7:-1], segments)
 
 
 def _padded(size: int) -> int:
@@ -388,9 +395,9 @@ def _entry(header: bytes, size: int, pending: _Pending) -> tuple[Entry, int]:
         size,
         link,
         rdev,
+        _xattrs(pax) if pax else NO_XATTRS,
     )
     if pax:
-        entry.xattrs = _xattrs(pax)
         check_xattrs(entry, _Malformed)
     return entry, size
 

@@ -134,7 +134,7 @@ def place(
     """Lay the contents out as one stream, file by file, in steps.
 
     Args:
-        files: The members; their entries get their segments here. The list is empty afterwards.
+        files: The members, whose entries have no segments yet. The list is empty afterwards.
         codec: How chunks are stored.
         limit: Where the chunks end in the blob.
         hidden: Tells by its name whether a member is left out.
@@ -181,8 +181,7 @@ def place(
             else:
                 segments.append(Segment(chunk.file_offset, position, chunk.size))
             position += chunk.size
-        file.entry.segments = tuple(segments)
-        entries.append(file.entry)
+        entries.append(file.entry._replace(segments=tuple(segments)) if segments else file.entry)
         if len(entries) % _FILES == 0:
             yield
     return entries, spans
@@ -201,7 +200,7 @@ def _file(rows: list[Any]) -> TocFile:
         if len(rows) > 1:
             raise _invalid(entry, "has chunks but is no regular file")
         return TocFile(entry)
-    entry.size = _number(row, "size", MAX_FILE_SIZE)
+    entry = entry._replace(size=_number(row, "size", MAX_FILE_SIZE))
     chunks = []
     position = 0
     for index, part in enumerate(rows if entry.size else []):
@@ -255,13 +254,14 @@ def _entry(row: dict[str, Any]) -> Entry:
         mtime_ns=_time(_optional_text(row, "modtime") or _GO_ZERO),
     )
     if kind in ("symlink", "hardlink"):
-        entry.link = _text(row, "linkName")
+        entry = entry._replace(link=_text(row, "linkName"))
         if len(entry.link) > limits.MAX_PATH:
             raise _invalid(entry, f"leads to a path longer than {limits.MAX_PATH} bytes")
     elif kind in ("char", "block"):
-        entry.rdev = (_number(row, "devMajor", MAJORS), _number(row, "devMinor", MINORS))
+        rdev = (_number(row, "devMajor", MAJORS), _number(row, "devMinor", MINORS))
+        entry = entry._replace(rdev=rdev)
     if xattrs := row.get("xattrs"):
-        entry.xattrs = _xattrs(entry, xattrs)
+        entry = entry._replace(xattrs=_xattrs(entry, xattrs))
         check_xattrs(entry, InvalidLayer)
     return entry
 

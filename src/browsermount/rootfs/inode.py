@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from browsermount.layers.entry import FileType
+from browsermount.layers.entry import NO_XATTRS, FileType
 from browsermount.rootfs.content import EMPTY, Content
-
-_NO_XATTRS: dict[bytes, bytes] = {}
 
 
 class Inode:
@@ -57,7 +55,7 @@ class Inode:
         mtime_ns: int = 0,
         rdev: tuple[int, int] = (0, 0),
         target: bytes = b"",
-        xattrs: dict[bytes, bytes] | None = None,
+        xattrs: Mapping[bytes, bytes] | None = None,
         content: Content = EMPTY,
     ) -> None:
         self.ino = ino
@@ -69,7 +67,7 @@ class Inode:
         self.nlink = 0
         self.rdev = rdev
         self.target = target
-        self.xattrs = xattrs or _NO_XATTRS
+        self.xattrs = xattrs or NO_XATTRS
         self.content = content
         self.parent: Inode = self
         self.depth = 0
