@@ -251,9 +251,9 @@ async function handleMessage(message) {
   // The machine may need an interpreter that is there before the image. One that goes on needs
   // all that it had.
   const serve = () => open(python, worker, message.port);
-  // A state may know the layers. One that is waited for was found before this worker was started.
+  // A state may know the image. One that is waited for was found before this worker was started.
   const goesOn = message.waits ? (await decision).saved : message.saved;
-  const { indexes } = /** @type {any} */ ((message.waits && goesOn) || {});
+  const { known } = /** @type {any} */ ((message.waits && goesOn) || {});
   if (message.waits) void decision.then(({ saved }) => !saved && serve());
   else if (!message.saved) serve();
   const result = JSON.parse(
@@ -267,7 +267,7 @@ async function handleMessage(message) {
       emit,
       ask,
       message.layers,
-      JSON.stringify(indexes ?? {}),
+      JSON.stringify(known ?? {}),
     ),
   );
   if (result.error) {

@@ -14,12 +14,12 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 
 from browsermount import limits
 from browsermount.blobs.buffers import BufferCache
-from browsermount.blobs.caching import CachingSource
+from browsermount.blobs.caching import CachingSource, document_key
 from browsermount.blobs.store import Store
 from browsermount.errors import BrowsermountError, InvalidLayer
 from browsermount.events import (
@@ -46,6 +46,7 @@ from browsermount.oci.image import ResolvedImage, Source, read_document
 from browsermount.oci.platform import RUNNABLE, Platform
 from browsermount.oci.source import open_source
 from browsermount.reference import parse_reference
+from browsermount.rootfs.content import StreamContent
 from browsermount.rootfs.inode import Inode
 from browsermount.rootfs.merge import Merger
 from browsermount.rootfs.tree import Tree, content_size, fingerprint, lookup
@@ -57,6 +58,12 @@ from browsermount.streams.stream import LayerStream
 from browsermount.streams.traffic import Traffic
 
 _log = logging.getLogger(__name__)
+
+_USERS = (b"etc/passwd", b"etc/group")
+"""What a process's user is looked up in."""
+
+_MAX_PIECES = 64 << 10
+"""Bytes of a layer that are worth to be had at hand: for more, a request takes no longer."""
 
 CACHE_SIZE = 128 << 20
 """Bytes of decompressed layers that are held in memory at most."""
@@ -127,13 +134,31 @@ class Mount:
         """
         return self._opener.blob(descriptor)
 
-    async def indexes(self) -> dict[str, bytes]:
-        """Return what :func:`mount` takes to open the image's layers without a look at them.
+    async def known(self) -> dict[str, bytes]:
+        """Return what :func:`mount` takes to mount the image with hardly a request.
 
-        Layers of which nothing is held are missing.
+        It is the image's documents, its layers' indexes as far as they are held, and what is read
+        of the layers before there is a container.
+
+        Raises:
+            BrowsermountError, OSError: Some of it cannot be had any more.
         """
-        found = [await self._opener.index(layer) for layer in self.image.manifest.layers]
-        return dict(filter(None, found))
+        known = {
+            document_key(descriptor): await read_document(self._opener.source, descriptor)
+            for descriptor in (self.image.descriptor, self.image.manifest.config)
+        }
+        layers = self.image.manifest.layers
+        known.update(filter(None, [await self._opener.index(layer) for layer in layers]))
+        for path in _USERS:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                content = lookup(self.rootfs, path).content
+                for layer, stream in zip(layers, self._streams, strict=True):
+                    if isinstance(content, StreamContent) and content.stream is stream:
+                        at = content.start, content.size
+                        pieces = await self._opener.pieces(layer, stream, *at)
+                        if sum(map(len, pieces.values())) <= _MAX_PIECES:
+                            known.update(pieces)
+        return known
 
     def start_fill(self) -> None:
         """Begin to fetch all that is not held yet, whenever nobody reads."""
@@ -187,7 +212,7 @@ async def mount(
     authority: Certificate | None = None,
     tree: Tree | None = None,
     over: Sequence[GivenLayer] = (),
-    indexes: Mapping[str, bytes] | None = None,
+    known: Mapping[str, bytes] | None = None,
     starts: bool = True,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     on_event: EventSink = ignore,
@@ -212,8 +237,8 @@ async def mount(
         tree: What the image is added to; by default a new one. A client that has a session on
             it already must not look for the image's directories before the mount is there.
         over: Layers that lie over the image's, the lowest first: what containers have changed.
-        indexes: What :meth:`Mount.indexes` has given, of whoever is trusted to say where things are
-            in the layers and what their digests are.
+        known: What :meth:`Mount.known` has given, of whoever is trusted to say where things are
+            in the layers and what their digests are; with this it is verified, as all else.
         starts: Whether a container is going to be started: not one that goes on, and has read
             what is needed first.
         sleep: Waits for some seconds; with 0, until others have had their turn.
@@ -237,9 +262,8 @@ async def mount(
         lambda error: on_event(
             Notice(f"{error.message}: the image is the one that was seen the last time")
         ),
+        known,
     )
-    resolved = await find_image(source, platforms, on_event)
-    layers = resolved.manifest.layers
     traffic = Traffic(
         lambda error, lost: on_event(Trouble(error.message, error.hint, lost)),
         lambda: on_event(Recovered()),
@@ -251,9 +275,17 @@ async def mount(
         traffic,
         on_event,
         allow_unverified=allow_unverified,
-        indexes=indexes,
+        known=known,
         sleep=sleep,
     )
+    # While it is asked for which image it is; where it is another one, that was for nothing.
+    reading = asyncio.ensure_future(opener.read_known())
+    try:
+        resolved = await find_image(source, platforms, on_event)
+        await reading
+    finally:
+        reading.cancel()
+    layers = resolved.manifest.layers
     prefetches: list[asyncio.Task[None]] = []
 
     def prefetch(stream: LayerStream) -> None:
@@ -406,9 +438,7 @@ async def _add_config(
     variables: Sequence[str],
 ) -> None:
     """Add ``/config``, which says how the container is started."""
-    passwd, group = await asyncio.gather(
-        read_file(rootfs, b"etc/passwd"), read_file(rootfs, b"etc/group")
-    )
+    passwd, group = await asyncio.gather(*(read_file(rootfs, path) for path in _USERS))
     user = resolve_user(config.user if options.user is None else options.user, passwd, group)
     spec = runtime_spec(config, options, user, variables)
     directory = tree.new_directory()

@@ -27,8 +27,8 @@ _PREFIX = struct.Struct("<8sII32s")
 _MAX_HEADER = 1 << 20
 _MAX_SECTION = 1 << 26
 _MAX_LAYER = 1 << 30
-_MAX_INDEXES = 4 << 20
-"""Bytes of what is known of layers that a state has at most: some hundredth of gzip layers."""
+_MAX_KNOWN = 4 << 20
+"""Bytes of what is known of an image that a state has at most: some hundredth of gzip layers."""
 _AUTHORITY_KEY = 32
 """Bytes of an authority's secret key, before its certificate: tls/src/authority.rs."""
 _LAYER = re.compile(r"layer\.\d{1,4}")
@@ -106,19 +106,19 @@ def process_document(options: ProcessOptions) -> dict[str, Any]:
     return document
 
 
-def encode_indexes(indexes: Mapping[str, bytes]) -> dict[str, str]:
-    """Return what is known of an image's layers as a state has it: only so much as is worth it."""
-    left = _MAX_INDEXES
+def encode_known(known: Mapping[str, bytes]) -> dict[str, str]:
+    """Return what is known of an image as a state has it: only so much as is worth it."""
+    left = _MAX_KNOWN
     document = {}
-    for key, data in indexes.items():
+    for key, data in known.items():
         if len(data) <= left:
             left -= len(data)
             document[key] = base64.b64encode(data).decode()
     return document
 
 
-def decode_indexes(document: Mapping[str, str]) -> dict[str, bytes]:
-    """Undo :func:`encode_indexes`."""
+def decode_known(document: Mapping[str, str]) -> dict[str, bytes]:
+    """Undo :func:`encode_known`."""
     return {key: base64.b64decode(data) for key, data in document.items()}
 
 

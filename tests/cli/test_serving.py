@@ -18,7 +18,7 @@ import pytest
 from browsermount.cli import main
 from browsermount.cli.warm import LABEL
 from browsermount.layers.index import LayerIndex
-from browsermount.state import decode_indexes, read_state
+from browsermount.state import decode_known, read_state
 from tests.cli.test_reading import write
 from tests.core.images import Layout, member, tar
 from tests.fixtures import fixture
@@ -88,9 +88,9 @@ def test_a_site_with_an_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def shell(folder: Path, **config: object) -> str:
-    """Write an image that has just a shell."""
+    """Write an image that has just a shell, and another program."""
     busybox = (fixture("busybox") / "busybox").read_bytes()
-    layer = tar(member("bin/sh", busybox, mode=0o755))
+    layer = tar(member("bin/sh", busybox, mode=0o755), member("bin/ls", busybox, mode=0o755))
     write(Layout().add(layer, platform="linux/amd64", config={"Cmd": ["sh"], **config}), folder)
     return str(folder)
 
@@ -111,8 +111,13 @@ def test_a_site_with_an_image_at_its_prompt(
     assert saved.authority == b""
     assert len(saved.server["ninep"]["fids"]) > 3
     # A page opens the layers without a look at them.
-    (index,) = decode_indexes(saved.server["indexes"]).values()
-    assert [entry.name for entry in LayerIndex.from_bytes(index).entries] == [b"bin/sh"]
+    known = decode_known(saved.server["known"])
+    (index,) = (data for key, data in known.items() if key.endswith(".index"))
+    members = [entry.name for entry in LayerIndex.from_bytes(index).entries]
+    assert members == [b"bin/sh", b"bin/ls"]
+    # The guest has what is typed first: the file is open.
+    inode = 3 + members.index(b"bin/ls")
+    assert inode in (ino for _, ino, is_open, *_ in saved.server["ninep"]["fids"] if is_open)
     # What has no prompt, or says no, is no such image; the site stays as it was.
     assert main([*build, shell(tmp_path / "no", Labels={LABEL: "no"})]) == 125
     assert f"{LABEL}=no" in capsys.readouterr().err

@@ -72,6 +72,27 @@ def test_an_image_through_9p(compress: bool, chunk: int) -> None:
     assert len(fetcher.asked) == len(set(fetcher.asked))
 
 
+def test_of_an_image_that_is_known_only_its_name_is_asked_for() -> None:
+    """What is known of it is verified all the same."""
+    layout = Layout().add(*LAYERS, config={"Cmd": ["sh"], "User": "www"})
+    first, _ = mounted(layout)
+    known = run(first.known())
+
+    def asked(known: dict[str, bytes]) -> list[str]:
+        fetcher = FakeFetcher(layout.index())
+        again = run(mount(BASE, fetcher=fetcher, known=known))
+        assert again.identity == first.identity
+        spec = json.loads(Client(again.tree.root).read(b"config", b"config.json"))
+        assert spec["process"]["user"]["uid"] == 33
+        return [url.removeprefix(BASE) for url in fetcher.asked]
+
+    # Two documents, two indexes, and what has the users.
+    assert len(known) == 5
+    assert asked(known) == ["index.json", "oci-layout"]
+    for key, data in known.items():
+        assert len(asked({**known, key: data[:-1] + bytes([data[-1] ^ 1])})) > 2
+
+
 def test_events() -> None:
     events: list[Event] = []
     mounted(Layout().add(*LAYERS), events)

@@ -48,7 +48,7 @@ def opened(
     store: Store,
     *,
     allow_unverified: bool = False,
-    indexes: dict[str, bytes] | None = None,
+    known: dict[str, bytes] | None = None,
 ) -> tuple[LayerStream, list[Event]]:
     events: list[Event] = []
     traffic = Traffic(lambda error, lost: None, lambda: None)
@@ -59,7 +59,7 @@ def opened(
         traffic,
         events.append,
         allow_unverified=allow_unverified,
-        indexes=indexes,
+        known=known,
     )
     return run(opener.open(0, descriptor)), events
 
@@ -97,11 +97,11 @@ def test_an_index_that_is_given_is_believed() -> None:
     assert known is not None
     key, data = known
     asked = len(fetcher.asked)
-    stream, _ = opened(descriptor, fetcher, Store(), indexes={key: data})
+    stream, _ = opened(descriptor, fetcher, Store(), known={key: data})
     assert len(fetcher.asked) == asked
     assert shell(stream) == SH
     # One that is damaged is as good as none.
-    stream, _ = opened(descriptor, fetcher, Store(), indexes={key: data[:-1]})
+    stream, _ = opened(descriptor, fetcher, Store(), known={key: data[:-1]})
     assert len(fetcher.asked) == asked + 2
     assert shell(stream) == SH
 

@@ -219,6 +219,47 @@ def test_what_was_executed_is_not_asked_for_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", GUESTS.values(), ids=GUESTS.keys())
+def test_what_init_has_read_is_not_asked_for_again(tmp_path: Path, what: Guest) -> None:
+    """Before a machine is saved, the host has it read what is going to be needed."""
+    tree = make_tree(tmp_path, BUSYBOX, "sh", terminal=True, change=as_it_is)
+    (tree / "rootfs" / "more").write_bytes(b"more\n" * 20_000)
+    (tree / "rootfs" / "link").symlink_to("/more")
+    files = [
+        {"path": "link", "parts": [0, 100_000]},
+        {"path": "not/there", "parts": []},
+        {"path": "dev", "parts": [0, 1]},
+        {"path": "../../etc/passwd"},
+    ]
+
+    async def run() -> None:
+        async with running(tree, what) as guest:
+
+            def asked() -> list[str]:
+                """Return what was asked for of files, but for their attributes."""
+                kinds = ("v9fs_walk ", "v9fs_open ", "v9fs_read ")
+                return [line for line in guest.requests if line.startswith(kinds)]
+
+            guest.start()
+            for expected in ("mounted", "started"):
+                assert (await guest.receive())["type"] == expected
+            while b"# " not in await guest.read(qemu.TERMINAL):
+                pass
+            before = asked()
+            guest.send({"type": "read", "files": files})
+            while (await guest.receive())["type"] != "read":
+                pass
+            noted = asked()
+            assert sum(line.startswith("v9fs_read ") for line in noted[len(before) :]) > 0
+            # Without a program: a shell's own words.
+            guest.write(qemu.TERMINAL, b"read x < /link; read x < /not/there; echo $x-; exit\n")
+            while (await guest.receive())["type"] != "exit":
+                pass
+            assert asked() == noted
+
+    asyncio.run(asyncio.wait_for(run(), TIMEOUT))
+
+
+@pytest.mark.parametrize("what", GUESTS.values(), ids=GUESTS.keys())
 def test_files_that_are_open_for_all_survive_their_cache(tmp_path: Path, what: Guest) -> None:
     """Readers come and go while the kernel drops what it knows of files and links."""
 

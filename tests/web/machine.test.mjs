@@ -33,6 +33,33 @@ test("a guest that fails while it prepares itself is heard", async () => {
   );
 });
 
+test("what is to be read is told in messages that the guest has room for", async () => {
+  const { machine, told, say } = await failing();
+  const files = Array.from({ length: 200 }, (_, number) => ({
+    path: `usr/lib/a-library-with-a-name-${number}.so`,
+    parts: [0, 4096],
+  }));
+  const before = told.length;
+  let done = false;
+  const reading = machine
+    .read([...files, { path: "x".repeat(5000), parts: [] }])
+    .then(() => (done = true));
+  for (let answered = before; !done; answered += 1) {
+    // One at a time.
+    assert.ok(told.length - answered <= 1);
+    if (told.length > answered) say(`${JSON.stringify({ type: "read" })}\n`);
+    else assert.fail("nothing more was asked for");
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await reading;
+  const messages = told.slice(before);
+  assert.ok(messages.every((message) => message.length < 4096));
+  assert.deepEqual(
+    messages.flatMap((message) => JSON.parse(message).files),
+    files,
+  );
+});
+
 test("a machine that was stopped says nothing more", async () => {
   const { machine, events, errors } = await failing();
   machine.stop();

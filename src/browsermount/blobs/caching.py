@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from browsermount.blobs.store import Store
@@ -41,6 +42,11 @@ class _HeldResponse:
         pass
 
 
+def document_key(descriptor: Descriptor) -> str:
+    """Return the store's key of a manifest or config."""
+    return f"{descriptor.digest.algorithm}-{descriptor.digest.encoded}.json"
+
+
 class CachingSource:
     """A :class:`browsermount.oci.image.Source` that keeps manifests and configs of another.
 
@@ -51,14 +57,20 @@ class CachingSource:
         source: Where the image is.
         store: Where its documents are kept.
         on_offline: Is called when the network fails and an earlier answer is given instead.
+        known: Documents that are at hand, by the store's keys.
     """
 
     def __init__(
-        self, source: Source, store: Store, on_offline: Callable[[NetworkError], None]
+        self,
+        source: Source,
+        store: Store,
+        on_offline: Callable[[NetworkError], None],
+        known: Mapping[str, bytes] | None = None,
     ) -> None:
         self._source = source
         self._store = store
         self._on_offline = on_offline
+        self._known = known or {}
 
     def __str__(self) -> str:
         return str(self._source)
@@ -85,7 +97,12 @@ class CachingSource:
         """Send one request, or give what is held of a document."""
         if descriptor.media_type not in _DOCUMENTS or headers:
             return await self._source.get_blob(descriptor, headers=headers)
-        key = f"{descriptor.digest.algorithm}-{descriptor.digest.encoded}.json"
+        key = document_key(descriptor)
+        if (data := self._known.get(key)) is not None:
+            with suppress(DigestMismatch, SizeMismatch):
+                response = _HeldResponse(key, verify(data, descriptor))
+                self._store.save_later(key, data)  # what is at hand now may not be the next time
+                return response
         data = await self._store.load(key)
         if data is not None:
             try:

@@ -21,7 +21,7 @@ from browsermount.mount import Mount
 from browsermount.ninep import Server
 from browsermount.oci.platform import RUNNABLE
 from browsermount.runtime.spec import ProcessOptions
-from browsermount.state import encode_indexes, session_header
+from browsermount.state import encode_known, session_header
 
 LABEL = "org.browsermount.warm"
 """The image's label that says ``no`` where its container is not to be kept at its prompt."""
@@ -166,10 +166,10 @@ async def _save(machine: Machine, mount: Mount, files: Sequence[WantedFile], pat
     }
     # Now, and not while the machine stands still.
     _ = mount.identity
-    indexes = encode_indexes(await mount.indexes())
+    known = encode_known(await mount.known())
     machine.read(files)
     await _message(machine, "read")
     machine.save(path, header, go=False, level=_LEVEL)
     await _message(machine, "saving")
-    machine.give_server_state(mount, indexes=indexes)
+    machine.give_server_state(mount, known=known)
     await _message(machine, "saved")

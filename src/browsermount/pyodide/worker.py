@@ -37,7 +37,7 @@ from browsermount.pyodide.fetch import BrowserFetcher
 from browsermount.pyodide.opfs import OpfsFiles
 from browsermount.rootfs.tree import Tree
 from browsermount.runtime.spec import Host, ProcessOptions
-from browsermount.state import decode_indexes, process_document
+from browsermount.state import decode_known, process_document
 
 if TYPE_CHECKING:
     from browsermount.network.tls import Engine
@@ -109,7 +109,7 @@ class Worker:
         emit: Callable[[str], None],
         ask: Callable[[str], Awaitable[str]],
         over: Sequence[Any] = (),
-        indexes: str = "{}",
+        known: str = "{}",
     ) -> str:
         """Open a session on a tree, and mount an image there.
 
@@ -145,8 +145,8 @@ class Worker:
             ask: Asks the person for credentials: JSON in, JSON out.
             over: What lies over the image, the lowest first: objects with ``data``, a ``Blob``, and
                 its ``sha256``.
-            indexes: JSON: of a state of the site's, what it knows of the image's layers; see
-                :func:`browsermount.state.decode_indexes`.
+            known: JSON: of a state of the site's, what it knows of the image; see
+                :func:`browsermount.state.decode_known`.
 
         Returns:
             JSON: ``{"image": ...}``, or ``{"error": {"code", "message", "hint", "details"}}``.
@@ -222,7 +222,7 @@ class Worker:
                 authority=certificate if self._trusts else None,
                 tree=tree,
                 over=[given_layer(layer) for layer in over],
-                indexes=decode_indexes(json.loads(indexes)),
+                known=decode_known(json.loads(known)),
                 starts=not wanted.get("goesOn"),
                 options=self._options,
                 sleep=self._sleep,

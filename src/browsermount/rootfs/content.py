@@ -66,22 +66,22 @@ class BytesContent:
 class StreamContent:
     """Contents in one piece of a layer's stream: what nearly all files have."""
 
-    __slots__ = ("_start", "_stream", "size")
+    __slots__ = ("size", "start", "stream")
 
     def __init__(self, stream: Stream, start: int, size: int) -> None:
-        self._stream = stream
-        self._start = start
+        self.stream = stream
+        self.start = start
         self.size = size
 
     def read_now(self, offset: int, size: int) -> bytes | None:
         """Return up to ``size`` bytes from ``offset``, or None when they have to be awaited."""
         size = min(size, self.size - offset)
-        return self._stream.read_now(self._start + offset, size) if size > 0 else b""
+        return self.stream.read_now(self.start + offset, size) if size > 0 else b""
 
     async def read(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes from ``offset``; see :meth:`Content.read`."""
         size = min(size, self.size - offset)
-        return await self._stream.read(self._start + offset, size) if size > 0 else b""
+        return await self.stream.read(self.start + offset, size) if size > 0 else b""
 
 
 class SparseContent:

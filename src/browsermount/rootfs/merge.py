@@ -39,6 +39,8 @@ class Merger:
         self._root = root
         # The names that the layer at hand has made: its own whiteouts do not hide them.
         self._made: set[tuple[int, bytes]] = set()
+        # The last directory, by how it is written: members mostly stand beside each other.
+        self._last: tuple[bytes, Inode] | None = None
 
     def apply(self, entries: Iterable[Entry], stream: Stream) -> None:
         """Apply one layer.
@@ -56,12 +58,24 @@ class Merger:
     def steps(self, entries: Iterable[Entry], stream: Stream) -> Iterator[None]:
         """Apply one layer as :meth:`apply` does, but stop after each :data:`STEP` members."""
         self._made.clear()
+        self._last = None
         for number, entry in enumerate(entries, 1):
             self._apply(entry, stream)
             if number % STEP == 0:
                 yield
 
     def _apply(self, entry: Entry, stream: Stream) -> None:
+        where, _, last = entry.name.rpartition(b"/")
+        beside = self._last if last not in (b"", b".", b"..") else None
+        if (
+            beside is not None
+            and beside[0] == where
+            and not last.startswith(WHITEOUT_PREFIX)
+            and len(last) <= limits.MAX_NAME
+        ):
+            source = self._link_source(entry) if entry.type is None else None
+            self._put(entry, beside[1], last, source, stream)
+            return
         path = clean(entry.name)
         if not path:
             if entry.type is FileType.DIRECTORY:
@@ -79,6 +93,14 @@ class Merger:
         # Found before anything of the same name goes: a link may well lead to itself.
         source = self._link_source(entry) if entry.type is None else None
         directory = self._directory(parents)
+        if name == last:
+            self._last = where, directory
+        self._put(entry, directory, name, source, stream)
+
+    def _put(
+        self, entry: Entry, directory: Inode, name: bytes, source: Inode | None, stream: Stream
+    ) -> None:
+        """Give an entry a name in a directory; a hard link leads to ``source``."""
         there = directory.children.get(name)
         self._made.add((directory.ino, name))
         if source is not None:
@@ -93,6 +115,7 @@ class Merger:
     def _replace(self, directory: Inode, name: bytes, inode: Inode) -> None:
         if name in directory.children:
             directory.unlink(name)
+            self._last = None  # it may have been what was removed, or a symlink on the way
         if inode.is_directory and directory.depth >= limits.MAX_DIRECTORY_DEPTH:
             raise InvalidLayer(
                 f"more than {limits.MAX_DIRECTORY_DEPTH} directories are below each other"
@@ -155,6 +178,7 @@ class Merger:
             child = directory.children[name]
             if (directory.ino, name) not in self._made:
                 directory.unlink(name)
+                self._last = None
             elif child.is_directory:
                 pending += [(child, below) for below in child.children]
 

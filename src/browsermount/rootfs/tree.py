@@ -99,8 +99,13 @@ def fingerprint(root: Inode) -> str:
     Args:
         root: The tree's; in which order its own directories came does not matter.
     """
-    digest = blake2b(digest_size=16)
-    for top in sorted(root.children):
-        for path, inode in root.children[top].walk(b"/" + top):
-            digest.update(b"%d %d %d %d " % (inode.ino, inode.type, inode.size, len(path)) + path)
-    return digest.hexdigest()
+    parts: list[bytes] = []
+    # A name says where it is by the number of its directory.
+    pending = [(0, name, root.children[name]) for name in sorted(root.children, reverse=True)]
+    while pending:
+        above, name, inode = pending.pop()
+        ino = inode.ino
+        parts += b"%d %d %d %d %d " % (above, ino, inode.type, inode.size, len(name)), name
+        if inode.children:
+            pending += [(ino, name, child) for name, child in inode.children.items()]
+    return blake2b(b"".join(parts), digest_size=16).hexdigest()

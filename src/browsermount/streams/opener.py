@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -63,7 +64,8 @@ class LayerOpener:
         on_event: Is called with progress events.
         allow_unverified: Whether a table of contents is believed that the manifest has no
             digest of.
-        indexes: What :meth:`index` has given for layers, by key: they are not looked at for it.
+        known: What :meth:`index` and :meth:`pieces` have given for layers, by key: they are not
+            looked at for it.
         sleep: Waits for some seconds; with 0, until others have had their turn.
     """
 
@@ -76,7 +78,7 @@ class LayerOpener:
         on_event: EventSink,
         *,
         allow_unverified: bool = False,
-        indexes: Mapping[str, bytes] | None = None,
+        known: Mapping[str, bytes] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.source = source
@@ -85,7 +87,8 @@ class LayerOpener:
         self._traffic = traffic
         self._on_event = on_event
         self._allow_unverified = allow_unverified
-        self._indexes = indexes or {}
+        self._known = known or {}
+        self._indexes: dict[str, LayerIndex] = {}
         self._sleep = sleep
         self._slots = asyncio.Semaphore(PARALLEL_LAYERS)
         self._tables = asyncio.Semaphore(limits.MAX_REQUESTS)
@@ -93,6 +96,20 @@ class LayerOpener:
         self._token = object()
         # The numbers of layers that were said to be here as a whole.
         self._whole: set[int] = set()
+
+    async def read_known(self) -> None:
+        """Read the indexes that are known, before it is known which layers there are."""
+        for key in self._known:
+            if _INDEX_KEY.search(key):
+                await self._read_known(key)
+
+    async def _read_known(self, key: str) -> LayerIndex | None:
+        data = self._known.get(key)
+        if data is not None and key not in self._indexes:
+            with suppress(UnusableIndex):
+                index = await in_turns(LayerIndex.from_bytes_in_steps(data), self._sleep)
+                self._indexes[key] = index
+        return self._indexes.get(key)
 
     async def open(self, number: int, descriptor: Descriptor) -> LayerStream:
         """Open a layer.
@@ -143,6 +160,29 @@ class LayerOpener:
             if (data := await self._store.load(key)) is not None:
                 return key, data
         return None
+
+    async def pieces(
+        self, descriptor: Descriptor, stream: LayerStream, offset: int, size: int
+    ) -> dict[str, bytes]:
+        """Return the stored bytes that a part of a layer's stream is made from, by key.
+
+        Raises:
+            OSError: They cannot be had.
+        """
+        if stream.index.stored != "blob":
+            return {}
+        start = _piece_key(descriptor)
+        found = await stream.pieces(offset, size)
+        return {f"{start}{offset}": data for offset, data in found.items()}
+
+    def _pieces(self, descriptor: Descriptor) -> dict[int, bytes]:
+        start = _piece_key(descriptor)
+        found = {}
+        for key, data in self._known.items():
+            offset = key.removeprefix(start)
+            if offset != key and offset.isdecimal():
+                found[int(offset)] = data
+        return found
 
     def _remote(self, descriptor: Descriptor) -> RemoteBlob:
         return RemoteBlob(
@@ -196,15 +236,15 @@ class LayerOpener:
             cache=self._cache,
             traffic=self._traffic,
             kept=kept,
+            pieces=self._pieces(descriptor) if index.stored == "blob" else None,
             on_held=on_held,
         )
 
     async def _known_index(self, descriptor: Descriptor) -> LayerIndex | None:
         """Return the index that was given, or that an earlier visit has made, if it is held."""
         for key in _index_keys(descriptor):
-            if (given := self._indexes.get(key)) is not None:
-                with suppress(UnusableIndex):
-                    return await in_turns(LayerIndex.from_bytes_in_steps(given), self._sleep)
+            if (known := await self._read_known(key)) is not None:
+                return known
             if (data := await self._store.load(key)) is None:
                 continue
             try:
@@ -385,6 +425,14 @@ async def _in_steps(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 def _key(descriptor: Descriptor, what: str) -> str:
     """Name an object of the store: a blob, its plain stream, or its index."""
     return f"{descriptor.digest.algorithm}-{descriptor.digest.encoded}.{what}"
+
+
+def _piece_key(descriptor: Descriptor) -> str:
+    """Return what a key of a part of a blob begins with; its offset follows."""
+    return _key(descriptor, "blob@")
+
+
+_INDEX_KEY = re.compile(r"\.(index|toc-[0-9a-f]+)$")
 
 
 def _index_keys(descriptor: Descriptor) -> list[str]:
