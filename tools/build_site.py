@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import json
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -255,9 +256,10 @@ def _add_python(site: Path, cache: Path) -> None:
         _write_lock(source, target, wheel, micropip)
         # The engine itself is needed by Node here, and goes into the site compressed.
         shutil.copyfile(source / "pyodide.asm.wasm", target / "pyodide.asm.wasm")
-        snapshot = Path(work) / "snapshot.bin"
-        _node("snapshot.mjs", target, wheel, snapshot)
-        _compress(_pack_pages(snapshot.read_bytes()), target / "snapshot.bin.gz")
+        snapshot, initial = Path(work) / "snapshot.bin", Path(work) / "initial.bin"
+        _node("snapshot.mjs", target, wheel, snapshot, initial)
+        packed = _pack_pages(snapshot.read_bytes(), initial.read_bytes())
+        _compress(packed, target / "snapshot.bin.gz")
         engine = target / "pyodide.asm.wasm"
         _compress(engine.read_bytes(), target / "pyodide.asm.wasm.gz")
         engine.unlink()
@@ -347,14 +349,34 @@ def _node(script: str, *arguments: Path | str) -> None:
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
-def _pack_pages(memory: bytes) -> bytes:
-    """Leave the pages of a memory out that are zero; web/mount/runtime.js puts them back."""
+def _pack_pages(snapshot: bytes, initial: bytes) -> bytes:
+    """Leave pages out of a snapshot that are zero, or that every engine begins with.
+
+    web/mount/runtime.js puts them back.
+
+    Args:
+        snapshot: As Pyodide makes it: a header, which begins with a magic number and its own
+            length, and the heap.
+        initial: The heap before any of the engine's code was executed.
+    """
     size = 4096
-    pages = [memory[start : start + size] for start in range(0, len(memory), size)]
-    present = bytes(any(page) for page in pages)
-    return b"".join(
-        (len(memory).to_bytes(4, "little"), present, *(page for page in pages if any(page)))
-    )
+    start = int.from_bytes(snapshot[4:8], "little")
+    heap = snapshot[start:]
+    if start >= size or len(heap) % size:
+        raise SystemExit("Pyodide's snapshots have another form: see tools/build_site.py")
+    kinds = bytearray()
+    kept = []
+    for at in range(0, len(heap), size):
+        page = heap[at : at + size]
+        if not any(page):
+            kinds.append(0)
+        elif page == initial[at : at + size]:
+            kinds.append(2)
+        else:
+            kinds.append(1)
+            kept.append(page)
+    lengths = struct.pack("<II", start, len(heap))
+    return b"".join((lengths, snapshot[:start], kinds, *kept))
 
 
 def _compress(data: bytes, target: Path) -> None:

@@ -1,14 +1,27 @@
-// Usage: node snapshot.mjs SITE_PYODIDE_DIR WHEEL OUT.bin
+// Usage: node snapshot.mjs SITE_PYODIDE_DIR WHEEL OUT.bin [INITIAL.bin]
 //
 // Writes a memory snapshot of Pyodide in which the browsermount package is
 // imported. The snapshot holds the heap and no files: what will be imported
 // must be imported here, but for what browsermount.pyodide.parts adds.
+//
+// INITIAL.bin becomes the heap as it is before any of the engine's code was executed.
 
 import { readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { loadPyodide } from "pyodide";
 
-const [runtime, wheel, output] = process.argv.slice(2);
+const [runtime, wheel, output, initial] = process.argv.slice(2);
+const { instantiate } = WebAssembly;
+/** @type {ArrayBuffer | undefined} */
+let before;
+WebAssembly.instantiate = /** @type {any} */ (
+  async (/** @type {any} */ source, /** @type {any} */ imports) => {
+    /** @type {any} */
+    const made = await instantiate(source, imports);
+    before ??= (made.instance ?? made).exports.memory?.buffer.slice(0);
+    return made;
+  }
+);
 const python = await loadPyodide({
   indexURL: resolve(runtime),
   // The very archive that the site holds: its directory is part of the snapshot.
@@ -51,3 +64,7 @@ len(sys.modules)
 `);
 console.log(`${modules} modules imported`);
 await writeFile(output, python.makeMemorySnapshot());
+if (initial) {
+  if (!before) throw new Error("Pyodide's engine has no memory of its own any more");
+  await writeFile(initial, new Uint8Array(before));
+}

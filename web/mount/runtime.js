@@ -64,7 +64,7 @@ function fetchParts(base, onProgress) {
           new Response(stream, { headers: { "Content-Type": "application/wasm" } }),
         ),
       ),
-    snapshot: fetcher.bytes(new URL("snapshot.bin.gz", base)).then(unpackPages),
+    snapshot: fetcher.bytes(new URL("snapshot.bin.gz", base)).then(unpackSnapshot),
     lock: fetcher.json(new URL("pyodide-lock.json", base)),
   };
   // Each is awaited later; until then a failure must not count as unhandled.
@@ -72,26 +72,47 @@ function fetchParts(base, onProgress) {
   return parts;
 }
 
+const PAGE = 4096;
+/** What a page of the heap is, where it is not zero. */
+const KEPT = 1;
+const INITIAL = 2;
+
+/** @typedef {{ bytes: Uint8Array, start: number, kinds: Uint8Array }} Snapshot */
+
 /**
- * The memory that tools/build_site.py has packed: its length, a byte for each
- * page that says whether it is there, and the pages that are; all others are
- * zero. More than half of them are, and took most of the time to decompress.
+ * The snapshot that tools/build_site.py has packed: the lengths of its header and of the heap, the
+ * header, a byte for each page of the heap that says what it is, and the pages that are kept. More
+ * than half of all are zero, and took most of the time to decompress; a fifth of the others is in
+ * the engine, too, which has them when it is instantiated: see complete().
  *
  * @param {ArrayBuffer} packed
+ * @returns {Snapshot}
  */
-function unpackPages(packed) {
-  const PAGE = 4096;
-  const memory = new Uint8Array(new DataView(packed).getUint32(0, true));
-  const pages = Math.ceil(memory.length / PAGE);
-  const present = new Uint8Array(packed, 4, pages);
-  let offset = 4 + pages;
-  for (let page = 0; page < pages; page += 1) {
-    if (!present[page]) continue;
-    const size = Math.min(PAGE, memory.length - page * PAGE);
-    memory.set(new Uint8Array(packed, offset, size), page * PAGE);
-    offset += size;
+function unpackSnapshot(packed) {
+  const view = new DataView(packed);
+  const [start, length] = [view.getUint32(0, true), view.getUint32(4, true)];
+  const bytes = new Uint8Array(start + length);
+  bytes.set(new Uint8Array(packed, 8, start));
+  const kinds = new Uint8Array(packed, 8 + start, length / PAGE);
+  let offset = 8 + start + kinds.length;
+  for (let page = 0; page < kinds.length; page += 1) {
+    if (kinds[page] !== KEPT) continue;
+    bytes.set(new Uint8Array(packed, offset, PAGE), start + page * PAGE);
+    offset += PAGE;
   }
-  return memory;
+  return { bytes, start, kinds };
+}
+
+/**
+ * Puts into a snapshot what the engine itself has.
+ * @param {Snapshot} snapshot
+ * @param {WebAssembly.Instance} engine of which nothing was executed
+ */
+function complete({ bytes, start, kinds }, engine) {
+  const { buffer } = /** @type {WebAssembly.Memory} */ (engine.exports.memory);
+  for (let page = 0; page < kinds.length; page += 1)
+    if (kinds[page] === INITIAL)
+      bytes.set(new Uint8Array(buffer, page * PAGE, PAGE), start + page * PAGE);
 }
 
 /**
@@ -100,10 +121,12 @@ function unpackPages(packed) {
  * @returns {Promise<PyodideAPI>}
  */
 async function startFromSnapshot(base, parts) {
-  const python = await load(base, parts, {
-    _loadSnapshot: await parts.snapshot,
+  const snapshot = await parts.snapshot;
+  const options = {
+    _loadSnapshot: snapshot.bytes,
     stdLibURL: new URL(EMPTY_ZIP_NAME, base).href,
-  });
+  };
+  const python = await load(base, parts, options, (engine) => complete(snapshot, engine));
   // A module that the snapshot does not have is imported from here, should that
   // ever be: the file is fetched when it is first read.
   const [major, minor] = pythonVersion(python);
@@ -138,15 +161,17 @@ async function startFromPackages(base, parts) {
  * @param {URL} base
  * @param {ReturnType<typeof fetchParts>} parts
  * @param {Record<string, unknown>} options
+ * @param {(engine: WebAssembly.Instance) => void} [instantiated] before anything of it is executed
  * @returns {Promise<PyodideAPI>}
  */
-async function load(base, parts, options) {
+async function load(base, parts, options, instantiated) {
   const [{ loadPyodide }, { default: createPyodideModule }, lockFileContents] = await Promise.all([
     parts.loader,
     parts.engine,
     parts.lock,
   ]);
-  const restore = offer({ [WASM_NAME]: new Uint8Array(), [EMPTY_ZIP_NAME]: EMPTY_ZIP }, parts.wasm);
+  const files = { [WASM_NAME]: new Uint8Array(), [EMPTY_ZIP_NAME]: EMPTY_ZIP };
+  const restore = offer(files, parts.wasm, instantiated);
   try {
     return await loadPyodide({
       indexURL: base.href,
@@ -167,9 +192,10 @@ async function load(base, parts, options) {
  *
  * @param {Record<string, Uint8Array<ArrayBuffer>>} files by the end of their URL's path
  * @param {Promise<WebAssembly.Module>} compiled in the place of the file WASM_NAME
+ * @param {(engine: WebAssembly.Instance) => void} [instantiated]
  * @returns {() => void} Makes everything as it was.
  */
-function offer(files, compiled) {
+function offer(files, compiled, instantiated) {
   const { fetch } = globalThis;
   const { instantiateStreaming } = WebAssembly;
   globalThis.fetch = (input, init) => {
@@ -179,7 +205,9 @@ function offer(files, compiled) {
   };
   WebAssembly.instantiateStreaming = async (_response, imports) => {
     const module = await compiled;
-    return { module, instance: await WebAssembly.instantiate(module, imports) };
+    const instance = await WebAssembly.instantiate(module, imports);
+    instantiated?.(instance);
+    return { module, instance };
   };
   return () => {
     globalThis.fetch = fetch;
