@@ -104,6 +104,8 @@ async function startFromSnapshot(base, parts) {
     _loadSnapshot: await parts.snapshot,
     stdLibURL: new URL(EMPTY_ZIP_NAME, base).href,
   });
+  // Pyodide would keep it, and has its own copy as the interpreter's memory.
+  delete (/** @type {any} */ (python)._api.config._loadSnapshot);
   // A module that the snapshot does not have is imported from here, should that
   // ever be: the file is fetched when it is first read.
   const [major, minor] = pythonVersion(python);
