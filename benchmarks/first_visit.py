@@ -47,7 +47,8 @@ def pack(architecture: str, out: Path) -> Path:
     command = [sys.executable, "-m", "browsermount", "convert", "--quiet", "--no-cache"]
     command += ["--compression=estargz", "--level=9", "--name=latest"]
     command += [f"--prefetch={path}" for path in first]
-    subprocess.run([*command, fixture("foreign") / architecture, out], check=True)
+    source = fixture("foreign") / architecture
+    subprocess.run([*command, source, out], check=True, stdout=subprocess.DEVNULL)
     return out
 
 
