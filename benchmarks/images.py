@@ -31,6 +31,8 @@ from tests.servers import served
 from tests.servers.nginx import Nginx, nginx
 from tools.build_site import build
 
+from benchmarks.memory import largest_tab
+
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "dist" / "site"
 PROMPT = ":/#"
@@ -112,20 +114,6 @@ def print_visits(site: str, server: Nginx, folder: Path) -> None:
             )
 
 
-def renderer_memory() -> int:
-    """Return the proportional set size in bytes of the largest renderer process."""
-    sizes = []
-    for path in Path("/proc").iterdir():
-        try:
-            if b"--type=renderer" not in (path / "cmdline").read_bytes():
-                continue
-            lines = (path / "smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue
-        sizes += [int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:")]
-    return max(sizes)
-
-
 def _large_image(output: Path) -> None:
     """Make an image of 1 GB that runs: the gcc image's tree, and much that is hard to compress."""
     archive = output / "filling.tar"
@@ -154,7 +142,7 @@ def memory_of(site: str, image: str, then: Callable[[Page], None] = lambda page:
         page.open(f"{site}{image}")
         page.wait_text("#", 600)
         then(page)
-        return renderer_memory()
+        return largest_tab().whole
 
 
 def print_memory(site: str, server: Nginx) -> None:

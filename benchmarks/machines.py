@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,6 +21,7 @@ from tests.e2e.browser import Page, chromium
 from tests.servers import served
 from tools.build_site import WEB, build
 
+from benchmarks.memory import Tab, largest_tab
 from benchmarks.packed import pack
 from browsermount.fetch.native import HttpxFetcher
 from browsermount.mount import mount
@@ -80,10 +81,12 @@ class Seen:
     Attributes:
         times: Milliseconds since navigation, by stage.
         text: What the container has printed.
+        tab: The memory of the page then, where it was wanted.
     """
 
     times: dict[str, float]
     text: str
+    tab: Tab | None = None
 
 
 class Machines:
@@ -120,8 +123,7 @@ class Machines:
             visits: How often the page is visited; the last time is what is seen, and what can be
                 kept of the container is kept before.
         """
-        watch = _WATCH.replace("PROMPT", repr(prompt or "\0"))
-        watch = watch.replace("TYPES", "true" if types else "false")
+        watch = _watch(prompt, types)
         image = "" if own else f"?image={quote(self.image, safe='')}"
         until = "benchmark.times['ls answered']" if types else _until(prompt)
         return _run(f"{self._url}{image}", watch, until, seconds, visits)
@@ -132,6 +134,16 @@ class Machines:
         return _run(address, "", _until(prompt), seconds)
 
 
+def visit(address: str, prompt: str, *, seconds: float = 120) -> Seen:
+    """Open the page with a fresh profile, until the prompt shows."""
+    return _run(address, _watch(prompt), _until(prompt), seconds, memory=True)
+
+
+def _watch(prompt: str | None, types: bool = False) -> str:
+    watch = _WATCH.replace("PROMPT", repr(prompt or "\0"))
+    return watch.replace("TYPES", "true" if types else "false")
+
+
 def _until(prompt: str | None) -> str:
     return "benchmark.times.prompt" if prompt else "benchmark.ended"
 
@@ -139,7 +151,15 @@ def _until(prompt: str | None) -> str:
 _KEPT = "JSON.parse(localStorage['browsermount-warm-states'] ?? '[]').length > 0"
 
 
-def _run(address: str, watch: str, until: str, seconds: float, visits: int = 1) -> Seen:
+def _run(
+    address: str,
+    watch: str,
+    until: str,
+    seconds: float,
+    visits: int = 1,
+    *,
+    memory: bool = False,
+) -> Seen:
     with tempfile.TemporaryDirectory() as profile, chromium(profile) as page:
         page.driver.set_script_timeout(seconds)
         for _ in range(visits - 1):
@@ -150,7 +170,8 @@ def _run(address: str, watch: str, until: str, seconds: float, visits: int = 1) 
         if watch:
             page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": watch})
         page.driver.get(address)
-        return _seen(page, until)
+        seen = _seen(page, until)
+        return replace(seen, tab=largest_tab()) if memory else seen
 
 
 def _seen(page: Page, until: str) -> Seen:

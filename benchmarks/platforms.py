@@ -1,13 +1,15 @@
 """How fast programs run on the two machines, and natively.
 
-    .venv/bin/python -m benchmarks.platforms [--runs N] [--works NAME ...] [--of 386] [PLATFORM ...]
+    .venv/bin/python -m benchmarks.platforms [--runs N] [--works NAME ...] [--of 386]
+        [--in chromium] [PLATFORM ...]
 
 Runs the same programs in the fixture images ``works``: for linux/amd64 on the 64-bit machine, for
 linux/386 on v86, both in Node, and those of amd64 without a machine, in turns.  The guest takes
 the times, by a clock that stands while other programs have the processor (works/own-time.mjs);
 natively it is the processor's time.  The medians count.  Machines differ, so compare what one run
 of this program prints.  With ``--of 386`` those for linux/386 run on the 64-bit machine as well as
-on v86, and are to be no slower there.
+on v86, and are to be no slower there.  With ``--in chromium`` the machines run in the page, in
+which there is no such clock: there it counts what else the computer does.
 
 With ``arm64`` or ``riscv64`` as PLATFORM it compares what is translated: smaller programs in the
 fixture images ``foreign``, with those for linux/386 in the first column; there the best of all
@@ -18,15 +20,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.fixtures import fixture
 from tests.fixtures.foreign import PLATFORMS
+
+from benchmarks.page import page_with_scripts
 
 CLOCK = Path(__file__).resolve().parent / "works" / "own-time.mjs"
 
@@ -161,8 +167,12 @@ def command(place: str, code: str) -> list[str]:
     return ["unshare", "--mount", *user, "sh", "-c", inside, str(directory), code]
 
 
+Measure = Callable[[str, Sequence[str]], dict[str, list[float]]]
+"""Runs works once in a place and returns their times in seconds."""
+
+
 def measure_works(place: str, names: Sequence[str]) -> dict[str, list[float]]:
-    """Run works once and return their times in seconds."""
+    """Run works by the command line or natively: see `Measure`."""
     if place == NATIVE:
         variables = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
     else:
@@ -173,11 +183,40 @@ def measure_works(place: str, names: Sequence[str]) -> dict[str, list[float]]:
     )
     if done.returncode != 0 or done.stderr:
         print(f"{place}: exit code {done.returncode}\n{done.stderr}", file=sys.stderr)
+    return times_in(done.stdout)
+
+
+_TIME = re.compile(r"(\S.*?)\s+(\d+)")
+
+
+def times_in(output: str) -> dict[str, list[float]]:
+    """Return what a script has printed; a terminal has blanks where it has printed tabs."""
     times: dict[str, list[float]] = {}
-    for line in done.stdout.splitlines():
-        name, _, microseconds = line.partition("\t")
-        times.setdefault(name, []).append(int(microseconds) / 1e6)
+    for line in output.splitlines():
+        if found := _TIME.fullmatch(line):
+            times.setdefault(found[1], []).append(int(found[2]) / 1e6)
+        elif line:
+            print(line, file=sys.stderr)
     return times
+
+
+@contextmanager
+def chromium_or_native(names: Sequence[str]) -> Iterator[Measure]:
+    """Give what runs works in the page or natively."""
+    code = script(names, ELAPSED)
+    layouts = fixture("works")
+    with page_with_scripts(
+        {name: (layouts / name, name, code) for name in (OURS, REFERENCE)}
+    ) as page:
+
+        def measure(place: str, names: Sequence[str]) -> dict[str, list[float]]:
+            if place == NATIVE:
+                return measure_works(place, names)
+            image = REFERENCE if place == COMPATIBLE else place
+            machine = "64" if place == COMPATIBLE else ""
+            return times_in(page.run(image, image, machine=machine))
+
+        yield measure
 
 
 def limited(name: str, place: str) -> Work:
@@ -186,13 +225,15 @@ def limited(name: str, place: str) -> Work:
     return replace(work, reference=1.0, native=None, seconds=None) if place == COMPATIBLE else work
 
 
-def compare_works(runs: int, names: Sequence[str], ours_place: str) -> None:
+def compare_works(
+    runs: int, names: Sequence[str], ours_place: str, measure: Measure = measure_works
+) -> None:
     """Print a table of the works' times and ratios, beside what they are to be."""
     places = (ours_place, REFERENCE, NATIVE)
     times: dict[str, dict[str, list[float]]] = {place: {} for place in places}
     for _ in range(runs):
         for place in places:
-            for name, seen in measure_works(place, names).items():
+            for name, seen in measure(place, names).items():
                 times[place].setdefault(name, []).extend(seen)
     columns = f"{ours_place:>9}{REFERENCE:>9}{NATIVE:>9}"
     print(f"{'seconds':<26}{columns}   of 386        of native     limit")
@@ -276,6 +317,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS), metavar="NAME")
     parser.add_argument("--of", choices=[OURS, REFERENCE], default=OURS, dest="image")
+    parser.add_argument("--in", choices=["node", "chromium"], default="node", dest="host")
     parser.add_argument("platforms", nargs="*", help=", ".join(PLATFORMS[1:]))
     options = parser.parse_args()
     if unknown := set(options.platforms) - set(PLATFORMS[1:]):
@@ -284,7 +326,11 @@ def main() -> None:
         compare_small(options.runs, options.platforms)
     else:
         place = COMPATIBLE if options.image == REFERENCE else OURS
-        compare_works(options.runs, options.works, place)
+        if options.host == "chromium":
+            with chromium_or_native(options.works) as measure:
+                compare_works(options.runs, options.works, place, measure)
+        else:
+            compare_works(options.runs, options.works, place)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from tools.build_wheel import build_wheel  # noqa: E402
+from tools.site.indirect_calls import UnknownCode, spread  # noqa: E402
 from tools.site.warm_state import add_warm_state  # noqa: E402
 from tools.vm.snapshot import make_snapshot  # noqa: E402
 
@@ -141,7 +142,8 @@ def build(out: Path, cache: Path | None = None) -> None:
 def _inputs() -> Iterable[Path]:
     for folder in ("web", "src", "tools/site"):
         yield from _files(ROOT / folder)
-    yield from (ROOT / name for name in ("package-lock.json", "pyproject.toml"))
+    names = ("package-lock.json", "pyproject.toml", "tools/vm/snapshot.py")
+    yield from (ROOT / name for name in names)
     yield Path(__file__)
 
 
@@ -209,6 +211,7 @@ def machine_snapshot(kind: str, cache: Path | None = None) -> Path:
     image = WEB / "vm" / ("image" if kind == "v86" else "image64")
     names = {"v86": ("jit.js", "v86.js"), "x64": ("x64.js",)}[kind]
     code = [WEB / "vm" / name for name in ("machine.js", "console.js", "control.js", *names)]
+    code.append(ROOT / "tools" / "vm" / "snapshot.py")
     binaries = [machine / "v86.wasm", machine / "libv86.mjs"] if kind == "v86" else [machine]
     key = _digest([*binaries, *_files(image), *code])
     kept = cache / f"machine-{key[:20]}"
@@ -240,6 +243,16 @@ def _copy_engine_code(source: Path, target: Path) -> None:
     (target / "pyodide.asm.mjs").write_text(script)
 
 
+def _engine(source: Path) -> bytes:
+    """Return Python's engine, changed so that browsers compile it less often."""
+    try:
+        return spread((source / "pyodide.asm.wasm").read_bytes())
+    except UnknownCode as error:
+        raise SystemExit(
+            f"Pyodide's engine has what tools/site/indirect_calls.py does not know: {error}"
+        ) from error
+
+
 def _add_python(site: Path, cache: Path) -> None:
     source = MODULES / "pyodide"
     target = site / "pyodide"
@@ -255,7 +268,7 @@ def _add_python(site: Path, cache: Path) -> None:
         shutil.copyfile(_standard_library(source, cache), target / "python_stdlib.zip")
         _write_lock(source, target, wheel, micropip)
         # The engine itself is needed by Node here, and goes into the site compressed.
-        shutil.copyfile(source / "pyodide.asm.wasm", target / "pyodide.asm.wasm")
+        (target / "pyodide.asm.wasm").write_bytes(_engine(source))
         snapshot, initial = Path(work) / "snapshot.bin", Path(work) / "initial.bin"
         _node("snapshot.mjs", target, wheel, snapshot, initial)
         packed = _pack_pages(snapshot.read_bytes(), initial.read_bytes())

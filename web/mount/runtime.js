@@ -127,6 +127,8 @@ async function startFromSnapshot(base, parts) {
     stdLibURL: new URL(EMPTY_ZIP_NAME, base).href,
   };
   const python = await load(base, parts, options, (engine) => complete(snapshot, engine));
+  // Pyodide would keep it, and has its own copy as the interpreter's memory.
+  delete (/** @type {any} */ (python)._api.config._loadSnapshot);
   // A module that the snapshot does not have is imported from here, should that
   // ever be: the file is fetched when it is first read.
   const [major, minor] = pythonVersion(python);

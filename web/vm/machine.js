@@ -200,7 +200,8 @@ export class MachineError extends Error {
  */
 export async function createMachine(options) {
   const stage = options.on?.stage ?? (() => {});
-  const { snapshot } = options;
+  // A machine would keep its snapshot as long as it lives.
+  const { snapshot, ...others } = options;
   const memoryMiB =
     options.memoryMiB ??
     options.emulator.defaultMiB ??
@@ -212,7 +213,7 @@ export async function createMachine(options) {
     const expected = await snapshotInfo(options, startOf(options, memoryMiB));
     reason = differences(snapshot.info, expected);
     if (!reason) {
-      const machine = new Machine(options, memoryMiB);
+      const machine = new Machine(others, memoryMiB);
       try {
         await machine._resume(snapshot.state);
         stage({ stage: "resumed" });
@@ -225,7 +226,7 @@ export async function createMachine(options) {
     }
   }
   stage({ stage: "booting", reason });
-  const machine = new Machine(options, memoryMiB);
+  const machine = new Machine(others, memoryMiB);
   try {
     await machine._boot(await options.bootFiles());
   } catch (error) {

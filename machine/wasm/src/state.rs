@@ -11,6 +11,8 @@ use crate::Machine;
 const MAGIC: &[u8; 8] = b"bmx64\0\0\x01";
 /// The most words and bytes that a processor's and a board's state have.
 const MAX_PART: usize = 1 << 22;
+/// So many bytes of memory are taken at once: what unpacks a state keeps as much as it is asked for.
+const STEP: usize = 1 << 16;
 
 /// `free` has a bit for each page, the lowest one first, that is set where the page's content does not matter.
 /// It may be shorter than the memory. None where there is no room for the state.
@@ -110,7 +112,9 @@ pub fn restore(machine: &mut Machine, mut source: impl Read) -> Option<()> {
             break;
         }
         let mut memory = machine.cpu.memory();
-        source.read_exact(memory.bytes_mut(first * PAGE, count * PAGE)?).ok()?;
+        for step in memory.bytes_mut(first * PAGE, count * PAGE)?.chunks_mut(STEP) {
+            source.read_exact(step).ok()?;
+        }
     }
     machine.board().0.restore_all(&board).ok()?;
     machine.cpu.restore(&words).ok()?;

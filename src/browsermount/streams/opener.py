@@ -32,8 +32,11 @@ PARALLEL_LAYERS = 3
 KEPT_LIMIT = 512 << 20
 """Bytes of layers that may stay in memory because there is no other place for them."""
 
-_PROGRESS_STEP = 1 << 18
-"""Bytes of a layer between two progress events."""
+_PROGRESS_SECONDS = 0.1
+"""Seconds between two events about a layer that comes as a whole: each has the page drawn anew."""
+
+_WRITE_SIZE = 1 << 18
+"""Bytes of a layer that are written at once at least: each call of the storage takes its time."""
 
 _INPUT_STEP = 1 << 14
 """Bytes of a layer that are decompressed without a look at the time: they may be a bomb."""
@@ -350,11 +353,28 @@ class LayerOpener:
                     self._keep(kept, span_number, data)
             waiting.clear()
 
+        came: list[bytes] = []
+        written = 0
+
+        async def write_blob() -> None:
+            """Write what has come."""
+            nonlocal held, written
+            if opening is None:
+                return
+            held = held or await opening
+            data = b"".join(came)
+            came.clear()
+            # Room is made for what has come, however much is said to come: but not for what
+            # cannot be kept anyway.
+            if descriptor.size <= self._store.limit and await held.reserve(len(data)):
+                held.write(written, data)
+            written += len(data)
+
         key = (self._token, descriptor.digest)
         indexer = LayerIndexer(take)
         verifier = Verifier(descriptor)
-        reported = 0
         clock = asyncio.get_running_loop().time
+        report = clock() + _PROGRESS_SECONDS
         turn = clock() + TURN_SECONDS
         damage: InvalidLayer | None = None
         async for chunk in _in_steps(chunks):
@@ -368,15 +388,12 @@ class LayerOpener:
             if indexer.stored == "plain":
                 await write_plain()
             elif opening is not None:
-                held = held or await opening
-                # Room is made for what has come, however much is said to come: but not for what
-                # cannot be kept anyway.
-                if descriptor.size <= self._store.limit and await held.reserve(len(chunk)):
-                    held.write(verifier.received - len(chunk), chunk)
-            if verifier.received - reported >= _PROGRESS_STEP:
-                reported = verifier.received
-                self._report(number, descriptor, LayerState.DOWNLOADING, reported)
-                turn = 0.0
+                came.append(chunk)
+                if verifier.received - written >= _WRITE_SIZE:
+                    await write_blob()
+            if clock() >= report:
+                self._report(number, descriptor, LayerState.DOWNLOADING, verifier.received)
+                report = clock() + _PROGRESS_SECONDS
             if clock() >= turn:
                 # Chunks that are there already must not keep everything else waiting, such as
                 # a machine that reads its interpreter.
@@ -392,6 +409,8 @@ class LayerOpener:
             if opening is not None:
                 await opening
             await self._store.discard(_key(descriptor, "blob"))
+        else:
+            await write_blob()
         data = await in_turns(index.to_bytes_in_steps(), self._sleep)
         self._store.save_later(_key(descriptor, "index"), data)
         has_toc = index.kind in (LayerKind.ESTARGZ, LayerKind.ZSTD_CHUNKED)
