@@ -726,7 +726,8 @@ impl Emitter {
 
     /// Pushes whether the access at the address that is popped is none to plain memory that the TLB
     /// knows.
-    fn misses(&mut self, tag: usize, size: u32) {
+    fn misses(&mut self, writes: bool, size: u32) {
+        let part = self.part(writes);
         let code = &mut self.code;
         code.tee(local::ADDRESS);
         // The entry's place: of the page's number the low bits, times the entry's size.
@@ -736,7 +737,7 @@ impl Emitter {
         code.i32(((tlb::ENTRIES - 1) * tlb::offset::SIZE) as i32);
         code.op(op::I32_AND);
         code.tee(local::TLB_ENTRY);
-        code.memory(op::I64_LOAD, self.table + tag as u32);
+        code.memory(op::I64_LOAD, part + tlb::offset::TAG as u32);
         code.get(local::ADDRESS);
         if size > 1 {
             code.i64(i64::from(size) - 1);
@@ -749,11 +750,18 @@ impl Emitter {
         code.op(op::I64_NE);
     }
 
-    fn host_address(&mut self) {
+    /// The address of the TLB's entries for loads, or for stores.
+    fn part(&self, writes: bool) -> u32 {
+        let part = if writes { tlb::offset::WRITE } else { tlb::offset::READ };
+        self.table + part as u32
+    }
+
+    fn host_address(&mut self, writes: bool) {
+        let part = self.part(writes);
         self.code.get(local::ADDRESS);
         self.code.op(op::I32_WRAP_I64);
         self.code.get(local::TLB_ENTRY);
-        self.code.memory(op::I32_LOAD, self.table + tlb::offset::ADDEND as u32);
+        self.code.memory(op::I32_LOAD, part + tlb::offset::ADDEND as u32);
         self.code.op(op::I32_ADD);
     }
 
@@ -769,7 +777,7 @@ impl Emitter {
                 self.code.op(op::I64_ADD);
                 self.cut_address();
             }
-            self.misses(if writes { tlb::offset::WRITE } else { tlb::offset::READ }, length);
+            self.misses(writes, length);
             self.code.if_(Some(Type::I32), Some(Hint::Unlikely));
             self.code.i32(self.addresses.cpu as i32);
             self.code.get(local::ADDRESS);
@@ -777,7 +785,7 @@ impl Emitter {
             self.code.i32(i32::from(writes));
             self.code.call(import::WINDOW);
             self.code.else_();
-            self.host_address();
+            self.host_address(writes);
             self.code.end();
             self.code.set(self.slot(slot));
         }
@@ -816,11 +824,11 @@ impl Emitter {
             hit(self, &|emitter| emitter.code.get(slot), place);
         } else {
             self.linear(at);
-            self.misses(if writes { tlb::offset::WRITE } else { tlb::offset::READ }, size);
+            self.misses(writes, size);
             self.code.if_(result, Some(Hint::Unlikely));
             missed(self);
             self.code.else_();
-            hit(self, &Emitter::host_address, 0);
+            hit(self, &|emitter| emitter.host_address(writes), 0);
         }
         self.code.end();
     }

@@ -43,6 +43,8 @@ pub struct Block {
     /// where they return to, which is no direct way.
     pub jump: Option<Target>,
     pub next: Option<Target>,
+    /// The block whose double it is.
+    pub double_of: Option<usize>,
 }
 
 impl Block {
@@ -171,7 +173,13 @@ impl Graph {
         for (start, _) in leader.iter().enumerate().filter(|&(_, &is)| is) {
             if compiled(start).is_some() {
                 graph.at[start] = graph.blocks.len() as u16;
-                graph.blocks.push(Block { start: start as u16, instructions: 0..0, jump: None, next: None });
+                graph.blocks.push(Block {
+                    start: start as u16,
+                    instructions: 0..0,
+                    jump: None,
+                    next: None,
+                    double_of: None,
+                });
             }
         }
         for index in 0..graph.blocks.len() {
@@ -215,6 +223,19 @@ impl Graph {
         }
         graph.entries = (0..graph.blocks.len()).filter(|&block| entered[graph.blocks[block].start as usize]).collect();
         graph
+    }
+
+    /// Adds another block with the same instructions.
+    pub fn double(&mut self, block: usize) -> usize {
+        let Block { start, ref instructions, jump, next, .. } = self.blocks[block];
+        let instructions = instructions.clone();
+        self.blocks.push(Block { start, instructions, jump, next, double_of: Some(block) });
+        self.blocks.len() - 1
+    }
+
+    /// The block itself, or the one whose double it is.
+    pub fn original(&self, block: usize) -> usize {
+        self.blocks[block].double_of.unwrap_or(block)
     }
 
     fn target(&self, offset: i64) -> Target {

@@ -27,7 +27,7 @@ const T1: u32 = T0 + 1;
 const T2: u32 = T0 + 2;
 
 /// The count of a shift by an immediate, None by CL.
-fn shift_count(instruction: &Instruction, operand: u32, size: u32) -> Option<u32> {
+pub fn shift_count(instruction: &Instruction, operand: u32, size: u32) -> Option<u32> {
     if is_register(instruction, operand) {
         return None;
     }

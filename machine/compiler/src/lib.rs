@@ -18,6 +18,7 @@ mod avx;
 mod bmi;
 mod emit;
 mod flags;
+mod forms;
 mod graph;
 mod integer;
 mod module;

@@ -10,8 +10,8 @@ use iced_x86::{InstructionInfoFactory, OpAccess};
 use crate::action::{self, Action, X87};
 use crate::emit::{local, Effects, Emitter};
 use crate::flags::Form;
+use crate::forms;
 use crate::graph::{Block, Decoded, Graph, Target};
-use crate::integer::form_after;
 use crate::module::Compiled;
 use crate::structure::{self, Item};
 use crate::wasm::{op, Hint, Label};
@@ -26,13 +26,14 @@ pub fn compile(
     wanted: &dyn Fn(u16) -> bool,
 ) -> Option<(Vec<u8>, Vec<(u32, Hint)>, Compiled)> {
     let size = CodeSize::of(mode);
-    let graph = Graph::new(bytes, size, starts, wanted);
+    let mut graph = Graph::new(bytes, size, starts, wanted);
     if graph.entries.is_empty() {
         return None;
     }
+    forms::separate(&mut graph);
     let successors: Vec<Vec<usize>> = graph.blocks.iter().map(|block| block.successors(&graph).collect()).collect();
     let structure = structure::build(&successors, &graph.entries);
-    let forms = forms(&graph, &successors);
+    let forms = forms::forms(&graph, &successors);
     let windows = windows::plan(&graph, &successors, size);
     let mut region = Region {
         graph: &graph,
@@ -53,29 +54,6 @@ pub fn compile(
     }
     let entries = graph.entries.iter().map(|&block| graph.blocks[block].start).collect();
     Some((function, hints, Compiled { entries, lines }))
-}
-
-/// What the flags are known to be at the beginning of each block.
-fn forms(graph: &Graph, successors: &[Vec<usize>]) -> Vec<Form> {
-    let mut known: Vec<Option<Form>> = vec![None; graph.blocks.len()];
-    let mut work = graph.entries.clone();
-    for &entry in &graph.entries {
-        known[entry] = Some(Form::Unknown);
-    }
-    while let Some(index) = work.pop() {
-        let mut form = known[index].expect("only blocks that were reached are in work");
-        for one in &graph.instructions[graph.blocks[index].instructions.clone()] {
-            form = form_after(&one.instruction, one.action, form);
-        }
-        for &target in &successors[index] {
-            let met = known[target].map_or(form, |before| before.meet(form));
-            if known[target] != Some(met) {
-                known[target] = Some(met);
-                work.push(target);
-            }
-        }
-    }
-    known.into_iter().map(|form| form.unwrap_or(Form::Unknown)).collect()
 }
 
 /// A sequence of items that is being written.

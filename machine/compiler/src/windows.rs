@@ -10,7 +10,8 @@
 //! (address space, flush, privilege) is no part of a region, and no page but the code's own becomes a page
 //! of code meanwhile, which no window for writing is ever in.
 //!
-//! Windows reach from a block to those that only it leads to.
+//! Windows reach from a block to those that only it leads to. A block's double has the same windows: before both,
+//! none is open, or those that the blocks before both have opened.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -134,19 +135,24 @@ pub fn plan(graph: &Graph, successors: &[Vec<usize>], code_size: CodeSize) -> Pl
     };
     let mut ways = vec![0u32; graph.blocks.len()];
     for &entry in &graph.entries {
-        ways[entry] += 2;
+        ways[graph.original(entry)] += 2;
     }
-    for &target in successors.iter().flatten() {
-        ways[target] += 1;
+    let is_original = |block: &usize| graph.original(*block) == *block;
+    for block in (0..graph.blocks.len()).filter(is_original) {
+        for &target in &successors[block] {
+            ways[graph.original(target)] += 1;
+        }
     }
-    for root in (0..graph.blocks.len()).filter(|&block| ways[block] != 1) {
+    for root in (0..graph.blocks.len()).filter(is_original).filter(|&block| ways[block] != 1) {
         let mut work = vec![(root, planner.unknown())];
         while let Some((block, mut state)) = work.pop() {
             for index in graph.blocks[block].instructions.clone() {
                 planner.instruction(index, &mut state);
             }
-            for &target in successors[block].iter().filter(|&&target| ways[target] == 1) {
-                work.push((target, state.clone()));
+            for target in successors[block].iter().map(|&target| graph.original(target)) {
+                if ways[target] == 1 {
+                    work.push((target, state.clone()));
+                }
             }
         }
     }

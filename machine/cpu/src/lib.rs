@@ -134,7 +134,7 @@ pub enum Outcome {
 pub struct Cpu {
     pub state: State,
     /// The TLB's table for the present privilege.
-    table: *mut tlb::Entry,
+    table: *mut tlb::Table,
     pub tlb: Box<Tlb>,
     generations: Generations,
     /// Linear addresses of large pages that may be in the TLB: from, to.

@@ -110,8 +110,8 @@ scalars!(u8, u16, u32, u64);
 
 impl Cpu {
     #[inline(always)]
-    fn entry(&self, va: u64) -> &Entry {
-        unsafe { &*self.table.add(tlb::index(va)) }
+    fn entry(&self, va: u64, access: Access) -> &Entry {
+        unsafe { &*self.table }.entry(va, access)
     }
 
     #[inline(always)]
@@ -121,16 +121,15 @@ impl Cpu {
 
     /// The host address of a byte that the TLB has for loads or stores.
     pub(crate) fn known(&self, va: u64, access: Access) -> Option<*mut u8> {
-        let entry = self.entry(va);
-        let tag = if access == Access::Write { entry.write } else { entry.read };
-        (tag == self.wanted::<u8>(va)).then(|| va.wrapping_add(entry.addend) as usize as *mut u8)
+        let entry = self.entry(va, access);
+        (entry.tag == self.wanted::<u8>(va)).then(|| entry.host(va))
     }
 
     #[inline(always)]
     pub fn load<T: Scalar>(&mut self, va: u64) -> Result<T, Stop> {
-        let entry = self.entry(va);
-        if entry.read == self.wanted::<T>(va) {
-            let host = va.wrapping_add(entry.addend) as usize as *const T;
+        let entry = self.entry(va, Access::Read);
+        if entry.tag == self.wanted::<T>(va) {
+            let host = entry.host(va).cast::<T>();
             Ok(unsafe { host.read_unaligned() })
         } else {
             self.load_slow(va, T::SIZE).map(T::from_u64)
@@ -139,9 +138,9 @@ impl Cpu {
 
     #[inline(always)]
     pub fn store<T: Scalar>(&mut self, va: u64, value: T) -> Step {
-        let entry = self.entry(va);
-        if entry.write == self.wanted::<T>(va) {
-            let host = va.wrapping_add(entry.addend) as usize as *mut T;
+        let entry = self.entry(va, Access::Write);
+        if entry.tag == self.wanted::<T>(va) {
+            let host = entry.host(va).cast::<T>();
             unsafe { host.write_unaligned(value) };
             Ok(())
         } else {
@@ -152,7 +151,7 @@ impl Cpu {
     /// Makes sure that a store there will succeed, for instructions that read first.
     #[inline(always)]
     pub fn prepare_store<T: Scalar>(&mut self, va: u64) -> Step {
-        if self.entry(va).write == self.wanted::<T>(va) {
+        if self.entry(va, Access::Write).tag == self.wanted::<T>(va) {
             Ok(())
         } else {
             self.probe(va, T::SIZE, Access::Write)
@@ -233,9 +232,9 @@ impl Cpu {
 
     /// 16 bytes, as two accesses of which both are possible before the first is done.
     pub fn load128(&mut self, va: u64) -> Result<[u64; 2], Stop> {
-        let entry = self.entry(va);
-        if entry.read == self.wanted::<[u64; 2]>(va) {
-            let host = va.wrapping_add(entry.addend) as usize as *const [u64; 2];
+        let entry = self.entry(va, Access::Read);
+        if entry.tag == self.wanted::<[u64; 2]>(va) {
+            let host = entry.host(va).cast::<[u64; 2]>();
             return Ok(unsafe { host.read_unaligned() });
         }
         self.probe(va, 16, Access::Read)?;
@@ -243,9 +242,9 @@ impl Cpu {
     }
 
     pub fn store128(&mut self, va: u64, value: [u64; 2]) -> Step {
-        let entry = self.entry(va);
-        if entry.write == self.wanted::<[u64; 2]>(va) {
-            let host = va.wrapping_add(entry.addend) as usize as *mut [u64; 2];
+        let entry = self.entry(va, Access::Write);
+        if entry.tag == self.wanted::<[u64; 2]>(va) {
+            let host = entry.host(va).cast::<[u64; 2]>();
             unsafe { host.write_unaligned(value) };
             return Ok(());
         }
@@ -256,9 +255,9 @@ impl Cpu {
 
     /// Many bytes, for FXSAVE and the like: all or none are read. (At most a page's length.)
     pub fn load_bytes(&mut self, va: u64, bytes: &mut [u8]) -> Step {
-        let entry = self.entry(va);
-        if entry.read == self.last_tag(va, bytes) {
-            let host = va.wrapping_add(entry.addend) as usize as *const u8;
+        let entry = self.entry(va, Access::Read);
+        if entry.tag == self.last_tag(va, bytes) {
+            let host = entry.host(va).cast_const();
             unsafe { core::ptr::copy_nonoverlapping(host, bytes.as_mut_ptr(), bytes.len()) };
             return Ok(());
         }
@@ -271,9 +270,9 @@ impl Cpu {
 
     /// All or none are written. (At most a page's length.)
     pub fn store_bytes(&mut self, va: u64, bytes: &[u8]) -> Step {
-        let entry = self.entry(va);
-        if entry.write == self.last_tag(va, bytes) {
-            let host = va.wrapping_add(entry.addend) as usize as *mut u8;
+        let entry = self.entry(va, Access::Write);
+        if entry.tag == self.last_tag(va, bytes) {
+            let host = entry.host(va);
             unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), host, bytes.len()) };
             return Ok(());
         }

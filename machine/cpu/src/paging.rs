@@ -4,7 +4,7 @@ use crate::control::{CR0_WP, CR4_PCIDE, CR4_PGE, EFER_NXE};
 use crate::exception::{GENERAL_PROTECTION, PAGE_FAULT};
 use crate::memory::PAGE;
 use crate::state::Mode;
-use crate::tlb;
+use crate::tlb::{self, Entry};
 use crate::{Cpu, Step, Stop};
 
 const PRESENT: u64 = 1 << 0;
@@ -126,11 +126,13 @@ impl Cpu {
         let wanted = tlb::tag(va, self.state.tlb_generation);
         let host = self.ram.base() as u64 + page;
         let writable = writable && !self.code.holds_code(page);
-        let entry = &mut self.tlb.tables[usize::from(user)][tlb::index(va)];
-        entry.addend = host.wrapping_sub(va & !(PAGE - 1));
-        entry.read = wanted;
-        entry.write = if writable { wanted } else { 0 };
-        entry.execute = if executable { wanted } else { 0 };
+        let table = &mut self.tlb.tables[usize::from(user)];
+        let known = Entry { tag: wanted, addend: host.wrapping_sub(va & !(PAGE - 1)) };
+        let entry = |hits| if hits { known } else { Entry::EMPTY };
+        let index = tlb::index(va);
+        table.read[index] = entry(true);
+        table.write[index] = entry(writable);
+        table.execute[index] = entry(executable);
     }
 
     /// MOV to CR3.

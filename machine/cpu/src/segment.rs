@@ -224,7 +224,7 @@ impl Cpu {
             mode |= Mode::USER;
         }
         self.state.mode = mode;
-        self.table = self.tlb.tables[(mode & Mode::USER) as usize].as_mut_ptr();
+        self.table = &mut self.tlb.tables[(mode & Mode::USER) as usize];
     }
 
     /// The base that an address in this segment has.

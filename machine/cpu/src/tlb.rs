@@ -1,11 +1,12 @@
 //! The translation lookaside buffer that interpreter and compiled code go through.
 //!
-//! One table for user mode and one for supervisor mode, so that a hit needs no check of privilege.
+//! One table for user mode and one for supervisor mode, so that a hit needs no check of privilege, and in each
+//! one part for each kind of access, so that the entries of many pages have room in the processor's first cache.
 //! An access of `size` bytes at linear address `va` hits where
 //!
 //! ```text
-//! entry = table[(va >> 12) % ENTRIES]
-//! entry.read (or .write) == ((va + size - 1) & !0xfff) | generation
+//! entry = table.read (or .write, .execute)[(va >> 12) % ENTRIES]
+//! entry.tag == ((va + size - 1) & !0xfff) | generation
 //! ```
 //!
 //! so that one compare tells also whether the access stays in the page. The host address is then
@@ -13,6 +14,8 @@
 //! effects (a device's registers) or that holds code (for writes) never hits.
 //!
 //! The generation makes a flush one addition: entries of former generations match nothing.
+
+use crate::paging::Access;
 
 pub const ENTRIES: usize = 4096;
 /// Tags of an entry that never hits: no generation is 0.
@@ -23,24 +26,53 @@ const PAGE_MASK: u64 = !0xfff;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Entry {
-    pub read: u64,
-    pub write: u64,
+    pub tag: u64,
     /// Host address of the page minus its linear address, wrapping.
     pub addend: u64,
-    /// As `read`, for fetching instructions.
-    pub execute: u64,
 }
 
 impl Entry {
-    const EMPTY: Entry = Entry { read: NEVER, write: NEVER, addend: 0, execute: NEVER };
+    pub(crate) const EMPTY: Entry = Entry { tag: NEVER, addend: 0 };
+
+    /// The host address of a linear one in the page.
+    #[inline(always)]
+    pub fn host(&self, va: u64) -> *mut u8 {
+        va.wrapping_add(self.addend) as usize as *mut u8
+    }
+}
+
+#[repr(C)]
+pub struct Table {
+    pub read: [Entry; ENTRIES],
+    pub write: [Entry; ENTRIES],
+    pub execute: [Entry; ENTRIES],
+}
+
+impl Table {
+    #[inline(always)]
+    pub fn entry(&self, va: u64, access: Access) -> &Entry {
+        let part = match access {
+            Access::Read => &self.read,
+            Access::Write => &self.write,
+            Access::Execute => &self.execute,
+        };
+        &part[index(va)]
+    }
+
+    fn parts(&mut self) -> [&mut [Entry; ENTRIES]; 3] {
+        [&mut self.read, &mut self.write, &mut self.execute]
+    }
 }
 
 pub mod offset {
-    use super::Entry;
+    use super::{Entry, Table};
     use core::mem::{offset_of, size_of};
 
-    pub const READ: usize = offset_of!(Entry, read);
-    pub const WRITE: usize = offset_of!(Entry, write);
+    /// Of the parts for reads and for writes.
+    pub const READ: usize = offset_of!(Table, read);
+    pub const WRITE: usize = offset_of!(Table, write);
+    /// In an entry.
+    pub const TAG: usize = offset_of!(Entry, tag);
     pub const ADDEND: usize = offset_of!(Entry, addend);
     /// Of one entry.
     pub const SIZE: usize = size_of::<Entry>();
@@ -49,7 +81,7 @@ pub mod offset {
 #[repr(C, align(64))]
 pub struct Tlb {
     /// First for supervisor mode, then for user mode: the index is `mode & Mode::USER`.
-    pub tables: [[Entry; ENTRIES]; 2],
+    pub tables: [Table; 2],
     /// Counts what is forgotten otherwise than by a new generation.
     pub epoch: u64,
 }
@@ -75,7 +107,9 @@ impl Tlb {
     pub fn clear(&mut self) {
         self.epoch += 1;
         for table in &mut self.tables {
-            table.fill(Entry::EMPTY);
+            for part in table.parts() {
+                part.fill(Entry::EMPTY);
+            }
         }
     }
 
@@ -83,16 +117,18 @@ impl Tlb {
     pub fn forget(&mut self, va: u64) {
         self.epoch += 1;
         for table in &mut self.tables {
-            table[index(va)] = Entry::EMPTY;
+            for part in table.parts() {
+                part[index(va)] = Entry::EMPTY;
+            }
         }
     }
 
     /// Let no write hit the page at this host address any more: it holds code now.
     pub fn protect(&mut self, host_page: u64) {
         for table in &mut self.tables {
-            for entry in table.iter_mut() {
-                if entry.write != NEVER && (entry.write & PAGE_MASK).wrapping_add(entry.addend) == host_page {
-                    entry.write = NEVER;
+            for entry in &mut table.write {
+                if entry.tag != NEVER && (entry.tag & PAGE_MASK).wrapping_add(entry.addend) == host_page {
+                    *entry = Entry::EMPTY;
                 }
             }
         }

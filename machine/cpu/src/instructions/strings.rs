@@ -11,9 +11,9 @@ use crate::decode::{prefix, Handler, Op};
 use crate::exception::{DF, GENERAL_PROTECTION};
 use crate::flags::operation;
 use crate::memory::{Scalar, PAGE};
+use crate::paging::Access;
 use crate::segment::ES;
 use crate::state::{RAX, RCX, RDI, RDX, RSI};
-use crate::tlb;
 use crate::{Cpu, Step, Stop};
 
 /// What repetitions may cost at once; then the instruction is begun again.
@@ -84,9 +84,7 @@ fn again(cpu: &mut Cpu, op: &Op) -> Step {
 impl Cpu {
     /// Host addresses of a stretch of bytes within one page that reads (or writes) hit.
     fn host(&self, va: u64, write: bool) -> Option<*mut u8> {
-        let entry = unsafe { &*self.table.add(tlb::index(va)) };
-        let tag = if write { entry.write } else { entry.read };
-        (tag == tlb::tag(va, self.state.tlb_generation)).then(|| va.wrapping_add(entry.addend) as usize as *mut u8)
+        self.known(va, if write { Access::Write } else { Access::Read })
     }
 }
 
