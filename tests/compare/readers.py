@@ -165,7 +165,7 @@ async def _read_tree(root: Inode) -> AsyncIterator[tuple[bytes, int, Record]]:
             rdev=inode.rdev,
             target=inode.target,
             checksum=checksums.get(inode.ino, ""),
-            xattrs=inode.xattrs,
+            xattrs=dict(inode.xattrs),
         )
         yield path[1:] or ROOT, inode.ino, record
 

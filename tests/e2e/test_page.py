@@ -223,6 +223,7 @@ class TestShell:
         press(shell, Keys.SHIFT, Keys.INSERT)
         shell.wait_text("echo got:touched-word t")
         shell.type("\r")
+        shell.wait_text("\ngot:touched-word t\n")
         # A short touch selects nothing.
         where = shell.script(WHERE, "got")
         touch(shell, "touchStart", where)
