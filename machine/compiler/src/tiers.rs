@@ -82,6 +82,7 @@ impl Tiers {
         if self.ordered.is_some() {
             return None;
         }
+        let urgent = cpu.is_compiling_urgent();
         self.waiting.extend(cpu.take_hot().into_iter().filter(|hot| Mode::is_compiled(hot.mode)));
         if self.waiting.is_empty() {
             return None;
@@ -92,7 +93,7 @@ impl Tiers {
             let offset = (hot.address % PAGE as u64) as u16;
             pages.entry((hot.address - u64::from(offset), hot.mode)).or_default().push(offset);
         }
-        if pages.len() < BATCH && self.waited < PATIENCE {
+        if pages.len() < BATCH && self.waited < PATIENCE && !urgent {
             return None;
         }
         self.waiting.clear();

@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::compiled::{self, Compiled};
+use crate::compiled::Compiled;
 use crate::decode::{self, Op};
 use crate::exception::{SINGLE_STEP, TF};
 use crate::instructions::quick;
@@ -229,8 +229,8 @@ impl Cpu {
         if block.count == 0 {
             return self.crossing(pa, key);
         }
-        block.entry = compiled::heat(&mut self.code.compiled, key, block.entry);
-        let (ops, count) = (self.code.ops[block.first as usize..].as_ptr(), block.count);
+        let (ops, count, heat) = (self.code.ops[block.first as usize..].as_ptr(), block.count, block.entry);
+        self.code.blocks[slot(key)].entry = self.heat(key, heat);
         self.execute(ops, count)
     }
 

@@ -24,6 +24,8 @@ use crate::{Cpu, Outcome, Stop};
 const HOT: u32 = 500;
 /// How many hot blocks are remembered until somebody asks.
 const MAX_HOT: usize = 512;
+/// How often hot blocks are interpreted until somebody has to ask: by then it has taken as long as a module would.
+const URGENT: u32 = 10_000;
 
 /// Compiled code's way into it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,11 +45,17 @@ pub(crate) struct Compiled {
     /// By physical address and mode, as blocks are.
     entries: BTreeMap<u64, Entry>,
     hot: Vec<u64>,
+    /// How often hot blocks were interpreted since somebody asked.
+    late: u32,
     /// Whether blocks are counted.
     counting: bool,
 }
 
 impl Compiled {
+    fn is_urgent(&self) -> bool {
+        self.late >= URGENT && !self.hot.is_empty()
+    }
+
     /// The compiled code for a block. That of an older version is forgotten.
     pub(crate) fn entry(&mut self, key: u64, version: u32) -> Option<Entry> {
         let entry = *self.entries.get(&key)?;
@@ -57,27 +65,6 @@ impl Compiled {
         self.entries.remove(&key);
         None
     }
-}
-
-/// Counts a block's execution. Returns the new count.
-#[inline(always)]
-pub(crate) fn heat(compiled: &mut Compiled, key: u64, heat: u32) -> u32 {
-    if heat == HOT {
-        hot(compiled, key)
-    } else {
-        heat + 1
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn hot(compiled: &mut Compiled, key: u64) -> u32 {
-    if !compiled.counting || compiled.hot.len() == MAX_HOT {
-        return 0;
-    }
-    compiled.hot.push(key);
-    // Never again, as long as the block lives.
-    HOT + 1
 }
 
 /// A stretch of code that is hot: where it is and in which mode it was executed.
@@ -127,9 +114,43 @@ impl Cpu {
         self.code.compiled.counting = counting;
     }
 
+    /// A block is interpreted, which was so often before. Returns the new count.
+    #[inline(always)]
+    pub(crate) fn heat(&mut self, key: u64, heat: u32) -> u32 {
+        if heat >= HOT {
+            self.hot(key, heat)
+        } else {
+            heat + 1
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn hot(&mut self, key: u64, heat: u32) -> u32 {
+        let compiled = &mut self.code.compiled;
+        if heat == HOT {
+            if !compiled.counting || compiled.hot.len() == MAX_HOT {
+                return 0;
+            }
+            compiled.hot.push(key);
+        }
+        compiled.late += 1;
+        if compiled.is_urgent() {
+            self.interrupt_slice();
+        }
+        // Never again, as long as the block lives.
+        HOT + 1
+    }
+
+    /// Whether `run` ends early until [`Cpu::take_hot`] is called.
+    pub fn is_compiling_urgent(&self) -> bool {
+        self.code.compiled.is_urgent()
+    }
+
     /// The blocks that have become hot since the last call, without those whose code is compiled now.
     pub fn take_hot(&mut self) -> Vec<Hot> {
         let compiled = &mut self.code.compiled;
+        compiled.late = 0;
         let keys = core::mem::take(&mut compiled.hot);
         keys.into_iter()
             .filter(|key| !compiled.entries.contains_key(key))

@@ -262,7 +262,7 @@ impl Cpu {
         self.interrupt_slice();
     }
 
-    /// Executes about so many instructions.
+    /// Executes about so many instructions, less where code should be compiled.
     pub fn run(&mut self, instructions: u32) -> Outcome {
         self.granted = self.granted.wrapping_add(u64::from(instructions));
         self.saved += i64::from(instructions);
@@ -309,13 +309,21 @@ impl Cpu {
             }
         }
         if self.halted {
-            // What is left is given back: the time until the interrupt is not that of instructions.
-            self.granted = self.executed();
-            self.state.budget = 0;
-            self.saved = 0;
+            // The time until the interrupt is not that of instructions.
+            self.give_back();
             return Some(if enabled { Outcome::Halt } else { Outcome::Dead });
         }
+        if self.is_compiling_urgent() {
+            self.give_back();
+        }
         (self.state.budget <= 0).then_some(Outcome::Budget)
+    }
+
+    /// Gives back what is left of the budget.
+    fn give_back(&mut self) {
+        self.granted = self.executed();
+        self.state.budget = 0;
+        self.saved = 0;
     }
 
     /// What an instruction that did not end as usual makes of the loop. RIP is behind it.

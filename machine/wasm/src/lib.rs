@@ -195,10 +195,10 @@ pub extern "C" fn run(milliseconds: f64) -> u32 {
     let mut ran = false;
     loop {
         let now = host::now();
-        let executed = machine.cpu.executed();
+        let (executed, urgent) = (machine.cpu.executed(), machine.cpu.is_compiling_urgent());
         let (board, mut memory) = machine.board();
         board.clock.look((now * 1e6) as u64, executed, ran);
-        if ran && now >= end {
+        if ran && (now >= end || urgent) {
             return status::RUNNING;
         }
         if board.entropy.wanted() >= ENTROPY {
