@@ -25,7 +25,7 @@ const HOT: u32 = 500;
 /// How many hot blocks are remembered until somebody asks.
 const MAX_HOT: usize = 512;
 /// How often hot blocks are interpreted until somebody has to ask: by then it has taken as long as a module would.
-const URGENT: u32 = 10_000;
+const URGENT: u32 = 4_000;
 
 /// Compiled code's way into it.
 #[derive(Clone, Copy, PartialEq, Eq)]
