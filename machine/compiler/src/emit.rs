@@ -765,8 +765,8 @@ impl Emitter {
         self.code.op(op::I32_ADD);
     }
 
-    /// Says which windows the present instruction's accesses go to, and looks up those that it opens. Comes
-    /// before all of its code.
+    /// Says which windows the present instruction's accesses go to, and looks up those that it opens, or else leaves the
+    /// instruction to the interpreter. Comes before all of its code.
     pub fn open_windows(&mut self, uses: [Option<Use>; 2], operand: At, stack: At) {
         self.uses = uses;
         for (one, at) in uses.into_iter().zip([operand, stack]) {
@@ -787,7 +787,9 @@ impl Emitter {
             self.code.else_();
             self.host_address(writes);
             self.code.end();
-            self.code.set(self.slot(slot));
+            self.code.tee(self.slot(slot));
+            self.code.op(op::I32_EQZ);
+            self.leave_here_if(Exit::Window);
         }
     }
 
@@ -801,9 +803,9 @@ impl Emitter {
         (size <= one.size && (one.writes || !writes)).then(|| (self.slot(one.slot), one.place))
     }
 
-    /// An access: in its window, if it has one that lies in plain memory, or else by the TLB. `missed` is
-    /// what it does where neither is possible, with the linear address in `ADDRESS`; `hit` what it does with
-    /// a host address, which it is to push, and the offset from that.
+    /// An access: in its window, if it has one, or else by the TLB. `missed` is what it does where that does not know
+    /// the address, which is in `ADDRESS` then; `hit` what it does with a host address, which it is to push, and the
+    /// offset from that.
     fn access(
         &mut self,
         at: At,
@@ -814,22 +816,14 @@ impl Emitter {
         hit: impl FnOnce(&mut Emitter, &dyn Fn(&mut Emitter), u32),
     ) {
         if let Some((slot, place)) = self.window(at, size, writes) {
-            self.code.get(slot);
-            self.code.op(op::I32_EQZ);
-            self.code.if_(result, Some(Hint::Unlikely));
-            self.linear(at);
-            self.code.set(local::ADDRESS);
-            missed(self);
-            self.code.else_();
-            hit(self, &|emitter| emitter.code.get(slot), place);
-        } else {
-            self.linear(at);
-            self.misses(writes, size);
-            self.code.if_(result, Some(Hint::Unlikely));
-            missed(self);
-            self.code.else_();
-            hit(self, &|emitter| emitter.host_address(writes), 0);
+            return hit(self, &|emitter| emitter.code.get(slot), place);
         }
+        self.linear(at);
+        self.misses(writes, size);
+        self.code.if_(result, Some(Hint::Unlikely));
+        missed(self);
+        self.code.else_();
+        hit(self, &|emitter| emitter.host_address(writes), 0);
         self.code.end();
     }
 
@@ -1054,8 +1048,12 @@ impl Emitter {
 
     /// Pops a condition, under which the interpreter has to execute the present instruction.
     pub fn step_if(&mut self) {
+        self.leave_here_if(Exit::Step);
+    }
+
+    fn leave_here_if(&mut self, why: Exit) {
         self.code.if_(None, Some(Hint::Unlikely));
-        self.code.i32(packed(self.offset, self.done, Exit::Step));
+        self.code.i32(packed(self.offset, self.done, why));
         self.code.br(self.packed_exit);
         self.code.end();
     }

@@ -24,14 +24,27 @@ impl Decoded {
     }
 }
 
+/// What is to be done with a place in a page that code leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// It becomes part of the region.
+    Here,
+    /// There is compiled code for it, or there will be.
+    Elsewhere,
+    /// It was never executed, as far as is known, and is left out.
+    Never,
+}
+
 /// Where a way leads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target {
     Block(usize),
     /// An instruction, at an offset, that reaches into the next page.
     Crossing(u16),
-    /// Somewhere that is not compiled: its distance from the page's beginning.
+    /// Somewhere that is not compiled, or elsewhere: its distance from the page's beginning.
     Outside(i64),
+    /// An offset of what was never executed.
+    Unknown(u16),
 }
 
 pub struct Block {
@@ -54,7 +67,7 @@ impl Block {
         let next = if call { None } else { self.next };
         [self.jump, next].into_iter().flatten().filter_map(|target| match target {
             Target::Block(block) => Some(block),
-            Target::Crossing(_) | Target::Outside(_) => None,
+            Target::Crossing(_) | Target::Outside(_) | Target::Unknown(_) => None,
         })
     }
 }
@@ -66,6 +79,8 @@ pub struct Graph {
     at: Vec<u16>,
     /// Offsets of instructions that reach into the next page.
     crossings: Vec<u16>,
+    /// Offsets of what was never executed.
+    unknown: Vec<u16>,
     /// The blocks that are come to from outside, too: where the region was said to begin, behind calls
     /// and what only the interpreter executes, and where ways back lead (there it is left when the
     /// budget is used up).
@@ -85,14 +100,22 @@ fn branch_target(instruction: &Instruction) -> Option<i64> {
 
 impl Graph {
     /// Decodes what can be reached from these offsets by ways to places that are wanted.
-    pub fn new(bytes: &[u8], size: CodeSize, starts: &[u16], wanted: &dyn Fn(u16) -> bool) -> Graph {
+    pub fn new(bytes: &[u8], size: CodeSize, starts: &[u16], wanted: &dyn Fn(u16) -> Wanted) -> Graph {
         let mut leader = vec![false; PAGE];
         let mut decoded: Vec<Option<Decoded>> = vec![None; PAGE];
         let mut work: Vec<u16> = Vec::new();
-        let follow = |leader: &mut [bool], work: &mut Vec<u16>, offset: i64| {
-            if (0..PAGE as i64).contains(&offset) && !leader[offset as usize] && wanted(offset as u16) {
-                leader[offset as usize] = true;
-                work.push(offset as u16);
+        let mut unknown = Vec::new();
+        let mut follow = |leader: &mut [bool], work: &mut Vec<u16>, offset: i64| {
+            if !(0..PAGE as i64).contains(&offset) || leader[offset as usize] {
+                return;
+            }
+            match wanted(offset as u16) {
+                Wanted::Here => {
+                    leader[offset as usize] = true;
+                    work.push(offset as u16);
+                }
+                Wanted::Elsewhere => {}
+                Wanted::Never => unknown.push(offset as u16),
             }
         };
         let mut entered = vec![false; PAGE];
@@ -152,7 +175,7 @@ impl Graph {
                 leader[offset] = true;
             }
         }
-        Graph::from_instructions(&decoded, &leader, &mut entered, crossings)
+        Graph::from_instructions(&decoded, &leader, &mut entered, crossings, unknown)
     }
 
     fn from_instructions(
@@ -160,12 +183,14 @@ impl Graph {
         leader: &[bool],
         entered: &mut [bool],
         crossings: Vec<u16>,
+        unknown: Vec<u16>,
     ) -> Graph {
         let mut graph = Graph {
             instructions: Vec::new(),
             blocks: Vec::new(),
             at: vec![NONE; PAGE],
             crossings,
+            unknown,
             entries: Vec::new(),
         };
         // Which places blocks can begin at: those where there is an instruction that is compiled.
@@ -243,6 +268,9 @@ impl Graph {
             Some(&block) if offset >= 0 && block != NONE => Target::Block(block as usize),
             _ if (0..PAGE as i64).contains(&offset) && self.crossings.contains(&(offset as u16)) => {
                 Target::Crossing(offset as u16)
+            }
+            _ if (0..PAGE as i64).contains(&offset) && self.unknown.contains(&(offset as u16)) => {
+                Target::Unknown(offset as u16)
             }
             _ => Target::Outside(offset),
         }

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use cpu::compiled::Addresses;
 
 use crate::emit::{FUNCTION_TYPE, IMPORTS};
+use crate::graph::Wanted;
 use crate::region;
 use crate::wasm::{self, name, section, unsigned, Hint, Type};
 
@@ -51,13 +52,20 @@ impl Module {
     /// Compiles what is reachable from some places in a page of code by ways to places that are wanted:
     /// code that was never executed is left out. `mode`: that of the processor
     /// ([`cpu::state::Mode`]), one that is compiled. None where the first instructions of all starts are
-    /// none that are compiled.
+    /// none that are compiled. `windows`: whether accesses to the same few bytes share a look at the TLB.
     ///
     /// # Panics
     /// Where `bytes` is no page.
-    pub fn add(&mut self, mode: u32, bytes: &[u8], starts: &[u16], wanted: &dyn Fn(u16) -> bool) -> Option<Compiled> {
+    pub fn add(
+        &mut self,
+        mode: u32,
+        bytes: &[u8],
+        starts: &[u16],
+        windows: bool,
+        wanted: &dyn Fn(u16) -> Wanted,
+    ) -> Option<Compiled> {
         assert_eq!(bytes.len(), crate::PAGE);
-        let (function, hints, compiled) = region::compile(self.addresses, mode, bytes, starts, wanted)?;
+        let (function, hints, compiled) = region::compile(self.addresses, mode, bytes, starts, windows, wanted)?;
         self.functions.push((function, hints));
         Some(compiled)
     }

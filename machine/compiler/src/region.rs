@@ -11,7 +11,7 @@ use crate::action::{self, Action, X87};
 use crate::emit::{local, Effects, Emitter};
 use crate::flags::Form;
 use crate::forms;
-use crate::graph::{Block, Decoded, Graph, Target};
+use crate::graph::{Block, Decoded, Graph, Target, Wanted};
 use crate::module::Compiled;
 use crate::structure::{self, Item};
 use crate::wasm::{op, Hint, Label};
@@ -23,7 +23,8 @@ pub fn compile(
     mode: u32,
     bytes: &[u8],
     starts: &[u16],
-    wanted: &dyn Fn(u16) -> bool,
+    with_windows: bool,
+    wanted: &dyn Fn(u16) -> Wanted,
 ) -> Option<(Vec<u8>, Vec<(u32, Hint)>, Compiled)> {
     let size = CodeSize::of(mode);
     let mut graph = Graph::new(bytes, size, starts, wanted);
@@ -34,7 +35,7 @@ pub fn compile(
     let successors: Vec<Vec<usize>> = graph.blocks.iter().map(|block| block.successors(&graph).collect()).collect();
     let structure = structure::build(&successors, &graph.entries);
     let forms = forms::forms(&graph, &successors);
-    let windows = windows::plan(&graph, &successors, size);
+    let windows = if with_windows { windows::plan(&graph, &successors, size) } else { windows::Plan::empty(&graph) };
     let mut region = Region {
         graph: &graph,
         bytes,
@@ -134,21 +135,24 @@ impl<'a> Region<'a> {
         if !inner.entries.is_empty() {
             let selector = local::SELECTOR + inner.number as u32;
             let code = &mut self.emitter.code;
-            let mut labels: Vec<Label> = (0..=inner.entries.len()).map(|_| code.block(None)).collect();
+            code.get(selector);
+            code.if_(None, Some(Hint::Unlikely));
+            let mut labels: Vec<Label> = inner.entries.iter().map(|_| code.block(None)).collect();
             labels.reverse();
             code.get(selector);
+            code.i32(1);
+            code.op(op::I32_SUB);
+            code.i32(0);
+            code.set(selector);
             code.br_table(&labels);
-            code.end();
+            for &entry in &inner.entries {
+                self.emitter.code.end();
+                self.forward(entry);
+            }
+            self.emitter.code.end();
             self.emitter.check_budget(u32::from(self.graph.blocks[inner.header].start));
             // The header is the first of the body.
             self.forward(inner.header);
-            for &entry in &inner.entries {
-                let code = &mut self.emitter.code;
-                code.end();
-                code.i32(0);
-                code.set(selector);
-                self.forward(entry);
-            }
         } else {
             self.emitter.check_budget(u32::from(self.graph.blocks[inner.header].start));
         }
@@ -210,14 +214,27 @@ impl<'a> Region<'a> {
             Target::Block(block) => self.go(block),
             Target::Crossing(offset) => self.emitter.leave_crossing(offset),
             Target::Outside(distance) => self.emitter.leave(distance),
+            Target::Unknown(offset) => self.emitter.leave(i64::from(offset)),
         }
     }
 
     /// Pops a condition, under which it goes to a target.
     fn go_if(&mut self, target: Target) {
-        self.emitter.code.if_(None, None);
+        let rarely = matches!(target, Target::Unknown(_));
+        self.emitter.code.if_(None, rarely.then_some(Hint::Unlikely));
         self.go_to(target);
         self.emitter.code.end();
+    }
+
+    /// Pops a condition, under which it goes to one target, else to another.
+    fn go_either(&mut self, target: Target, other: Target) {
+        let (mut target, mut other) = (target, other);
+        if matches!(other, Target::Unknown(_)) {
+            self.emitter.code.op(op::I32_EQZ);
+            core::mem::swap(&mut target, &mut other);
+        }
+        self.go_if(target);
+        self.go_to(other);
     }
 
     fn block(&mut self, index: usize) {
@@ -297,14 +314,12 @@ impl<'a> Region<'a> {
             Action::Branch(cc) => {
                 self.emitter.spend(count);
                 self.emitter.condition(cc);
-                self.go_if(jump());
-                self.go_to(next());
+                self.go_either(jump(), next());
             }
             Action::BranchOnCounter(how) => {
                 self.emitter.spend(count);
                 self.emitter.counter(instruction, how);
-                self.go_if(jump());
-                self.go_to(next());
+                self.go_either(jump(), next());
             }
             Action::Call => {
                 self.emitter.push_return(one.next());

@@ -15,6 +15,8 @@ use cpu::compiled::{Entry, Hot};
 use cpu::state::Mode;
 use cpu::Cpu;
 
+use crate::graph::Wanted;
+use crate::module::Compiled;
 use crate::{Module, PAGE};
 
 /// Pages that are worth a module.
@@ -44,7 +46,7 @@ struct Planned {
     page: u64,
     mode: u32,
     version: u32,
-    entries: Vec<u16>,
+    compiled: Compiled,
 }
 
 /// What is known of a page in a mode.
@@ -54,12 +56,15 @@ struct Known {
     starts: Vec<u16>,
     /// How often it was compiled.
     times: u32,
+    windows: bool,
 }
 
 #[derive(Default)]
 pub struct Tiers {
     waiting: Vec<Hot>,
     waited: u32,
+    /// Pages that are to be compiled anew without windows, and their entries.
+    windowless: Vec<(Hot, Vec<u16>)>,
     known: BTreeMap<(u64, u32), Known>,
     /// The order that is not installed yet.
     ordered: Option<(u32, Vec<Planned>)>,
@@ -84,7 +89,8 @@ impl Tiers {
         }
         let urgent = cpu.is_compiling_urgent();
         self.waiting.extend(cpu.take_hot().into_iter().filter(|hot| Mode::is_compiled(hot.mode)));
-        if self.waiting.is_empty() {
+        self.windowless.extend(cpu.take_windowless());
+        if self.waiting.is_empty() && self.windowless.is_empty() {
             return None;
         }
         self.waited += 1;
@@ -97,6 +103,10 @@ impl Tiers {
             return None;
         }
         self.waiting.clear();
+        let windowless = core::mem::take(&mut self.windowless);
+        for (place, _) in &windowless {
+            pages.entry((place.address, place.mode)).or_default();
+        }
         self.waited = 0;
         if self.functions > MAX_FUNCTIONS {
             self.clear(cpu);
@@ -108,9 +118,14 @@ impl Tiers {
         let mut lines = Vec::new();
         for ((page, mode), new) in pages {
             let version = cpu.code_version(page);
-            let known = self.known.entry((page, mode)).or_insert(Known { version, starts: Vec::new(), times: 0 });
+            let fresh = || Known { version, starts: Vec::new(), times: 0, windows: true };
+            let known = self.known.entry((page, mode)).or_insert_with(fresh);
             if known.version != version {
-                *known = Known { version, starts: Vec::new(), times: 0 };
+                *known = fresh();
+            }
+            let again = windowless.iter().find(|(place, _)| (place.address, place.mode) == (page, mode));
+            if let Some((_, entries)) = again {
+                *known = Known { starts: entries.clone(), windows: false, ..fresh() };
             }
             if known.times >= MAX_TOGETHER {
                 known.starts.clear();
@@ -128,13 +143,19 @@ impl Tiers {
             while !starts.is_empty() {
                 let wanted = |offset: u16| {
                     let place = Hot { address: page + u64::from(offset), mode };
-                    cpu.was_executed(place) && !(alone && cpu.is_compiled(place)) && !covered.contains(&offset)
+                    if alone && cpu.is_compiled(place) || covered.contains(&offset) {
+                        Wanted::Elsewhere
+                    } else if cpu.was_executed(place) {
+                        Wanted::Here
+                    } else {
+                        Wanted::Never
+                    }
                 };
-                let Some(compiled) = module.add(mode, bytes, &starts, &wanted) else { break };
+                let Some(compiled) = module.add(mode, bytes, &starts, known.windows, &wanted) else { break };
                 lines.push((page, compiled.lines));
                 covered.extend(&compiled.entries);
                 starts.retain(|start| !covered.contains(start));
-                planned.push(Planned { page, mode, version, entries: compiled.entries });
+                planned.push(Planned { page, mode, version, compiled });
             }
         }
         for (page, lines) in lines {
@@ -159,7 +180,7 @@ impl Tiers {
         };
         for (function, planned) in planned.into_iter().enumerate() {
             let place = base + function as u32;
-            for (entry, &offset) in planned.entries.iter().enumerate() {
+            for (entry, &offset) in planned.compiled.entries.iter().enumerate() {
                 let hot = Hot { address: planned.page + u64::from(offset), mode: planned.mode };
                 let (function, entry) = (address(place), entry as u32);
                 let entry = Entry { function, place, entry, version: planned.version };
@@ -180,6 +201,7 @@ impl Tiers {
         cpu.clear_compiled();
         self.known.clear();
         self.waiting.clear();
+        self.windowless.clear();
         self.ordered = None;
         self.functions = 0;
         self.clear = true;

@@ -3,8 +3,9 @@
 //!
 //! Such a stretch of bytes is a window. Before the first instruction that accesses it, compiled code looks up
 //! all of it, as if it were one access, and keeps its host address in a local, its slot. Later accesses need
-//! neither their linear address nor the TLB. Where the window does not lie in one page of plain memory, the
-//! slot is 0, and each access is left to the helpers that it is left to otherwise.
+//! neither their linear address nor the TLB. Where the window does not lie in one page of plain memory, that
+//! instruction is left to the interpreter. Code where that happens too often is compiled anew, without windows
+//! (`cpu`'s `windows`).
 //!
 //! A window's host address stays right for as long as the function runs: what changes the TLB's meaning
 //! (address space, flush, privilege) is no part of a region, and no page but the code's own becomes a page
@@ -61,6 +62,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Without windows.
+    pub fn empty(graph: &Graph) -> Plan {
+        Plan { uses: vec![[None; 2]; graph.instructions.len()], slots: 0 }
+    }
+
     /// Of an instruction of the graph.
     pub fn of(&self, instruction: usize) -> [Option<Use>; 2] {
         self.uses[instruction]

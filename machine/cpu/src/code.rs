@@ -191,7 +191,7 @@ impl Cpu {
 
     /// The physical address of the next instruction.
     #[inline(always)]
-    fn fetch_address(&mut self) -> Result<u64, Stop> {
+    pub(crate) fn fetch_address(&mut self) -> Result<u64, Stop> {
         let va = self.code_address();
         self.translate_code(va)
     }

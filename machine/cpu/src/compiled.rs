@@ -18,6 +18,7 @@ use crate::code;
 use crate::memory::PAGE;
 use crate::paging::Access;
 use crate::state::{Exit, Mode};
+use crate::windows::Windows;
 use crate::{Cpu, Outcome, Stop};
 
 /// How often a block is interpreted before it is said to be hot.
@@ -45,6 +46,7 @@ pub(crate) struct Compiled {
     /// By physical address and mode, as blocks are.
     entries: BTreeMap<u64, Entry>,
     hot: Vec<u64>,
+    pub(crate) windows: Windows,
     /// How often hot blocks were interpreted since somebody asked.
     late: u32,
     /// Whether blocks are counted.
@@ -76,6 +78,10 @@ pub struct Hot {
 }
 
 impl Hot {
+    fn of(key: u64) -> Hot {
+        Hot { address: key >> Mode::BITS, mode: key as u32 % (1 << Mode::BITS) }
+    }
+
     /// See `code::Block`.
     fn key(self) -> u64 {
         code::key(self.address, self.mode)
@@ -154,7 +160,7 @@ impl Cpu {
         let keys = core::mem::take(&mut compiled.hot);
         keys.into_iter()
             .filter(|key| !compiled.entries.contains_key(key))
-            .map(|key| Hot { address: key >> Mode::BITS, mode: key as u32 % (1 << Mode::BITS) })
+            .map(Hot::of)
             .collect()
     }
 
@@ -196,6 +202,7 @@ impl Cpu {
     /// Forgets all compiled code. Its functions are not called any more.
     pub fn clear_compiled(&mut self) {
         self.code.compiled.entries.clear();
+        self.code.compiled.windows.clear();
         self.code.forget_all();
     }
 
@@ -223,10 +230,35 @@ impl Cpu {
         let exit = function(entry);
         let this = unsafe { &mut *core::hint::black_box(this) };
         if exit == Exit::Next as u32 {
-            Ok(())
-        } else {
-            this.some(1)
+            return Ok(());
         }
+        if exit == Exit::Window as u32 {
+            this.window_failed();
+        }
+        this.some(1)
+    }
+
+    #[cold]
+    fn window_failed(&mut self) {
+        let now = self.executed();
+        match self.fetch_address() {
+            Ok(pa) => self.code.compiled.windows.failed(code::key(pa & !(PAGE - 1), self.state.mode), now),
+            // It will be found again.
+            Err(_) => self.fault = None,
+        }
+    }
+
+    /// The pages of code, in a mode, that should be compiled anew without windows, with the offsets of the compiled
+    /// code's ways in; since the last call.
+    pub fn take_windowless(&mut self) -> Vec<(Hot, Vec<u16>)> {
+        let compiled = &mut self.code.compiled;
+        let pages = compiled.windows.take_given_up();
+        let entries = |page: u64| {
+            let mode = page % (1 << Mode::BITS);
+            let keys = compiled.entries.range(page..page + (PAGE << Mode::BITS)).map(|(&key, _)| key);
+            keys.filter(|key| key % (1 << Mode::BITS) == mode).map(|key| ((key - page) >> Mode::BITS) as u16).collect()
+        };
+        pages.into_iter().map(|page| (Hot::of(page), entries(page))).collect()
     }
 
     /// The host address of plain memory that an access of one page goes to.
@@ -296,11 +328,13 @@ pub unsafe extern "C" fn compiled_modify(cpu: *mut Cpu, va: u64, size: u32) -> u
 #[no_mangle]
 pub unsafe extern "C" fn compiled_window(cpu: *mut Cpu, va: u64, size: u32, writes: u32) -> u32 {
     let cpu = unsafe { &mut *cpu };
-    if va % PAGE + u64::from(size) > PAGE || !cpu.look_up(va) {
-        return 0;
-    }
     let access = if writes != 0 { Access::Write } else { Access::Read };
-    cpu.known(va, access).map_or(0, |host| host as usize as u32)
+    let is_known = va % PAGE + u64::from(size) <= PAGE && cpu.look_up(va);
+    let host = if is_known { cpu.known(va, access) } else { None };
+    if host.is_none() {
+        cpu.code.compiled.windows.refused(va);
+    }
+    host.map_or(0, |host| host as usize as u32)
 }
 
 /// Stores up to eight bytes. Returns 0, or 1 where the interpreter has to do it.

@@ -23,6 +23,7 @@ pub mod segment;
 pub mod snapshot;
 pub mod state;
 pub mod tlb;
+mod windows;
 
 use alloc::boxed::Box;
 

@@ -86,6 +86,8 @@ pub enum Exit {
     Step = 1,
     /// Within compiled code only: what comes next reaches into the next page.
     Cross = 2,
+    /// As `Step`, for a window that cannot be opened (see `windows`).
+    Window = 3,
 }
 
 pub mod offset {

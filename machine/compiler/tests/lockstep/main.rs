@@ -11,7 +11,7 @@ mod machine;
 mod programs;
 mod vex;
 
-use compiler::{CodeSize, Module};
+use compiler::{CodeSize, Module, Wanted};
 use cpu::state::Exit;
 use cpu::Cpu;
 use engine::Wasm;
@@ -159,7 +159,8 @@ fn program(
     let (starts, code) = generate::page(&mut random, code_size, blocks);
     let mut module = Module::new(cpu.addresses());
     let begin: Vec<u16> = starts.iter().copied().filter(|_| random.below(3) == 0).chain([starts[0]]).collect();
-    let compiled = module.add(cpu.state.mode, &code, &begin, &|_| true);
+    let windows = random.below(8) != 0;
+    let compiled = module.add(cpu.state.mode, &code, &begin, windows, &|_| Wanted::Here);
     for cpu in [&mut *cpu, &mut *reference] {
         machine::load(cpu, CODE_AT + distance, &code);
     }
@@ -242,7 +243,7 @@ fn program(
                 }
             }
             // The interpreter may have begun an instruction that has several accesses, and do it again.
-            let stepped = (exit == Exit::Step as u32).then(|| (reference.try_step(), cpu.try_step()));
+            let stepped = [Exit::Step, Exit::Window].map(|exit| exit as u32).contains(&exit).then(|| (reference.try_step(), cpu.try_step()));
             let mut text = differences(reference, cpu);
             let dirty = [&*reference, &*cpu].map(|cpu| machine::dirty(cpu, code_size, PAGES));
             if dirty[0] != dirty[1] && stepped.is_none() {
