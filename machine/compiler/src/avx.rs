@@ -418,7 +418,7 @@ impl Emitter {
         self.code.i32(lanes as i32);
         self.code.op(op::I32_SHL);
         self.code.op(op::I32_OR);
-        self.code.op(op::I64_EXTEND_I32_U);
+        self.extend_to_64();
         self.set_whole(number(instruction.op_register(0)));
     }
 
@@ -568,7 +568,7 @@ impl Emitter {
             self.code.op(op::I32_SHL);
         }
         self.code.op(op::I32_OR);
-        self.code.op(op::I64_EXTEND_I32_U);
+        self.extend_to_64();
         self.code.set(local::FLAGS_RESULT);
         self.set_form(crate::flags::Form::Explicit);
     }

@@ -196,7 +196,7 @@ impl Emitter {
 
     /// Pops whether the carry flag is set, the others that are not the result's being clear.
     fn set_carry(&mut self) {
-        self.code.op(op::I64_EXTEND_I32_U);
+        self.extend_to_64();
         debug_assert!(CF == 1);
         self.code.set(local::FLAGS_B);
     }

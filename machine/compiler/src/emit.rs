@@ -1,9 +1,10 @@
 //! A function being written: its locals, and access to registers, memory and what else is in
 //! [`State`](cpu::state::State).
 //!
-//! Registers are in locals from the function's beginning to its end, where those that may have changed
-//! are stored. So an exit only has to say where it is. Within a block the budget is not kept exactly:
-//! each block subtracts its instructions at its end, and exits within it say how many were executed.
+//! Registers are in locals from where the function is entered to where it is left: see `registers`. Exits that are
+//! hardly ever taken say where they are and what is to be stored, and share the code that does it. Within a block the
+//! budget is not kept exactly: each block subtracts its instructions at its end, and exits within it say how many were
+//! executed.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -15,6 +16,7 @@ use cpu::tlb;
 use iced_x86::{Instruction, Register};
 
 use crate::flags::Form;
+use crate::registers::{Set, Usage};
 use crate::wasm::{op, simd, Code, Hint, Label, Type};
 use crate::windows::{At, Use};
 use crate::CodeSize;
@@ -36,6 +38,9 @@ pub const IMPORTS: [(&str, &[Type], Type); 12] = [
     ("compiled_window", &[Type::I32, Type::I64, Type::I32, Type::I32], Type::I32),
 ];
 
+/// Of compiled functions: see `cpu::compiled::Function`.
+pub const PARAMETERS: [Type; 4] = [Type::I32, Type::I64, Type::I64, Type::I64];
+
 /// The type of compiled functions comes behind those of the imports.
 pub const FUNCTION_TYPE: u32 = IMPORTS.len() as u32;
 
@@ -56,34 +61,33 @@ mod import {
 
 /// Numbers of locals.
 pub mod local {
-    /// The function's parameter.
+    /// The function's parameters. RIP is where it was entered, then where it goes on.
     pub const ENTRY: u32 = 0;
+    pub const RIP: u32 = 1;
+    pub const BUDGET: u32 = 2;
+    pub const GENERATION: u32 = 3;
     /// 16 general registers.
-    pub const GPR: u32 = 1;
+    pub const GPR: u32 = 4;
     /// The linear address of the page that the code is in.
-    pub const PAGE: u32 = 17;
-    pub const GENERATION: u32 = 18;
-    pub const BUDGET: u32 = 19;
-    pub const FLAGS_RESULT: u32 = 20;
-    pub const FLAGS_A: u32 = 21;
-    pub const FLAGS_B: u32 = 22;
-    /// Of `exit`.
-    pub const RIP: u32 = 23;
+    pub const PAGE: u32 = 20;
+    pub const FLAGS_RESULT: u32 = 21;
+    pub const FLAGS_A: u32 = 22;
+    pub const FLAGS_B: u32 = 23;
     /// Within an access to memory.
     pub const ADDRESS: u32 = 24;
     pub const VALUE: u32 = 25;
     /// Three that are free within an instruction.
     pub const TEMPORARY: u32 = 26;
+    /// What `packed` gives; then which registers are to be stored.
+    pub const EXIT: u32 = 29;
     /// The first of 32 bits.
-    pub const FLAGS_KIND: u32 = 29;
+    pub const FLAGS_KIND: u32 = 30;
     /// The offset of an entry in the TLB's table.
-    pub const TLB_ENTRY: u32 = 30;
+    pub const TLB_ENTRY: u32 = 31;
     /// A host address within an access.
-    pub const HOST: u32 = 31;
+    pub const HOST: u32 = 32;
     /// A host address within an instruction that loads and stores.
-    pub const MODIFIED: u32 = 32;
-    /// What `packed` gives.
-    pub const EXIT: u32 = 33;
+    pub const MODIFIED: u32 = 33;
     /// What the function returns, and what `compiled_interpret` has returned.
     pub const STATUS: u32 = 34;
     /// The first loop's that has several entries.
@@ -140,13 +144,13 @@ impl Vectors {
 const MXCSR_MASK: i32 = 0xffe0;
 const MXCSR_USUAL: i32 = 0x1fa0;
 
-/// An exit within the page, as one number: offset, instructions executed since the block's beginning,
-/// and why.
-fn packed(offset: u32, executed: u32, exit: Exit) -> i32 {
-    (offset | executed << PACKED_SHIFT | (exit as u32) << (2 * PACKED_SHIFT)) as i32
+/// An exit as one number: the offset in the page, instructions executed since the block's beginning, why, and which
+/// registers are to be stored.
+mod packed {
+    pub const EXECUTED: u32 = 13;
+    pub const WHY: u32 = 23;
+    pub const REGISTERS: u32 = 25;
 }
-
-const PACKED_SHIFT: u32 = 14;
 
 pub struct Emitter {
     pub code: Code,
@@ -154,20 +158,14 @@ pub struct Emitter {
     /// The address of the TLB's table for the code's privilege.
     table: u32,
     pub code_size: CodeSize,
-    /// Registers that are read or written, a bit for each.
-    used: u32,
-    /// Registers that are written.
-    changed: u32,
-    /// As `used` and `changed`, of XMM registers.
-    vectors_used: u32,
-    vectors_changed: u32,
-    /// Whether there is code for SSE instructions.
-    uses_vectors: bool,
-    /// Whether there is code for instructions with a VEX prefix that have vector registers.
-    uses_avx: bool,
+    /// What the present block does, and all that are finished.
+    usage: Usage,
+    all: Usage,
+    /// What was written before the present block.
+    changed: Set,
+    /// How many of WebAssembly's blocks the present block is in.
+    depth: u32,
     vectors: Vectors,
-    /// Whether there is code for x87 instructions.
-    uses_x87: bool,
     selectors: u32,
     /// How many slots of windows there are, behind the selectors.
     slots: u32,
@@ -175,8 +173,6 @@ pub struct Emitter {
     uses: [Option<Use>; 2],
     /// Whether it comes to where an instruction reaches into the next page.
     crosses: bool,
-    flags_used: bool,
-    flags_changed: bool,
     /// What the flags in the locals are known to be.
     pub form: Form,
     /// Whether nobody can see the flags between the present instruction and one that sets them all.
@@ -184,8 +180,12 @@ pub struct Emitter {
     /// The present instruction's offset in the page, and how many there are before it in its block.
     pub offset: u32,
     pub done: u32,
-    /// Goes on at `local::RIP`.
+    /// Returns `STATUS`; all is stored.
+    outside: Label,
+    /// Goes on at `local::RIP`; registers are stored.
     exit: Label,
+    /// The same, but which are still to be stored is in `local::EXIT`.
+    storing_exit: Label,
     /// Takes what `packed` gives.
     packed_exit: Label,
 }
@@ -193,125 +193,111 @@ pub struct Emitter {
 impl Emitter {
     /// `selectors`: of how many loops it has to be said where they are entered. `slots`: of windows.
     pub fn new(addresses: Addresses, mode: u32, selectors: u32, slots: u32) -> Emitter {
-        let mut code = Code::default();
-        let exit = code.block(None);
-        let packed_exit = code.block(Some(Type::I32));
-        Emitter {
-            code,
+        let mut emitter = Emitter {
+            code: Code::default(),
             addresses,
             table: addresses.tables[(mode & Mode::USER) as usize],
             code_size: CodeSize::of(mode),
-            used: 0,
-            changed: 0,
-            vectors_used: 0,
-            vectors_changed: 0,
-            uses_vectors: false,
-            uses_avx: false,
-            uses_x87: false,
+            usage: Usage::default(),
+            all: Usage::default(),
+            changed: Set::NONE,
+            depth: 0,
             vectors: Vectors::behind(selectors + slots),
             selectors,
             slots,
             uses: [None; 2],
             crosses: false,
-            flags_used: false,
-            flags_changed: false,
             form: Form::Unknown,
             flags_dead: false,
             offset: 0,
             done: 0,
-            exit,
-            packed_exit,
-        }
+            outside: Label::default(),
+            exit: Label::default(),
+            storing_exit: Label::default(),
+            packed_exit: Label::default(),
+        };
+        emitter.begin();
+        emitter
+    }
+
+    fn begin(&mut self) {
+        self.code.get(local::RIP);
+        self.code.i64(PAGE_MASK);
+        self.code.op(op::I64_AND);
+        self.code.set(local::PAGE);
+        self.outside = self.code.block(None);
+        self.exit = self.code.block(None);
+        self.storing_exit = self.code.block(None);
+        self.packed_exit = self.code.block(Some(Type::I64));
     }
 
     /// The whole function: its locals and instructions, and where in it branches have hints.
     pub fn finish(mut self) -> (Vec<u8>, Vec<(u32, Hint)>) {
         use local::*;
+        self.end_block();
         let code = &mut self.code;
         code.op(op::UNREACHABLE);
         code.end();
         code.set(EXIT);
         code.get(PAGE);
         code.get(EXIT);
-        code.i32((1 << PACKED_SHIFT) - 1);
-        code.op(op::I32_AND);
-        code.op(op::I64_EXTEND_I32_U);
+        code.i64((1 << packed::EXECUTED) - 1);
+        code.op(op::I64_AND);
         code.op(op::I64_ADD);
         code.set(RIP);
         code.get(BUDGET);
         code.get(EXIT);
-        code.i32(PACKED_SHIFT as i32);
-        code.op(op::I32_SHR_U);
-        code.i32((1 << PACKED_SHIFT) - 1);
-        code.op(op::I32_AND);
-        code.op(op::I64_EXTEND_I32_U);
+        code.i64(i64::from(packed::EXECUTED));
+        code.op(op::I64_SHR_U);
+        code.i64((1 << (packed::WHY - packed::EXECUTED)) - 1);
+        code.op(op::I64_AND);
         code.op(op::I64_SUB);
         code.set(BUDGET);
         code.get(EXIT);
-        code.i32(2 * PACKED_SHIFT as i32);
-        code.op(op::I32_SHR_U);
+        code.i64(i64::from(packed::WHY));
+        code.op(op::I64_SHR_U);
+        code.op(op::I32_WRAP_I64);
+        code.i32((1 << (packed::REGISTERS - packed::WHY)) - 1);
+        code.op(op::I32_AND);
         code.set(STATUS);
+        code.get(EXIT);
+        code.i64(i64::from(packed::REGISTERS));
+        code.op(op::I64_SHR_U);
+        code.set(EXIT);
         code.end();
-        for register in 0..16 {
-            if self.changed & 1 << register != 0 {
-                self.store_register(register);
-            }
+        let changed = self.all.changed;
+        for one in changed.each() {
+            self.code.get(EXIT);
+            self.code.i64(one.bits() as i64);
+            self.code.op(op::I64_AND);
+            self.code.i64(0);
+            self.code.op(op::I64_NE);
+            self.code.if_(None, None);
+            self.store_registers(one);
+            self.code.end();
         }
-        for register in 0..16 {
-            if self.vectors_changed & 1 << register != 0 {
-                self.store_vector_register(register);
-            }
-        }
-        if self.flags_changed {
-            self.store_flags();
-        }
-        self.store_state(offset::RIP, RIP);
-        self.store_state(offset::BUDGET, BUDGET);
+        self.code.get(STATUS);
+        self.code.if_(None, None);
+        self.store_place();
         if self.crosses {
             self.have_executed();
+        } else {
+            self.code.br(self.outside);
         }
+        self.code.end();
+        self.code.end();
         if let Some(links) = self.addresses.links {
             self.go_on(links);
         }
+        self.store_place();
+        self.code.end();
         self.code.get(STATUS);
         self.code.op(op::END);
 
-        let body = core::mem::take(&mut self.code);
-        if self.uses_x87 {
-            self.leave_without_x87();
-        }
-        if self.uses_avx {
-            self.leave_without_avx();
-        }
-        if self.uses_vectors {
-            self.leave_without_vectors();
-            self.load_usual();
-        }
-        for register in 0..16 {
-            if self.vectors_used & 1 << register != 0 {
-                self.load_vector_register(register);
-            }
-        }
-        for register in 0..16 {
-            if self.used & 1 << register != 0 {
-                self.load_register(register);
-            }
-        }
-        if self.flags_used {
-            self.load_flags();
-        }
-        self.load_state(op::I64_LOAD, offset::RIP);
-        self.code.i64(PAGE_MASK);
-        self.code.op(op::I64_AND);
-        self.code.set(PAGE);
-        self.load_state(op::I64_LOAD, offset::TLB_GENERATION);
-        self.code.set(GENERATION);
-        self.load_state(op::I64_LOAD, offset::BUDGET);
-        self.code.set(BUDGET);
-
         let mut bytes = Vec::new();
         let mut groups = vec![(WIDE, Type::I64), (NARROW + self.selectors + self.slots, Type::I32)];
-        if self.uses_vectors || self.vectors_used != 0 {
+        let touched = self.all.read | self.all.defined | changed;
+        if touched.contains(Set::SSE) || touched.vectors().next().is_some() {
             groups[1].0 += 1;
             groups.extend([(20, Type::V128), (3, Type::F64), (3, Type::F32)]);
         }
@@ -320,39 +306,109 @@ impl Emitter {
             crate::wasm::unsigned(&mut bytes, count);
             bytes.push(kind as u8);
         }
-        bytes.extend_from_slice(&self.code.bytes);
         let shift = bytes.len() as u32;
-        bytes.extend_from_slice(&body.bytes);
-        (bytes, body.hints.into_iter().map(|(at, hint)| (at + shift, hint)).collect())
+        bytes.extend_from_slice(&self.code.bytes);
+        (bytes, self.code.hints.into_iter().map(|(at, hint)| (at + shift, hint)).collect())
     }
 
-    /// Where it left for an instruction that reaches into the next page: has it executed.
+    // -- Blocks and what they do to registers ----------------------------------------
+
+    /// Begins a block, before which this may have been written.
+    pub fn begin_block(&mut self, changed: Set) {
+        self.end_block();
+        self.changed = changed;
+        self.depth = self.code.depth();
+    }
+
+    /// What the present block has done until now.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    fn end_block(&mut self) {
+        let usage = core::mem::take(&mut self.usage);
+        self.all.read |= usage.read;
+        self.all.defined |= usage.defined;
+        self.all.changed |= usage.changed;
+    }
+
+    /// What has to be stored where it leaves now.
+    fn to_store(&self) -> Set {
+        self.changed | self.usage.changed
+    }
+
+    fn uses(&mut self, what: Set) {
+        self.usage.read(what);
+    }
+
+    fn changes(&mut self, what: Set) {
+        // Within conditions and the like it is only written sometimes.
+        let surely = self.code.depth() == self.depth;
+        self.usage.write(what, surely);
+    }
+
+    /// Loads what has to be there where the function is entered.
+    pub fn enter(&mut self, needed: Set) {
+        if needed.contains(Set::USUAL) {
+            self.load_usual();
+        }
+        self.load_registers(needed);
+    }
+
+    fn load_registers(&mut self, registers: Set) {
+        for register in registers.vectors() {
+            self.load_vector_register(register);
+        }
+        for register in registers.generals() {
+            self.load_register(register);
+        }
+        if registers.contains(Set::FLAGS) {
+            self.load_flags();
+        }
+    }
+
+    fn store_registers(&mut self, registers: Set) {
+        for register in registers.vectors() {
+            self.store_vector_register(register);
+        }
+        for register in registers.generals() {
+            self.store_register(register);
+        }
+        if registers.contains(Set::FLAGS) {
+            self.store_flags();
+        }
+    }
+
+    /// Stores where it goes on.
+    fn store_place(&mut self) {
+        self.store_state(offset::RIP, local::RIP);
+        self.store_state(offset::BUDGET, local::BUDGET);
+    }
+
+    /// Where it left for an instruction that reaches into the next page: has it executed. Else it returns.
     fn have_executed(&mut self) {
         use local::*;
         self.code.get(STATUS);
         self.code.i32(Exit::Cross as i32);
-        self.code.op(op::I32_EQ);
-        self.code.if_(None, None);
+        self.code.op(op::I32_NE);
+        self.code.br_if(self.outside, None);
         self.code.i32(self.addresses.cpu as i32);
         self.code.call(import::CROSS);
-        self.code.set(STATUS);
+        self.code.tee(STATUS);
+        self.code.br_if(self.outside, Some(Hint::Unlikely));
         self.load_state(op::I64_LOAD, offset::RIP);
         self.code.set(RIP);
         self.load_state(op::I64_LOAD, offset::BUDGET);
         self.code.set(BUDGET);
-        self.code.end();
     }
 
     /// Calls what is linked for `RIP` in this function's place, if it may go on.
     fn go_on(&mut self, links: u32) {
         use local::*;
         let code = &mut self.code;
-        code.get(STATUS);
-        code.op(op::I32_EQZ);
         code.get(BUDGET);
         code.i64(0);
         code.op(op::I64_GT_S);
-        code.op(op::I32_AND);
         code.if_(None, None);
         code.get(RIP);
         code.get(RIP);
@@ -368,18 +424,22 @@ impl Emitter {
         code.memory(op::I64_LOAD, links + chain::offset::ADDRESS as u32);
         code.get(RIP);
         code.op(op::I64_EQ);
+        code.if_(None, None);
         code.get(HOST);
         code.memory(op::I64_LOAD, links + chain::offset::TAG as u32);
         code.i32(0);
         code.memory(op::I64_LOAD, self.addresses.cpu + offset::CHAIN_TAG as u32);
         code.op(op::I64_EQ);
-        code.op(op::I32_AND);
         code.if_(None, None);
         code.get(HOST);
         code.memory(op::I32_LOAD, links + chain::offset::ENTRY as u32);
+        code.get(RIP);
+        code.get(BUDGET);
+        code.get(GENERATION);
         code.get(HOST);
         code.memory(op::I32_LOAD, links + chain::offset::PLACE as u32);
         code.return_call_indirect(FUNCTION_TYPE);
+        code.end();
         code.end();
         code.end();
     }
@@ -420,60 +480,10 @@ impl Emitter {
         self.code.v128_memory(simd::V128_STORE, at);
     }
 
-    /// Where SSE instructions fault now, all of the code is left to the interpreter.
-    fn leave_without_vectors(&mut self) {
-        use cpu::control::{CR0_EM, CR0_TS, CR4_OSFXSR};
-        let code = &mut self.code;
-        code.i32(0);
-        code.memory(op::I32_LOAD, self.addresses.cr0);
-        code.i32((CR0_EM | CR0_TS) as i32);
-        code.op(op::I32_AND);
-        code.i32(0);
-        code.memory(op::I32_LOAD, self.addresses.cr4);
-        code.i32(CR4_OSFXSR as i32);
-        code.op(op::I32_AND);
-        code.op(op::I32_EQZ);
-        code.op(op::I32_OR);
-        self.leave_if();
-    }
-
-    /// The same of AVX.
-    fn leave_without_avx(&mut self) {
-        use cpu::control::{CR4_OSXSAVE, XCR0_AVX, XCR0_SSE};
-        let code = &mut self.code;
-        code.i32(0);
-        code.memory(op::I32_LOAD, self.addresses.xcr0);
-        code.i32((XCR0_SSE | XCR0_AVX) as i32);
-        code.op(op::I32_AND);
-        code.i32((XCR0_SSE | XCR0_AVX) as i32);
-        code.op(op::I32_NE);
-        code.i32(0);
-        code.memory(op::I32_LOAD, self.addresses.cr4);
-        code.i32(CR4_OSXSAVE as i32);
-        code.op(op::I32_AND);
-        code.op(op::I32_EQZ);
-        code.op(op::I32_OR);
-        self.leave_if();
-    }
-
-    /// Where x87 instructions fault now, all of the code is left to the interpreter.
-    fn leave_without_x87(&mut self) {
-        use cpu::control::{CR0_EM, CR0_TS};
-        let code = &mut self.code;
-        code.i32(0);
-        code.memory(op::I32_LOAD, self.addresses.cr0);
-        code.i32((CR0_EM | CR0_TS) as i32);
-        code.op(op::I32_AND);
-        self.leave_if();
-    }
-
-    /// Where the number on the stack is not 0, all of the code is left to the interpreter.
-    fn leave_if(&mut self) {
-        let code = &mut self.code;
-        code.if_(None, Some(Hint::Unlikely));
-        code.i32(Exit::Step as i32);
-        code.op(op::RETURN);
-        code.end();
+    /// Pushes whether MXCSR is as usual.
+    pub fn usual(&mut self) {
+        self.uses(Set::USUAL);
+        self.code.get(self.vectors.usual);
     }
 
     pub fn load_usual(&mut self) {
@@ -533,14 +543,13 @@ impl Emitter {
 
     /// Pushes a register's 64 bits.
     pub fn whole(&mut self, register: u32) {
-        self.used |= 1 << register;
+        self.uses(Set::general(register));
         self.code.get(local::GPR + register);
     }
 
     /// Pops a register's 64 bits.
     pub fn set_whole(&mut self, register: u32) {
-        self.used |= 1 << register;
-        self.changed |= 1 << register;
+        self.changes(Set::general(register));
         self.code.set(local::GPR + register);
     }
 
@@ -576,6 +585,16 @@ impl Emitter {
         self.set_whole(own);
     }
 
+    /// Makes 64 bits of the 32 of a value that a local is going to have.
+    ///
+    /// Where a local has such a value on one way and 64 bits on another, V8 11.3 (Node 20, Chromium 113) loses the upper
+    /// half at times: it takes the extension for nothing, and spills the 32 bits to where 64 are read. What has been
+    /// through an operation of 64 bits has all of them. [`Emitter::set_register`] does the same.
+    pub fn extend_to_64(&mut self) {
+        self.code.op(op::I64_EXTEND_I32_U);
+        self.cut(4);
+    }
+
     /// Zeroes what is above a value's size.
     pub fn cut(&mut self, size: u32) {
         if size < 8 {
@@ -600,11 +619,11 @@ impl Emitter {
     }
 
     pub fn use_vectors(&mut self) {
-        self.uses_vectors = true;
+        self.uses(Set::SSE);
     }
 
     pub fn use_avx(&mut self) {
-        self.uses_avx = true;
+        self.uses(Set::AVX);
     }
 
     /// The address of the processor, which begins with its state.
@@ -618,26 +637,24 @@ impl Emitter {
 
     /// Pushes an XMM register.
     pub fn vector(&mut self, register: u32) {
-        self.vectors_used |= 1 << register;
+        self.uses(Set::vector(register));
         self.code.get(self.vectors.first + register);
     }
 
     pub fn set_vector(&mut self, register: u32) {
-        self.vectors_used |= 1 << register;
-        self.vectors_changed |= 1 << register;
+        self.changes(Set::vector(register));
         self.code.set(self.vectors.first + register);
     }
 
     // -- Flags -------------------------------------------------------------------------
 
     pub fn use_flags(&mut self) {
-        self.flags_used = true;
+        self.uses(Set::FLAGS);
     }
 
     /// Says what is in `FLAGS_RESULT` and the others.
     pub fn set_form(&mut self, form: Form) {
-        self.flags_used = true;
-        self.flags_changed = true;
+        self.changes(Set::FLAGS);
         self.code.i32(form.kind() as i32);
         self.code.set(local::FLAGS_KIND);
         self.form = form;
@@ -645,7 +662,7 @@ impl Emitter {
 
     /// Has the flags made explicit, whatever they are, in `FLAGS_RESULT`.
     pub fn call_for_flags(&mut self) {
-        self.flags_used = true;
+        self.use_flags();
         self.store_flags();
         self.code.i32(self.addresses.cpu as i32);
         self.code.call(import::FLAGS);
@@ -1009,7 +1026,7 @@ impl Emitter {
 
     /// Pushes what a helper needs to know of the present x87 instruction.
     fn x87_instruction(&mut self, operation: u32) {
-        self.uses_x87 = true;
+        self.uses(Set::X87);
         self.code.i32(self.addresses.cpu as i32);
         self.code.i32(operation as i32);
         self.code.get(local::PAGE);
@@ -1053,38 +1070,45 @@ impl Emitter {
 
     fn leave_here_if(&mut self, why: Exit) {
         self.code.if_(None, Some(Hint::Unlikely));
-        self.code.i32(packed(self.offset, self.done, why));
-        self.code.br(self.packed_exit);
+        self.leave_packed(self.offset, self.done, why);
         self.code.end();
+    }
+
+    fn leave_packed(&mut self, offset: u32, executed: u32, why: Exit) {
+        let registers = self.to_store().bits();
+        let exit = u64::from(offset)
+            | u64::from(executed) << packed::EXECUTED
+            | (why as u64) << packed::WHY
+            | registers << packed::REGISTERS;
+        self.code.i64(exit as i64);
+        self.code.br(self.packed_exit);
     }
 
     /// Leaves for a place at this distance from the page's beginning. The block's instructions are
     /// already subtracted from the budget.
     pub fn leave(&mut self, distance: i64) {
-        // Behind the last page of 32-bit code's addresses comes the first.
-        let within = if self.code_size == CodeSize::Bits32 { crate::PAGE as i64 } else { 1 << PACKED_SHIFT };
-        if (0..within).contains(&distance) {
-            self.code.i32(packed(distance as u32, 0, Exit::Next));
-            self.code.br(self.packed_exit);
-        } else {
-            self.code.get(local::PAGE);
-            self.code.i64(distance);
-            self.code.op(op::I64_ADD);
-            self.cut_address();
-            self.leave_to();
-        }
+        self.code.get(local::PAGE);
+        self.code.i64(distance);
+        self.code.op(op::I64_ADD);
+        self.cut_address();
+        self.leave_to();
+    }
+
+    /// Leaves for an offset in the page, which hardly ever happens.
+    pub fn leave_rarely(&mut self, offset: u32) {
+        self.leave_packed(offset, 0, Exit::Next);
     }
 
     /// Leaves for an instruction in the page that reaches into the next one.
     pub fn leave_crossing(&mut self, offset: u16) {
         self.crosses = true;
-        self.code.i32(packed(u32::from(offset), 0, Exit::Cross));
-        self.code.br(self.packed_exit);
+        self.leave_packed(u32::from(offset), 0, Exit::Cross);
     }
 
     /// Pops the linear address at which it goes on.
     pub fn leave_to(&mut self) {
         self.code.set(local::RIP);
+        self.store_registers(self.to_store());
         self.code.br(self.exit);
     }
 
@@ -1094,8 +1118,7 @@ impl Emitter {
         self.code.i64(0);
         self.code.op(op::I64_LE_S);
         self.code.if_(None, Some(Hint::Unlikely));
-        self.code.i32(packed(offset, 0, Exit::Next));
-        self.code.br(self.packed_exit);
+        self.leave_rarely(offset);
         self.code.end();
     }
 
@@ -1110,25 +1133,9 @@ impl Emitter {
 
     /// Lets the interpreter execute the next instructions, which have these effects.
     pub fn interpret(&mut self, effects: &Effects) {
-        let &Effects { count, used, changed, vectors_used, vectors_changed, reads_flags, writes_flags } = effects;
-        self.used |= used | changed;
-        self.changed |= changed;
-        self.vectors_used |= vectors_used | vectors_changed;
-        self.vectors_changed |= vectors_changed;
-        for register in 0..16 {
-            if (vectors_used | vectors_changed) & 1 << register != 0 {
-                self.store_vector_register(register);
-            }
-        }
-        for register in 0..16 {
-            if (used | changed) & 1 << register != 0 {
-                self.store_register(register);
-            }
-        }
-        if reads_flags || writes_flags {
-            self.flags_used = true;
-            self.store_flags();
-        }
+        let &Effects { count, used, changed } = effects;
+        self.uses(used);
+        self.store_registers(used);
         self.code.i32(0);
         self.code.get(local::PAGE);
         self.code.i64(i64::from(self.offset));
@@ -1144,17 +1151,9 @@ impl Emitter {
         self.code.i32(count as i32);
         self.code.call(import::INTERPRET);
         self.code.set(local::STATUS);
-        for register in 0..16 {
-            if changed & 1 << register != 0 {
-                self.load_register(register);
-            }
-            if vectors_changed & 1 << register != 0 {
-                self.load_vector_register(register);
-            }
-        }
-        if writes_flags {
-            self.flags_changed = true;
-            self.load_flags();
+        self.changes(changed);
+        self.load_registers(changed);
+        if changed.contains(Set::FLAGS) {
             self.form = Form::Unknown;
         }
         self.load_state(op::I64_LOAD, offset::BUDGET);
@@ -1166,7 +1165,10 @@ impl Emitter {
         self.code.op(op::I32_SUB);
         self.code.set(local::STATUS);
         self.load_state(op::I64_LOAD, offset::RIP);
-        self.leave_to();
+        self.code.set(local::RIP);
+        self.code.i64(self.to_store().bits() as i64);
+        self.code.set(local::EXIT);
+        self.code.br(self.storing_exit);
         self.code.end();
         // The block's end subtracts all of its instructions.
         self.code.get(local::BUDGET);
@@ -1176,16 +1178,12 @@ impl Emitter {
     }
 }
 
-/// What instructions that the interpreter executes use and change: bits of registers' numbers.
+/// What instructions that the interpreter executes use, and what of it they change.
 #[derive(Default)]
 pub struct Effects {
     pub count: u32,
-    pub used: u32,
-    pub changed: u32,
-    pub vectors_used: u32,
-    pub vectors_changed: u32,
-    pub reads_flags: bool,
-    pub writes_flags: bool,
+    pub used: Set,
+    pub changed: Set,
 }
 
 /// All ones of a size in bytes.

@@ -156,17 +156,6 @@ impl Emitter {
         }
     }
 
-    /// As `put`, of a value that is zero above its size of four bytes.
-    fn put_cut(&mut self, place: &Place, local: u32) {
-        match *place {
-            Place::Register(register) if register.size() == 4 => {
-                self.code.get(local);
-                self.set_whole(number(register));
-            }
-            _ => self.put(place, local),
-        }
-    }
-
     /// Pushes what an operation makes of two locals. Those of 32 bits are cheaper as such.
     fn combine(&mut self, size: u32, a: u32, b: u32, narrow: u8, wide: u8) {
         self.code.get(a);
@@ -350,8 +339,7 @@ impl Emitter {
         self.code.set(RESULT);
         self.set_form(form_after(instruction, Action::Binary(how), Form::Unknown));
         match place {
-            Some(place) if with_carry => self.put(&place, RESULT),
-            Some(place) => self.put_cut(&place, RESULT),
+            Some(place) => self.put(&place, RESULT),
             None => {}
         }
     }
@@ -397,7 +385,7 @@ impl Emitter {
         }
         self.code.set(RESULT);
         self.set_form(form_after(instruction, Action::Unary(how), Form::Unknown));
-        self.put_cut(&place, RESULT);
+        self.put(&place, RESULT);
     }
 
     fn exchange(&mut self, instruction: &Instruction) {
@@ -562,7 +550,7 @@ impl Emitter {
                 if !without_flags {
                     self.rotation_flags(size, how, flags);
                 }
-                self.put_cut(&place, T2);
+                self.put(&place, T2);
             }
         }
         if count.is_none() {

@@ -23,6 +23,7 @@ mod graph;
 mod integer;
 mod module;
 mod region;
+mod registers;
 mod structure;
 pub mod tiers;
 mod vector;

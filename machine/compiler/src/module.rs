@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use cpu::compiled::Addresses;
 
-use crate::emit::{FUNCTION_TYPE, IMPORTS};
+use crate::emit::{FUNCTION_TYPE, IMPORTS, PARAMETERS};
 use crate::graph::Wanted;
 use crate::region;
 use crate::wasm::{self, name, section, unsigned, Hint, Type};
@@ -22,6 +22,8 @@ pub struct Module {
 pub struct Compiled {
     /// Offsets in the page; a place here is the number of the entry.
     pub entries: Vec<u16>,
+    /// Of each, which of the processor's units it needs ([`cpu::state::Units`]).
+    pub units: Vec<u32>,
     /// The lines of 64 bytes of the page, a bit for each.
     pub lines: u64,
 }
@@ -77,7 +79,7 @@ impl Module {
         let mut types = Vec::new();
         unsigned(&mut types, FUNCTION_TYPE + 1);
         for (parameters, result) in
-            IMPORTS.iter().map(|&(_, parameters, result)| (parameters, result)).chain([(&[Type::I32][..], Type::I32)])
+            IMPORTS.iter().map(|&(_, parameters, result)| (parameters, result)).chain([(&PARAMETERS[..], Type::I32)])
         {
             types.push(0x60);
             unsigned(&mut types, parameters.len() as u32);

@@ -13,9 +13,10 @@ use crate::flags::Form;
 use crate::forms;
 use crate::graph::{Block, Decoded, Graph, Target, Wanted};
 use crate::module::Compiled;
+use crate::registers::{Plan, Set, Usage};
 use crate::structure::{self, Item};
 use crate::wasm::{op, Hint, Label};
-use crate::windows::{self, At, Plan};
+use crate::windows::{self, At};
 use crate::CodeSize;
 
 pub fn compile(
@@ -40,11 +41,17 @@ pub fn compile(
         graph: &graph,
         bytes,
         emitter: Emitter::new(addresses, mode, structure.selectors as u32, windows.slots),
-        forms,
-        windows,
+        forms: &forms,
+        windows: &windows,
+        registers: Plan::empty(graph.blocks.len()),
+        usages: vec![Usage::default(); graph.blocks.len()],
         factory: InstructionInfoFactory::new(),
         scopes: Vec::new(),
     };
+    // What blocks do to registers is seen when they are written.
+    region.sequence(&structure.items, Some(&graph.entries));
+    region.registers = Plan::new(&region.usages, &successors);
+    region.emitter = Emitter::new(addresses, mode, structure.selectors as u32, windows.slots);
     region.sequence(&structure.items, Some(&graph.entries));
     let (function, hints) = region.emitter.finish();
     let mut lines = 0u64;
@@ -54,7 +61,8 @@ pub fn compile(
         }
     }
     let entries = graph.entries.iter().map(|&block| graph.blocks[block].start).collect();
-    Some((function, hints, Compiled { entries, lines }))
+    let units = graph.entries.iter().map(|&block| region.registers.needed[block].units()).collect();
+    Some((function, hints, Compiled { entries, units, lines }))
 }
 
 /// A sequence of items that is being written.
@@ -72,8 +80,11 @@ struct Region<'a> {
     /// The page.
     bytes: &'a [u8],
     emitter: Emitter,
-    forms: Vec<Form>,
-    windows: Plan,
+    forms: &'a [Form],
+    windows: &'a windows::Plan,
+    registers: Plan,
+    /// By block.
+    usages: Vec<Usage>,
     factory: InstructionInfoFactory,
     scopes: Vec<Scope<'a>>,
 }
@@ -93,6 +104,7 @@ impl<'a> Region<'a> {
             code.br_table(&labels);
             for &entry in entries {
                 self.emitter.code.end();
+                self.emitter.enter(self.registers.needed[entry]);
                 self.go(entry);
             }
         }
@@ -150,11 +162,11 @@ impl<'a> Region<'a> {
                 self.forward(entry);
             }
             self.emitter.code.end();
-            self.emitter.check_budget(u32::from(self.graph.blocks[inner.header].start));
+            self.check_budget(inner.header);
             // The header is the first of the body.
             self.forward(inner.header);
         } else {
-            self.emitter.check_budget(u32::from(self.graph.blocks[inner.header].start));
+            self.check_budget(inner.header);
         }
         self.write_items();
         self.scopes.pop();
@@ -162,6 +174,11 @@ impl<'a> Region<'a> {
         self.emitter.code.end();
         // Nothing falls out of a loop.
         self.emitter.code.op(op::UNREACHABLE);
+    }
+
+    fn check_budget(&mut self, header: usize) {
+        self.emitter.begin_block(self.registers.changed[header]);
+        self.emitter.check_budget(u32::from(self.graph.blocks[header].start));
     }
 
     /// Branches to a node of the innermost sequence whose place is still to come.
@@ -214,7 +231,7 @@ impl<'a> Region<'a> {
             Target::Block(block) => self.go(block),
             Target::Crossing(offset) => self.emitter.leave_crossing(offset),
             Target::Outside(distance) => self.emitter.leave(distance),
-            Target::Unknown(offset) => self.emitter.leave(i64::from(offset)),
+            Target::Unknown(offset) => self.emitter.leave_rarely(u32::from(offset)),
         }
     }
 
@@ -240,6 +257,7 @@ impl<'a> Region<'a> {
     fn block(&mut self, index: usize) {
         let graph = self.graph;
         let block = &graph.blocks[index];
+        self.emitter.begin_block(self.registers.changed[index]);
         self.emitter.form = self.forms[index];
         let instructions = &graph.instructions[block.instructions.clone()];
         let mut at = 0;
@@ -272,6 +290,7 @@ impl<'a> Region<'a> {
             self.emitter.spend(instructions.len() as u32);
             self.go_to(block.next.expect("it goes on"));
         }
+        self.usages[index] = self.emitter.usage();
     }
 
     fn open_windows(&mut self, instruction: usize) {
@@ -351,19 +370,24 @@ impl<'a> Region<'a> {
         for one in instructions {
             for used in self.factory.info(&one.instruction).used_registers() {
                 let register = used.register();
-                let changes = !matches!(used.access(), OpAccess::None | OpAccess::Read | OpAccess::CondRead);
-                if register.is_gpr() {
-                    let bit = 1 << crate::emit::number(register);
-                    effects.used |= bit;
-                    effects.changed |= if changes { bit } else { 0 };
+                let set = if register.is_gpr() {
+                    Set::general(crate::emit::number(register))
                 } else if register.is_vector_register() {
-                    let bit = 1 << (register.number() & 15);
-                    effects.vectors_used |= bit;
-                    effects.vectors_changed |= if changes { bit } else { 0 };
+                    Set::vector(register.number() as u32 & 15)
+                } else {
+                    continue;
+                };
+                effects.used |= set;
+                if !matches!(used.access(), OpAccess::None | OpAccess::Read | OpAccess::CondRead) {
+                    effects.changed |= set;
                 }
             }
-            effects.reads_flags |= one.instruction.rflags_read() != 0;
-            effects.writes_flags |= action::writes_flags(&one.instruction);
+            if action::writes_flags(&one.instruction) {
+                effects.changed |= Set::FLAGS;
+            }
+            if one.instruction.rflags_read() != 0 || action::writes_flags(&one.instruction) {
+                effects.used |= Set::FLAGS;
+            }
         }
         effects
     }

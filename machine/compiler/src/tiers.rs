@@ -180,10 +180,10 @@ impl Tiers {
         };
         for (function, planned) in planned.into_iter().enumerate() {
             let place = base + function as u32;
-            for (entry, &offset) in planned.compiled.entries.iter().enumerate() {
+            for (entry, (&offset, &units)) in planned.compiled.entries.iter().zip(&planned.compiled.units).enumerate() {
                 let hot = Hot { address: planned.page + u64::from(offset), mode: planned.mode };
                 let (function, entry) = (address(place), entry as u32);
-                let entry = Entry { function, place, entry, version: planned.version };
+                let entry = Entry { function, place, entry, units, version: planned.version };
                 if !cpu.add_compiled(hot, entry) {
                     break;
                 }

@@ -588,7 +588,7 @@ impl Emitter {
     fn move_mask(&mut self, instruction: &Instruction, opcode: u32) {
         self.vector(Self::vector_number(instruction, 1));
         self.code.simd(opcode);
-        self.code.op(op::I64_EXTEND_I32_U);
+        self.extend_to_64();
         self.set_whole(number(instruction.op_register(0)));
     }
 
@@ -677,8 +677,7 @@ impl Emitter {
     ) {
         let done = self.code.block(None);
         let slow = self.code.block(None);
-        let usual = self.vectors().usual;
-        self.code.get(usual);
+        self.usual();
         self.code.op(op::I32_EQZ);
         self.code.br_if(slow, Some(Hint::Unlikely));
         fast(self, slow);
@@ -935,7 +934,7 @@ impl Emitter {
                 emitter.code.i32(cpu::flags::ZF.trailing_zeros() as i32);
                 emitter.code.op(op::I32_SHL);
                 emitter.code.op(op::I32_OR);
-                emitter.code.op(op::I64_EXTEND_I32_U);
+                emitter.extend_to_64();
                 emitter.code.set(local::FLAGS_RESULT);
                 emitter.set_form(Form::Explicit);
             },

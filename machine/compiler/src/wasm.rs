@@ -17,7 +17,6 @@ pub mod op {
     pub const BR: u8 = 0x0c;
     pub const BR_IF: u8 = 0x0d;
     pub const BR_TABLE: u8 = 0x0e;
-    pub const RETURN: u8 = 0x0f;
     pub const CALL: u8 = 0x10;
     pub const RETURN_CALL_INDIRECT: u8 = 0x13;
     pub const SELECT: u8 = 0x1b;
@@ -241,7 +240,7 @@ pub enum Type {
 }
 
 /// A place that can be branched to: how many were open when it was opened.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Label(u32);
 
 /// What a branch is expected to do, where one knows.
@@ -342,6 +341,11 @@ impl Code {
         self.bytes.push(op::RETURN_CALL_INDIRECT);
         unsigned(&mut self.bytes, kind);
         self.bytes.push(0);
+    }
+
+    /// How many blocks, loops and conditions are open.
+    pub fn depth(&self) -> u32 {
+        self.depth
     }
 
     fn open(&mut self, opcode: u8, result: Option<Type>) -> Label {

@@ -31,6 +31,7 @@ struct Block {
     /// Physical address and mode; `NO_KEY` where there is none.
     key: u64,
     version: u32,
+    /// Of the instructions in `CodeCache::ops`. Of compiled code: which units it needs.
     first: u32,
     count: u32,
     /// The compiled function's address, 0 where it is not compiled.
@@ -222,7 +223,10 @@ impl Cpu {
         }
         let block = &mut self.code.blocks[slot(key)];
         if block.function != 0 {
-            let (function, place, entry) = (block.function, block.place, block.entry);
+            let (function, place, entry, units) = (block.function, block.place, block.entry, block.first);
+            if units & !self.control.units() != 0 {
+                return self.some(1);
+            }
             self.link(place, entry);
             return self.call_compiled(function, entry);
         }
@@ -296,7 +300,7 @@ impl Cpu {
         let version = self.code.version(pa);
         if let Some(entry) = self.code.compiled.entry(key, version) {
             self.code.blocks[slot(key)] =
-                Block { function: entry.function, place: entry.place, entry: entry.entry, key, version, ..NO_BLOCK };
+                Block { function: entry.function, place: entry.place, entry: entry.entry, first: entry.units, key, version, ..NO_BLOCK };
             return true;
         }
         self.decode_block(pa, key)

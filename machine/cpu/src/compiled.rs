@@ -1,8 +1,8 @@
 //! What compiled code calls, and how the loop calls it.
 //!
-//! A compiled function has the type `extern "C" fn(entry: u32) -> u32`, of which `entry` says where in
-//! it to begin; the result is an [`Exit`]. It finds [`State`](crate::state::State) at the address that
-//! it was compiled for. Functions are called by their addresses, which in WebAssembly are indices of
+//! A compiled function is a [`Function`], whose parameter `entry` says where in it to begin; the others are what is in
+//! [`State`](crate::state::State), and the result is an [`Exit`]. It finds the rest of the state at the address that it
+//! was compiled for. Functions are called by their addresses, which in WebAssembly are indices of
 //! the module's table: there the host puts what it has instantiated.
 //!
 //! The exported functions, whose names begin with `compiled_`, are what the modules import. They never
@@ -11,13 +11,12 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::mem::offset_of;
 
 use crate::chain::Link;
 use crate::code;
 use crate::memory::PAGE;
 use crate::paging::Access;
-use crate::state::{Exit, Mode};
+use crate::state::{Exit, Mode, State, Units};
 use crate::windows::Windows;
 use crate::{Cpu, Outcome, Stop};
 
@@ -28,6 +27,9 @@ const MAX_HOT: usize = 512;
 /// How often hot blocks are interpreted until somebody has to ask: by then it has taken as long as a module would.
 const URGENT: u32 = 4_000;
 
+/// Of compiled code: entry, RIP, budget and the TLB's generation.
+pub type Function = extern "C" fn(u32, u64, i64, u64) -> u32;
+
 /// Compiled code's way into it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
@@ -36,6 +38,8 @@ pub struct Entry {
     /// Its place in the table of functions. In WebAssembly that is its address.
     pub place: u32,
     pub entry: u32,
+    /// Without which units it must not be entered ([`Units`](crate::state::Units)).
+    pub units: u32,
     /// Of the page.
     pub version: u32,
 }
@@ -95,9 +99,6 @@ pub struct Addresses {
     pub cpu: u32,
     /// The TLB's tables, by `mode & Mode::USER`.
     pub tables: [u32; 2],
-    pub cr0: u32,
-    pub cr4: u32,
-    pub xcr0: u32,
     /// `chain::Link`s. None where the engine has no tail calls.
     pub links: Option<u32>,
 }
@@ -108,9 +109,6 @@ impl Cpu {
         Addresses {
             cpu,
             tables: self.tlb.tables.each_ref().map(|table| table as *const _ as usize as u32),
-            cr0: cpu + (offset_of!(Cpu, control) + offset_of!(crate::control::Control, cr0)) as u32,
-            cr4: cpu + (offset_of!(Cpu, control) + offset_of!(crate::control::Control, cr4)) as u32,
-            xcr0: cpu + (offset_of!(Cpu, control) + offset_of!(crate::control::Control, xcr0)) as u32,
             links: Some(self.chain.links() as usize as u32),
         }
     }
@@ -217,17 +215,21 @@ impl Cpu {
     /// What links hold now: see `chain`.
     #[inline(always)]
     pub(crate) fn chain_tag(&self) -> u64 {
-        (self.code.epoch + self.tlb.epoch) << 16 | self.state.tlb_generation << Mode::BITS | u64::from(self.state.mode)
+        let what = self.control.units() << Mode::BITS | self.state.mode;
+        (self.code.epoch + self.tlb.epoch) << (12 + Units::BITS + Mode::BITS)
+            | self.state.tlb_generation << (Units::BITS + Mode::BITS)
+            | u64::from(what)
     }
 
     /// Runs compiled code until it leaves.
     #[inline(always)]
     pub(crate) fn call_compiled(&mut self, function: usize, entry: u32) -> Result<(), Outcome> {
-        let function: extern "C" fn(u32) -> u32 = unsafe { core::mem::transmute(function) };
+        let function: Function = unsafe { core::mem::transmute(function) };
         // Compiled code changes the processor behind this reference: nothing of it may be kept in
         // registers across the call.
         let this = core::hint::black_box(self as *mut Cpu);
-        let exit = function(entry);
+        let State { rip, budget, tlb_generation, .. } = self.state;
+        let exit = function(entry, rip, budget, tlb_generation);
         let this = unsafe { &mut *core::hint::black_box(this) };
         if exit == Exit::Next as u32 {
             return Ok(());

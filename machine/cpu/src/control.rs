@@ -1,7 +1,7 @@
 //! Control registers and model-specific registers.
 
 use crate::exception::GENERAL_PROTECTION;
-use crate::state::Mode;
+use crate::state::{Mode, Units};
 use crate::{Cpu, Step, Stop};
 
 pub const CR0_PE: u64 = 1 << 0;
@@ -98,6 +98,21 @@ pub const PAT_AT_RESET: u64 = 0x0007_0406_0007_0406;
 const FAST_STRINGS: u64 = 1;
 
 impl Control {
+    /// Which units' instructions do not fault ([`Units`]).
+    pub fn units(&self) -> u32 {
+        let mut units = 0;
+        if self.cr0 & (CR0_TS | CR0_EM) == 0 {
+            units |= Units::X87;
+            if self.cr4 & CR4_OSFXSR != 0 {
+                units |= Units::SSE;
+            }
+            if self.cr4 & CR4_OSXSAVE != 0 && self.xcr0 & (XCR0_SSE | XCR0_AVX) == XCR0_SSE | XCR0_AVX {
+                units |= Units::AVX;
+            }
+        }
+        units
+    }
+
     /// Of a processor that a boot loader has brought into 64-bit mode.
     pub fn long_mode() -> Control {
         Control {

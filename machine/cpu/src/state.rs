@@ -75,6 +75,18 @@ impl Mode {
     }
 }
 
+/// The units of the processor whose instructions may be executed without a fault now, as bits.
+pub struct Units;
+
+impl Units {
+    pub const SSE: u32 = 1;
+    /// Instructions with a VEX prefix that have vector registers.
+    pub const AVX: u32 = 2;
+    pub const X87: u32 = 4;
+    /// How many bits there are.
+    pub const BITS: u32 = 3;
+}
+
 /// Why compiled code returned. `State::rip` is the instruction to be executed next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use compiler::tiers::Tiers;
 use compiler::CodeSize;
+use cpu::compiled::Function;
 use cpu::{Cpu, Outcome};
 
 use crate::engine::Wasm;
@@ -16,8 +17,9 @@ thread_local! {
     static WASM: RefCell<Option<Wasm>> = const { RefCell::new(None) };
 }
 
-extern "C" fn call<const INDEX: u32>(entry: u32) -> u32 {
-    WASM.with_borrow_mut(|wasm| wasm.as_mut().expect("the engine is set up").call(INDEX, entry))
+extern "C" fn call<const INDEX: u32>(entry: u32, rip: u64, budget: i64, generation: u64) -> u32 {
+    let parameters = (entry, rip, budget, generation);
+    WASM.with_borrow_mut(|wasm| wasm.as_mut().expect("the engine is set up").call(INDEX, parameters))
 }
 
 macro_rules! functions {
@@ -27,8 +29,6 @@ macro_rules! functions {
          call::<{ $high * 8 + 4 }>, call::<{ $high * 8 + 5 }>, call::<{ $high * 8 + 6 }>, call::<{ $high * 8 + 7 }>]
     };
 }
-
-type Function = extern "C" fn(u32) -> u32;
 
 /// Functions of the processor's kind, each for the one at a place in WebAssembly's table.
 const FUNCTIONS: [[Function; 8]; 16] = functions!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
