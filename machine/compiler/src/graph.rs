@@ -35,6 +35,14 @@ pub enum Wanted {
     Never,
 }
 
+/// A place in a page where compiled code began to be wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Start {
+    pub offset: u16,
+    /// Whether it is known to be come to from outside of the region.
+    pub entered: bool,
+}
+
 /// Where a way leads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target {
@@ -81,10 +89,12 @@ pub struct Graph {
     crossings: Vec<u16>,
     /// Offsets of what was never executed.
     unknown: Vec<u16>,
-    /// The blocks that are come to from outside, too: where the region was said to begin, behind calls
-    /// and what only the interpreter executes, and where ways back lead (there it is left when the
-    /// budget is used up).
+    /// The blocks that are come to from outside, too: behind calls and what only the interpreter executes, where ways
+    /// back lead (there it is left when the budget is used up), and those of the starts from which the others can be
+    /// reached.
     pub entries: Vec<usize>,
+    /// The starts that are no entries.
+    pub inner: Vec<u16>,
 }
 
 const NONE: u16 = u16::MAX;
@@ -100,7 +110,7 @@ fn branch_target(instruction: &Instruction) -> Option<i64> {
 
 impl Graph {
     /// Decodes what can be reached from these offsets by ways to places that are wanted.
-    pub fn new(bytes: &[u8], size: CodeSize, starts: &[u16], wanted: &dyn Fn(u16) -> Wanted) -> Graph {
+    pub fn new(bytes: &[u8], size: CodeSize, starts: &[Start], wanted: &dyn Fn(u16) -> Wanted) -> Graph {
         let mut leader = vec![false; PAGE];
         let mut decoded: Vec<Option<Decoded>> = vec![None; PAGE];
         let mut work: Vec<u16> = Vec::new();
@@ -119,12 +129,13 @@ impl Graph {
             }
         };
         let mut entered = vec![false; PAGE];
-        for &start in starts {
-            if !leader[start as usize] {
-                leader[start as usize] = true;
-                work.push(start);
+        for start in starts {
+            let offset = start.offset as usize;
+            if !leader[offset] {
+                leader[offset] = true;
+                work.push(start.offset);
             }
-            entered[start as usize] = true;
+            entered[offset] |= start.entered;
         }
         let mut count = 0;
         let mut crossings = Vec::new();
@@ -175,7 +186,9 @@ impl Graph {
                 leader[offset] = true;
             }
         }
-        Graph::from_instructions(&decoded, &leader, &mut entered, crossings, unknown)
+        let mut graph = Graph::from_instructions(&decoded, &leader, &mut entered, crossings, unknown);
+        graph.choose_entries(starts, &entered);
+        graph
     }
 
     fn from_instructions(
@@ -192,6 +205,7 @@ impl Graph {
             crossings,
             unknown,
             entries: Vec::new(),
+            inner: Vec::new(),
         };
         // Which places blocks can begin at: those where there is an instruction that is compiled.
         let compiled = |offset: usize| decoded.get(offset).copied().flatten().filter(|one| one.action != Action::Leave);
@@ -246,8 +260,45 @@ impl Graph {
                 }
             }
         }
-        graph.entries = (0..graph.blocks.len()).filter(|&block| entered[graph.blocks[block].start as usize]).collect();
         graph
+    }
+
+    /// Begins with the places that are known to be entered. Of the other starts as many become entries as are needed to
+    /// reach all: each entry costs who comes from within, as nothing is known there.
+    fn choose_entries(&mut self, starts: &[Start], entered: &[bool]) {
+        let successors: Vec<Vec<usize>> = self.blocks.iter().map(|block| block.successors(self).collect()).collect();
+        let mut reached = vec![false; self.blocks.len()];
+        let mut chosen = vec![false; self.blocks.len()];
+        let reach = |block: usize, reached: &mut [bool]| {
+            let mut work = vec![block];
+            while let Some(block) = work.pop() {
+                if !core::mem::replace(&mut reached[block], true) {
+                    work.extend_from_slice(&successors[block]);
+                }
+            }
+        };
+        for (index, block) in self.blocks.iter().enumerate() {
+            if entered[block.start as usize] {
+                chosen[index] = true;
+                reach(index, &mut reached);
+            }
+        }
+        let mut led_to = vec![false; self.blocks.len()];
+        for &target in successors.iter().flatten() {
+            led_to[target] = true;
+        }
+        let mut others: Vec<usize> =
+            starts.iter().map(|start| self.at[start.offset as usize]).filter(|&block| block != NONE).map(usize::from).collect();
+        others.sort_unstable_by_key(|&block| (led_to[block], block));
+        for block in others {
+            if !reached[block] {
+                chosen[block] = true;
+                reach(block, &mut reached);
+            } else if !chosen[block] {
+                self.inner.push(self.blocks[block].start);
+            }
+        }
+        self.entries = (0..self.blocks.len()).filter(|&block| chosen[block]).collect();
     }
 
     /// Adds another block with the same instructions.

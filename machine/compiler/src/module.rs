@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use cpu::compiled::Addresses;
 
 use crate::emit::{FUNCTION_TYPE, IMPORTS, PARAMETERS};
-use crate::graph::Wanted;
+use crate::graph::{Start, Wanted};
 use crate::region;
 use crate::wasm::{self, name, section, unsigned, Hint, Type};
 
@@ -22,7 +22,9 @@ pub struct Module {
 pub struct Compiled {
     /// Offsets in the page; a place here is the number of the entry.
     pub entries: Vec<u16>,
-    /// Of each, which of the processor's units it needs ([`cpu::state::Units`]).
+    /// Offsets of the starts that are in it, but no ways in.
+    pub inner: Vec<u16>,
+    /// Of each entry, which of the processor's units it needs ([`cpu::state::Units`]).
     pub units: Vec<u32>,
     /// The lines of 64 bytes of the page, a bit for each.
     pub lines: u64,
@@ -62,7 +64,7 @@ impl Module {
         &mut self,
         mode: u32,
         bytes: &[u8],
-        starts: &[u16],
+        starts: &[Start],
         windows: bool,
         wanted: &dyn Fn(u16) -> Wanted,
     ) -> Option<Compiled> {

@@ -11,7 +11,7 @@ use crate::action::{self, Action, X87};
 use crate::emit::{local, Effects, Emitter};
 use crate::flags::Form;
 use crate::forms;
-use crate::graph::{Block, Decoded, Graph, Target, Wanted};
+use crate::graph::{Block, Decoded, Graph, Start, Target, Wanted};
 use crate::module::Compiled;
 use crate::registers::{Plan, Set, Usage};
 use crate::structure::{self, Item};
@@ -23,7 +23,7 @@ pub fn compile(
     addresses: Addresses,
     mode: u32,
     bytes: &[u8],
-    starts: &[u16],
+    starts: &[Start],
     with_windows: bool,
     wanted: &dyn Fn(u16) -> Wanted,
 ) -> Option<(Vec<u8>, Vec<(u32, Hint)>, Compiled)> {
@@ -62,7 +62,7 @@ pub fn compile(
     }
     let entries = graph.entries.iter().map(|&block| graph.blocks[block].start).collect();
     let units = graph.entries.iter().map(|&block| region.registers.needed[block].units()).collect();
-    Some((function, hints, Compiled { entries, units, lines }))
+    Some((function, hints, Compiled { entries, inner: graph.inner, units, lines }))
 }
 
 /// A sequence of items that is being written.

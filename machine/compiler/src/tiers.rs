@@ -15,7 +15,7 @@ use cpu::compiled::{Entry, Hot};
 use cpu::state::Mode;
 use cpu::Cpu;
 
-use crate::graph::Wanted;
+use crate::graph::{Start, Wanted};
 use crate::module::Compiled;
 use crate::{Module, PAGE};
 
@@ -52,8 +52,10 @@ struct Planned {
 /// What is known of a page in a mode.
 struct Known {
     version: u32,
-    /// Where compiled code began to be wanted, the newest last.
-    starts: Vec<u16>,
+    /// The newest last.
+    starts: Vec<Start>,
+    /// What was wanted, and became no way into a function.
+    inner: Vec<u16>,
     /// How often it was compiled.
     times: u32,
     windows: bool,
@@ -118,20 +120,24 @@ impl Tiers {
         let mut lines = Vec::new();
         for ((page, mode), new) in pages {
             let version = cpu.code_version(page);
-            let fresh = || Known { version, starts: Vec::new(), times: 0, windows: true };
+            let fresh = || Known { version, starts: Vec::new(), inner: Vec::new(), times: 0, windows: true };
             let known = self.known.entry((page, mode)).or_insert_with(fresh);
             if known.version != version {
                 *known = fresh();
             }
             let again = windowless.iter().find(|(place, _)| (place.address, place.mode) == (page, mode));
             if let Some((_, entries)) = again {
-                *known = Known { starts: entries.clone(), windows: false, ..fresh() };
+                let starts = entries.iter().map(|&offset| Start { offset, entered: true }).collect();
+                *known = Known { starts, windows: false, ..fresh() };
             }
             if known.times >= MAX_TOGETHER {
                 known.starts.clear();
             }
             known.times += 1;
-            known.starts.retain(|start| !new.contains(start));
+            // What is hot once more, although it is compiled, is come to from outside.
+            let again = |offset| known.inner.contains(&offset);
+            let new: Vec<Start> = new.into_iter().map(|offset| Start { offset, entered: again(offset) }).collect();
+            known.starts.retain(|start| new.iter().all(|one| one.offset != start.offset));
             known.starts.extend(new);
             let surplus = known.starts.len().saturating_sub(MAX_STARTS);
             known.starts.drain(..surplus);
@@ -153,8 +159,9 @@ impl Tiers {
                 };
                 let Some(compiled) = module.add(mode, bytes, &starts, known.windows, &wanted) else { break };
                 lines.push((page, compiled.lines));
-                covered.extend(&compiled.entries);
-                starts.retain(|start| !covered.contains(start));
+                covered.extend(compiled.entries.iter().chain(&compiled.inner));
+                known.inner.extend(&compiled.inner);
+                starts.retain(|start| !covered.contains(&start.offset));
                 planned.push(Planned { page, mode, version, compiled });
             }
         }
@@ -187,6 +194,9 @@ impl Tiers {
                 if !cpu.add_compiled(hot, entry) {
                     break;
                 }
+            }
+            for &offset in &planned.compiled.inner {
+                cpu.count_again(Hot { address: planned.page + u64::from(offset), mode: planned.mode });
             }
         }
     }

@@ -197,6 +197,11 @@ impl Cpu {
         true
     }
 
+    /// A block is within what was compiled: if it is interpreted often all the same, it is hot again.
+    pub fn count_again(&mut self, hot: Hot) {
+        self.code.forget(hot.key());
+    }
+
     /// Forgets all compiled code. Its functions are not called any more.
     pub fn clear_compiled(&mut self) {
         self.code.compiled.entries.clear();
