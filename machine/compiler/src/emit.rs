@@ -90,14 +90,17 @@ pub mod local {
     pub const MODIFIED: u32 = 33;
     /// What the function returns, and what `compiled_interpret` has returned.
     pub const STATUS: u32 = 34;
-    /// The first loop's that has several entries.
-    pub const SELECTOR: u32 = 35;
+    /// Of windows, the first slot.
+    pub const SLOTS: u32 = 35;
 
     pub const WIDE: u32 = FLAGS_KIND - GPR;
-    pub const NARROW: u32 = SELECTOR - FLAGS_KIND;
+    pub const NARROW: u32 = SLOTS - FLAGS_KIND;
 }
 
 const PAGE_MASK: i64 = !0xfff;
+
+/// A budget has so many bits at most: `run` is given 32.
+const BUDGET_BITS: i64 = 40;
 
 /// Numbers of locals that only functions with SSE have, behind the others.
 #[derive(Clone, Copy)]
@@ -117,9 +120,9 @@ pub struct Vectors {
 }
 
 impl Vectors {
-    /// Behind so many selectors and slots of windows.
-    fn behind(others: u32) -> Vectors {
-        let usual = local::SELECTOR + others;
+    /// Behind so many slots of windows.
+    fn behind(slots: u32) -> Vectors {
+        let usual = local::SLOTS + slots;
         let first = usual + 1;
         Vectors {
             usual,
@@ -166,8 +169,7 @@ pub struct Emitter {
     /// How many of WebAssembly's blocks the present block is in.
     depth: u32,
     vectors: Vectors,
-    selectors: u32,
-    /// How many slots of windows there are, behind the selectors.
+    /// How many slots of windows there are.
     slots: u32,
     /// The windows that the present instruction's memory operand and its access to the stack go to.
     uses: [Option<Use>; 2],
@@ -191,8 +193,8 @@ pub struct Emitter {
 }
 
 impl Emitter {
-    /// `selectors`: of how many loops it has to be said where they are entered. `slots`: of windows.
-    pub fn new(addresses: Addresses, mode: u32, selectors: u32, slots: u32) -> Emitter {
+    /// `slots`: of windows.
+    pub fn new(addresses: Addresses, mode: u32, slots: u32) -> Emitter {
         let mut emitter = Emitter {
             code: Code::default(),
             addresses,
@@ -202,8 +204,7 @@ impl Emitter {
             all: Usage::default(),
             changed: Set::NONE,
             depth: 0,
-            vectors: Vectors::behind(selectors + slots),
-            selectors,
+            vectors: Vectors::behind(slots),
             slots,
             uses: [None; 2],
             crosses: false,
@@ -295,7 +296,7 @@ impl Emitter {
         self.code.op(op::END);
 
         let mut bytes = Vec::new();
-        let mut groups = vec![(WIDE, Type::I64), (NARROW + self.selectors + self.slots, Type::I32)];
+        let mut groups = vec![(WIDE, Type::I64), (NARROW + self.slots, Type::I32)];
         let touched = self.all.read | self.all.defined | changed;
         if touched.contains(Set::SSE) || touched.vectors().next().is_some() {
             groups[1].0 += 1;
@@ -811,7 +812,7 @@ impl Emitter {
     }
 
     fn slot(&self, number: u32) -> u32 {
-        local::SELECTOR + self.selectors + number
+        local::SLOTS + number
     }
 
     /// The window that an access of the present instruction goes to: its slot, and the place there.
@@ -1112,14 +1113,32 @@ impl Emitter {
         self.code.br(self.exit);
     }
 
-    /// Leaves when the budget is used up.
-    pub fn check_budget(&mut self, offset: u32) {
+    /// Pushes whether the budget is used up, or [`Emitter::enter_loop`] has made it seem so.
+    pub fn budget_is_spent(&mut self) {
         self.code.get(local::BUDGET);
         self.code.i64(0);
         self.code.op(op::I64_LE_S);
-        self.code.if_(None, Some(Hint::Unlikely));
-        self.leave_rarely(offset);
-        self.code.end();
+    }
+
+    /// Has a number (or, with the negative one, has it no more) in the budget, of which only the low bits are used
+    /// otherwise: of where in a loop it is going. So turns of the loop need no look at anything else.
+    pub fn enter_loop(&mut self, number: i64) {
+        self.code.get(local::BUDGET);
+        self.code.i64(number << BUDGET_BITS);
+        self.code.op(op::I64_SUB);
+        self.code.set(local::BUDGET);
+    }
+
+    /// Pushes the number that the budget has, or 0.
+    pub fn entering(&mut self) {
+        self.code.i32(0);
+        self.code.get(local::BUDGET);
+        self.code.i64(1 << (BUDGET_BITS - 1));
+        self.code.op(op::I64_ADD);
+        self.code.i64(BUDGET_BITS);
+        self.code.op(op::I64_SHR_S);
+        self.code.op(op::I32_WRAP_I64);
+        self.code.op(op::I32_SUB);
     }
 
     pub fn spend(&mut self, instructions: u32) {

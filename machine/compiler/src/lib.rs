@@ -31,7 +31,7 @@ mod wasm;
 mod windows;
 
 pub use cpu::compiled::Addresses;
-pub use graph::Wanted;
+pub use graph::{Start, Wanted};
 pub use module::Module;
 
 /// The size of operands and addresses that a code segment's instructions have by default.

@@ -40,9 +40,10 @@ pub fn compile(
     let mut region = Region {
         graph: &graph,
         bytes,
-        emitter: Emitter::new(addresses, mode, structure.selectors as u32, windows.slots),
+        emitter: Emitter::new(addresses, mode, windows.slots),
         forms: &forms,
         windows: &windows,
+        inner_entries: &structure.entries,
         registers: Plan::empty(graph.blocks.len()),
         usages: vec![Usage::default(); graph.blocks.len()],
         factory: InstructionInfoFactory::new(),
@@ -51,7 +52,7 @@ pub fn compile(
     // What blocks do to registers is seen when they are written.
     region.sequence(&structure.items, Some(&graph.entries));
     region.registers = Plan::new(&region.usages, &successors);
-    region.emitter = Emitter::new(addresses, mode, structure.selectors as u32, windows.slots);
+    region.emitter = Emitter::new(addresses, mode, windows.slots);
     region.sequence(&structure.items, Some(&graph.entries));
     let (function, hints) = region.emitter.finish();
     let mut lines = 0u64;
@@ -82,6 +83,8 @@ struct Region<'a> {
     emitter: Emitter,
     forms: &'a [Form],
     windows: &'a windows::Plan,
+    /// The blocks by which loops are entered that are not their headers.
+    inner_entries: &'a [usize],
     registers: Plan,
     /// By block.
     usages: Vec<Usage>,
@@ -143,31 +146,16 @@ impl<'a> Region<'a> {
             position: 0,
             repeat: Some((inner.header, start)),
         });
-        self.open_labels(!inner.entries.is_empty());
+        self.open_labels(false);
+        self.emitter.begin_block(self.registers.changed[inner.header]);
+        self.emitter.budget_is_spent();
+        self.emitter.code.if_(None, Some(Hint::Unlikely));
         if !inner.entries.is_empty() {
-            let selector = local::SELECTOR + inner.number as u32;
-            let code = &mut self.emitter.code;
-            code.get(selector);
-            code.if_(None, Some(Hint::Unlikely));
-            let mut labels: Vec<Label> = inner.entries.iter().map(|_| code.block(None)).collect();
-            labels.reverse();
-            code.get(selector);
-            code.i32(1);
-            code.op(op::I32_SUB);
-            code.i32(0);
-            code.set(selector);
-            code.br_table(&labels);
-            for &entry in &inner.entries {
-                self.emitter.code.end();
-                self.forward(entry);
-            }
-            self.emitter.code.end();
-            self.check_budget(inner.header);
-            // The header is the first of the body.
-            self.forward(inner.header);
-        } else {
-            self.check_budget(inner.header);
+            self.dispatch(inner);
         }
+        self.emitter.leave_rarely(u32::from(self.graph.blocks[inner.header].start));
+        self.emitter.code.end();
+        // The header is the first of the body.
         self.write_items();
         self.scopes.pop();
         self.emitter.code.op(op::UNREACHABLE);
@@ -176,32 +164,33 @@ impl<'a> Region<'a> {
         self.emitter.code.op(op::UNREACHABLE);
     }
 
-    fn check_budget(&mut self, header: usize) {
-        self.emitter.begin_block(self.registers.changed[header]);
-        self.emitter.check_budget(u32::from(self.graph.blocks[header].start));
-    }
-
-    /// Branches to a node of the innermost sequence whose place is still to come.
-    fn forward(&mut self, node: usize) {
-        let scope = self.scopes.last().expect("a sequence is being written");
-        let place = scope.items.iter().position(|item| item.contains(node)).expect("it is in the body");
-        let label = scope.labels[place].expect("it is still to come");
-        self.enter(&scope.items[place], node);
-        self.emitter.code.br(label);
-    }
-
-    /// Tells the loops that will be entered by a branch to a node where that is.
-    fn enter(&mut self, item: &'a Item, node: usize) {
-        let mut item = item;
-        while let Item::Loop(inner) = item {
-            if node == inner.header {
-                break;
-            }
-            let number = inner.entries.iter().position(|&entry| entry == node).expect("it is an entry") + 1;
-            self.emitter.code.i32(number as i32);
-            self.emitter.code.set(local::SELECTOR + inner.number as u32);
-            item = inner.body.iter().find(|item| item.contains(node)).expect("it is in the loop");
+    /// Goes to where in the loop it is entered, if not at its header.
+    fn dispatch(&mut self, inner: &'a structure::Loop) {
+        let header = self.emitter.code.block(None);
+        let mut labels: Vec<Label> = inner.entries.iter().map(|_| self.emitter.code.block(None)).collect();
+        labels.reverse();
+        let mut targets = vec![header; self.inner_entries.len() + 1];
+        for (&entry, label) in inner.entries.iter().zip(labels) {
+            targets[self.entry_number(entry) as usize] = label;
         }
+        self.emitter.entering();
+        self.emitter.code.br_table(&targets);
+        for &entry in &inner.entries {
+            self.emitter.code.end();
+            let scope = self.scopes.last().expect("a sequence is being written");
+            let place = scope.items.iter().position(|item| item.contains(entry)).expect("it is in the body");
+            let label = scope.labels[place].expect("it is still to come");
+            if !scope.items[place].is_entered_within(entry) {
+                self.emitter.enter_loop(-self.entry_number(entry));
+            }
+            self.emitter.code.br(label);
+        }
+        self.emitter.code.end();
+    }
+
+    /// The number, from 1 on, of a block by which some loop is entered that is not its header.
+    fn entry_number(&self, node: usize) -> i64 {
+        self.inner_entries.binary_search(&node).expect("it is one") as i64 + 1
     }
 
     /// Branches to a block, wherever it is.
@@ -210,8 +199,9 @@ impl<'a> Region<'a> {
             let scope = &self.scopes[level];
             if let Some(place) = scope.items.iter().position(|item| item.contains(node)) {
                 if let Some(label) = scope.labels[place] {
-                    let items = scope.items;
-                    self.enter(&items[place], node);
+                    if scope.items[place].is_entered_within(node) {
+                        self.emitter.enter_loop(self.entry_number(node));
+                    }
                     self.emitter.code.br(label);
                     return;
                 }

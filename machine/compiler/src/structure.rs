@@ -2,9 +2,8 @@
 //!
 //! Strongly connected components become loops, in topological order, and their insides are treated in
 //! the same way once the ways back to the loop's header are taken away. Ways forward are branches to
-//! the end of a block that ends where their target begins. A loop that is also entered elsewhere than
-//! at its header gets a number of where (0 for the header), by which its beginning branches; ways
-//! within the loop do not pass there.
+//! the end of a block that ends where their target begins. Ways that enter a loop elsewhere than at its
+//! header say so, and lead to its beginning, which branches to where they go.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -16,10 +15,8 @@ pub enum Item {
 
 pub struct Loop {
     pub header: usize,
-    /// Other nodes that are reached from outside. Their numbers are their places here plus 1.
+    /// Other nodes that are reached from outside.
     pub entries: Vec<usize>,
-    /// Which of the function's loops with several entries it is.
-    pub number: usize,
     pub body: Vec<Item>,
     /// All nodes in it.
     nodes: Vec<usize>,
@@ -32,18 +29,23 @@ impl Item {
             Item::Loop(inner) => inner.nodes.contains(&node),
         }
     }
+
+    /// Whether it is a loop that who comes to a node of it enters elsewhere than at its header.
+    pub fn is_entered_within(&self, node: usize) -> bool {
+        matches!(self, Item::Loop(inner) if inner.header != node)
+    }
 }
 
 pub struct Structure {
     pub items: Vec<Item>,
-    /// How many loops have several entries.
-    pub selectors: usize,
+    /// All loops' `entries`.
+    pub entries: Vec<usize>,
 }
 
 struct Builder<'a> {
     successors: &'a [Vec<usize>],
     predecessors: Vec<Vec<usize>>,
-    selectors: usize,
+    entries: Vec<usize>,
 }
 
 /// Arranges the nodes that are reachable from `entries`.
@@ -54,7 +56,7 @@ pub fn build(successors: &[Vec<usize>], entries: &[usize]) -> Structure {
             predecessors[target].push(node);
         }
     }
-    let mut builder = Builder { successors, predecessors, selectors: 0 };
+    let mut builder = Builder { successors, predecessors, entries: Vec::new() };
     let mut reachable = vec![false; successors.len()];
     let mut work: Vec<usize> = entries.to_vec();
     while let Some(node) = work.pop() {
@@ -65,7 +67,9 @@ pub fn build(successors: &[Vec<usize>], entries: &[usize]) -> Structure {
     }
     let nodes: Vec<usize> = (0..successors.len()).filter(|&node| reachable[node]).collect();
     let items = builder.arrange(&nodes, usize::MAX, entries);
-    Structure { items, selectors: builder.selectors }
+    builder.entries.sort_unstable();
+    builder.entries.dedup();
+    Structure { items, entries: builder.entries }
 }
 
 impl Builder<'_> {
@@ -98,12 +102,9 @@ impl Builder<'_> {
             .copied()
             .filter(|&node| node != header && (from_outside(node) != 0 || entries.contains(&node)))
             .collect();
-        let number = self.selectors;
-        if !others.is_empty() {
-            self.selectors += 1;
-        }
+        self.entries.extend_from_slice(&others);
         let body = self.arrange(&nodes, header, entries);
-        Loop { header, entries: others, number, body, nodes }
+        Loop { header, entries: others, body, nodes }
     }
 
     /// Strongly connected components in topological order (Tarjan's algorithm without recursion).

@@ -11,7 +11,7 @@ mod machine;
 mod programs;
 mod vex;
 
-use compiler::{CodeSize, Module, Wanted};
+use compiler::{CodeSize, Module, Start, Wanted};
 use cpu::state::Exit;
 use cpu::Cpu;
 use engine::Wasm;
@@ -159,6 +159,8 @@ fn program(
     let (starts, code) = generate::page(&mut random, code_size, blocks);
     let mut module = Module::new(cpu.addresses());
     let begin: Vec<u16> = starts.iter().copied().filter(|_| random.below(3) == 0).chain([starts[0]]).collect();
+    let begin: Vec<Start> =
+        begin.into_iter().map(|offset| Start { offset, entered: random.below(2) == 0 }).collect();
     let windows = random.below(8) != 0;
     let compiled = module.add(cpu.state.mode, &code, &begin, windows, &|_| Wanted::Here);
     for cpu in [&mut *cpu, &mut *reference] {
