@@ -6,7 +6,8 @@
 //! other a while. Regions of a page that were compiled before are compiled again together with what has
 //! become hot there since: the targets of a jump table become entries of one function. That is done a
 //! few times; then what is new becomes functions of its own. Blocks that were never executed are not
-//! compiled.
+//! compiled. Not all that is hot becomes a way into a function: what is interpreted often again, as it is
+//! come to from outside, becomes one the next time.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;

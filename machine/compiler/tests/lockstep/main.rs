@@ -12,7 +12,7 @@ mod programs;
 mod vex;
 
 use compiler::{CodeSize, Module, Start, Wanted};
-use cpu::state::Exit;
+use cpu::state::{Exit, Mode};
 use cpu::Cpu;
 use engine::Wasm;
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
@@ -305,4 +305,31 @@ fn random_programs_of_64_bits() {
 #[test]
 fn random_programs_of_32_bits() {
     random_programs(CodeSize::Bits32);
+}
+
+#[test]
+fn ways_into_a_region_are_those_from_which_the_others_can_be_reached() {
+    #[rustfmt::skip]
+    let code = [
+        0xb9, 10, 0, 0, 0, // 0: mov ecx, 10
+        0xff, 0xc9,        // 5: dec ecx
+        0xf6, 0xc1, 1,     // 7: test cl, 1
+        0x74, 2,           // 10: je 14
+        0xff, 0xc0,        // 12: inc eax
+        0x85, 0xc9,        // 14: test ecx, ecx
+        0x75, 0xf3,        // 16: jne 5
+        0xc3,              // 18: ret
+    ];
+    let mut page = vec![0xcc; 4096];
+    page[..code.len()].copy_from_slice(&code);
+    let ways = |starts: &[(u16, bool)]| {
+        let starts: Vec<Start> = starts.iter().map(|&(offset, entered)| Start { offset, entered }).collect();
+        let mut module = Module::new(compiler::Addresses { cpu: 4096, tables: [8192; 2], links: None });
+        let compiled = module.add(Mode::LONG, &page, &starts, true, &|_| Wanted::Here).expect("it is code");
+        (compiled.entries, compiled.inner)
+    };
+    // 5 is where the loop is left when the budget is used up.
+    assert_eq!(ways(&[(0, false), (5, false), (12, false), (14, false)]), (vec![0, 5], vec![12, 14]));
+    assert_eq!(ways(&[(12, false), (14, false)]), (vec![5], vec![12, 14]));
+    assert_eq!(ways(&[(12, false), (0, false), (14, true)]), (vec![0, 5, 14], vec![12]));
 }
