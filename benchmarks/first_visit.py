@@ -30,6 +30,7 @@ from tools.build_site import build
 from benchmarks.machines import SITE, Seen, visit
 
 DEFAULT = "default"
+GZIP = "amd64, gzip"
 LIBRARIES = {
     "386": "i386-linux-gnu/ld-linux.so.2",
     "amd64": "x86_64-linux-gnu/ld-linux-x86-64.so.2",
@@ -69,13 +70,14 @@ def print_table(seen: dict[str, list[Seen]]) -> None:
     row("  the machine's", [[tab.machine / 1e6 for tab in each] for each in tabs])
     row("  beside it", [[tab.rest / 1e6 for tab in each] for each in tabs])
     # What was measured just before and after each other has had the same load beside it.
-    differences = [
-        ours.times["prompt"] - default.times["prompt"]
-        for ours, default in zip(seen["amd64"], seen[DEFAULT], strict=True)
-    ]
-    later = statistics.median(differences)
-    missed = "" if later <= LIMIT_MS else "   missed"
-    print(f"amd64's prompt comes {later:.0f} ms after the default image's (<= {LIMIT_MS}){missed}")
+    for column in ("amd64", GZIP):
+        differences = [
+            ours.times["prompt"] - default.times["prompt"]
+            for ours, default in zip(seen[column], seen[DEFAULT], strict=True)
+        ]
+        later = statistics.median(differences)
+        missed = "" if later <= LIMIT_MS else "   missed"
+        print(f"{column}: {later:.0f} ms after the default image (<= {LIMIT_MS}){missed}")
 
 
 def main() -> None:
@@ -91,7 +93,7 @@ def main() -> None:
         images["gzip"] = fixture("foreign") / "amd64"
         with served(SITE, **images) as site:
             addresses = {DEFAULT: (f"{site}?warm=no", ":~#")}
-            for layout, column in (("386", "386"), ("amd64", "amd64"), ("gzip", "amd64, gzip")):
+            for layout, column in (("386", "386"), ("amd64", "amd64"), ("gzip", GZIP)):
                 platform = "linux/386" if layout == "386" else "linux/amd64"
                 image = f"{site}images/{layout}/"
                 query = urlencode({"warm": "no", "platform": platform, "image": image})
