@@ -161,7 +161,7 @@ pub struct Emitter {
     /// The address of the TLB's table for the code's privilege.
     table: u32,
     pub code_size: CodeSize,
-    /// What the present block does, and all that are finished.
+    /// What the present block does, and what all that are finished read and change.
     usage: Usage,
     all: Usage,
     /// What was written before the present block.
@@ -195,8 +195,17 @@ pub struct Emitter {
 impl Emitter {
     /// `slots`: of windows.
     pub fn new(addresses: Addresses, mode: u32, slots: u32) -> Emitter {
-        let mut emitter = Emitter {
-            code: Code::default(),
+        let mut code = Code::default();
+        code.get(local::RIP);
+        code.i64(PAGE_MASK);
+        code.op(op::I64_AND);
+        code.set(local::PAGE);
+        let outside = code.block(None);
+        let exit = code.block(None);
+        let storing_exit = code.block(None);
+        let packed_exit = code.block(Some(Type::I64));
+        Emitter {
+            code,
             addresses,
             table: addresses.tables[(mode & Mode::USER) as usize],
             code_size: CodeSize::of(mode),
@@ -212,24 +221,11 @@ impl Emitter {
             flags_dead: false,
             offset: 0,
             done: 0,
-            outside: Label::default(),
-            exit: Label::default(),
-            storing_exit: Label::default(),
-            packed_exit: Label::default(),
-        };
-        emitter.begin();
-        emitter
-    }
-
-    fn begin(&mut self) {
-        self.code.get(local::RIP);
-        self.code.i64(PAGE_MASK);
-        self.code.op(op::I64_AND);
-        self.code.set(local::PAGE);
-        self.outside = self.code.block(None);
-        self.exit = self.code.block(None);
-        self.storing_exit = self.code.block(None);
-        self.packed_exit = self.code.block(Some(Type::I64));
+            outside,
+            exit,
+            storing_exit,
+            packed_exit,
+        }
     }
 
     /// The whole function: its locals and instructions, and where in it branches have hints.
@@ -297,7 +293,7 @@ impl Emitter {
 
         let mut bytes = Vec::new();
         let mut groups = vec![(WIDE, Type::I64), (NARROW + self.slots, Type::I32)];
-        let touched = self.all.read | self.all.defined | changed;
+        let touched = self.all.read | changed;
         if touched.contains(Set::SSE) || touched.vectors().next().is_some() {
             groups[1].0 += 1;
             groups.extend([(20, Type::V128), (3, Type::F64), (3, Type::F32)]);
@@ -329,7 +325,6 @@ impl Emitter {
     fn end_block(&mut self) {
         let usage = core::mem::take(&mut self.usage);
         self.all.read |= usage.read;
-        self.all.defined |= usage.defined;
         self.all.changed |= usage.changed;
     }
 

@@ -17,7 +17,7 @@ const MAX_DOUBLED: usize = 200;
 /// Gives blocks whose code depends on what the flags are known to be a double, which is what they are for who
 /// comes from outside.
 pub fn separate(graph: &mut Graph) {
-    let successors: Vec<Vec<usize>> = graph.blocks.iter().map(|block| block.successors(graph).collect()).collect();
+    let successors = graph.successors();
     let depends = dependent(graph, &successors);
     let mut inner = vec![false; graph.blocks.len()];
     for &target in successors.iter().flatten() {

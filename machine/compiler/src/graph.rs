@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, OpKind};
 
 use crate::action::{self, Action};
-use crate::{CodeSize, PAGE};
+use crate::{ways, CodeSize, PAGE};
 
 /// What is beyond becomes other regions: engines take long for long functions.
 pub const MAX_INSTRUCTIONS: usize = 1000;
@@ -266,39 +266,36 @@ impl Graph {
     /// Begins with the places that are known to be entered. Of the other starts as many become entries as are needed to
     /// reach all: each entry costs who comes from within, as nothing is known there.
     fn choose_entries(&mut self, starts: &[Start], entered: &[bool]) {
-        let successors: Vec<Vec<usize>> = self.blocks.iter().map(|block| block.successors(self).collect()).collect();
+        let successors = self.successors();
         let mut reached = vec![false; self.blocks.len()];
         let mut chosen = vec![false; self.blocks.len()];
-        let reach = |block: usize, reached: &mut [bool]| {
-            let mut work = vec![block];
-            while let Some(block) = work.pop() {
-                if !core::mem::replace(&mut reached[block], true) {
-                    work.extend_from_slice(&successors[block]);
-                }
-            }
-        };
         for (index, block) in self.blocks.iter().enumerate() {
             if entered[block.start as usize] {
                 chosen[index] = true;
-                reach(index, &mut reached);
+                ways::reach(index, &successors, &mut reached);
             }
         }
         let mut led_to = vec![false; self.blocks.len()];
         for &target in successors.iter().flatten() {
             led_to[target] = true;
         }
-        let mut others: Vec<usize> =
-            starts.iter().map(|start| self.at[start.offset as usize]).filter(|&block| block != NONE).map(usize::from).collect();
+        let blocks = starts.iter().map(|start| self.at[start.offset as usize]).filter(|&block| block != NONE);
+        let mut others: Vec<usize> = blocks.map(usize::from).collect();
         others.sort_unstable_by_key(|&block| (led_to[block], block));
         for block in others {
             if !reached[block] {
                 chosen[block] = true;
-                reach(block, &mut reached);
+                ways::reach(block, &successors, &mut reached);
             } else if !chosen[block] {
                 self.inner.push(self.blocks[block].start);
             }
         }
         self.entries = (0..self.blocks.len()).filter(|&block| chosen[block]).collect();
+    }
+
+    /// Of each block, the direct ways to others.
+    pub fn successors(&self) -> Vec<Vec<usize>> {
+        self.blocks.iter().map(|block| block.successors(self).collect()).collect()
     }
 
     /// Adds another block with the same instructions.

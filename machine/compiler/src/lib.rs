@@ -28,6 +28,7 @@ mod structure;
 pub mod tiers;
 mod vector;
 mod wasm;
+mod ways;
 mod windows;
 
 pub use cpu::compiled::Addresses;

@@ -33,7 +33,7 @@ pub fn compile(
         return None;
     }
     forms::separate(&mut graph);
-    let successors: Vec<Vec<usize>> = graph.blocks.iter().map(|block| block.successors(&graph).collect()).collect();
+    let successors = graph.successors();
     let structure = structure::build(&successors, &graph.entries);
     let forms = forms::forms(&graph, &successors);
     let windows = if with_windows { windows::plan(&graph, &successors, size) } else { windows::Plan::empty(&graph) };
@@ -177,13 +177,8 @@ impl<'a> Region<'a> {
         self.emitter.code.br_table(&targets);
         for &entry in &inner.entries {
             self.emitter.code.end();
-            let scope = self.scopes.last().expect("a sequence is being written");
-            let place = scope.items.iter().position(|item| item.contains(entry)).expect("it is in the body");
-            let label = scope.labels[place].expect("it is still to come");
-            if !scope.items[place].is_entered_within(entry) {
-                self.emitter.enter_loop(-self.entry_number(entry));
-            }
-            self.emitter.code.br(label);
+            self.emitter.enter_loop(-self.entry_number(entry));
+            self.go(entry);
         }
         self.emitter.code.end();
     }
@@ -372,10 +367,11 @@ impl<'a> Region<'a> {
                     effects.changed |= set;
                 }
             }
-            if action::writes_flags(&one.instruction) {
+            let writes_flags = action::writes_flags(&one.instruction);
+            if writes_flags {
                 effects.changed |= Set::FLAGS;
             }
-            if one.instruction.rflags_read() != 0 || action::writes_flags(&one.instruction) {
+            if writes_flags || one.instruction.rflags_read() != 0 {
                 effects.used |= Set::FLAGS;
             }
         }

@@ -10,6 +10,8 @@ use core::ops::{BitAnd, BitOr, BitOrAssign, Not};
 
 use cpu::state::Units;
 
+use crate::ways;
+
 /// A set of what functions keep in locals, and of what else they have to see to where they are entered.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Set(u64);
@@ -125,7 +127,6 @@ impl Usage {
 }
 
 /// By block.
-#[derive(Clone, Default)]
 pub struct Plan {
     /// What has to be in locals at the beginning.
     pub needed: Vec<Set>,
@@ -151,12 +152,7 @@ impl Plan {
                 }
             }
         }
-        let mut before = vec![Vec::new(); usages.len()];
-        for (block, targets) in successors.iter().enumerate() {
-            for &target in targets {
-                before[target].push(block);
-            }
-        }
+        let before = ways::predecessors(successors);
         work.extend(0..usages.len());
         while let Some(block) = work.pop() {
             let after = successors[block].iter().fold(Set::NONE, |all, &target| all | plan.needed[target]);

@@ -8,6 +8,8 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use crate::ways;
+
 pub enum Item {
     Node(usize),
     Loop(Loop),
@@ -50,20 +52,10 @@ struct Builder<'a> {
 
 /// Arranges the nodes that are reachable from `entries`.
 pub fn build(successors: &[Vec<usize>], entries: &[usize]) -> Structure {
-    let mut predecessors = vec![Vec::new(); successors.len()];
-    for (node, targets) in successors.iter().enumerate() {
-        for &target in targets {
-            predecessors[target].push(node);
-        }
-    }
-    let mut builder = Builder { successors, predecessors, entries: Vec::new() };
+    let mut builder = Builder { successors, predecessors: ways::predecessors(successors), entries: Vec::new() };
     let mut reachable = vec![false; successors.len()];
-    let mut work: Vec<usize> = entries.to_vec();
-    while let Some(node) = work.pop() {
-        if !reachable[node] {
-            reachable[node] = true;
-            work.extend(&successors[node]);
-        }
+    for &entry in entries {
+        ways::reach(entry, successors, &mut reachable);
     }
     let nodes: Vec<usize> = (0..successors.len()).filter(|&node| reachable[node]).collect();
     let items = builder.arrange(&nodes, usize::MAX, entries);

@@ -136,8 +136,8 @@ impl Tiers {
             }
             known.times += 1;
             // What is hot once more, although it is compiled, is come to from outside.
-            let again = |offset| known.inner.contains(&offset);
-            let new: Vec<Start> = new.into_iter().map(|offset| Start { offset, entered: again(offset) }).collect();
+            let start = |offset| Start { offset, entered: known.inner.contains(&offset) };
+            let new: Vec<Start> = new.into_iter().map(start).collect();
             known.starts.retain(|start| new.iter().all(|one| one.offset != start.offset));
             known.starts.extend(new);
             let surplus = known.starts.len().saturating_sub(MAX_STARTS);

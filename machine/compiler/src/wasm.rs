@@ -240,7 +240,7 @@ pub enum Type {
 }
 
 /// A place that can be branched to: how many were open when it was opened.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Label(u32);
 
 /// What a branch is expected to do, where one knows.

@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::compiled::Compiled;
+use crate::compiled::{Compiled, Entry};
 use crate::decode::{self, Op};
 use crate::exception::{SINGLE_STEP, TF};
 use crate::instructions::quick;
@@ -299,8 +299,8 @@ impl Cpu {
     fn find_block(&mut self, pa: u64, key: u64) -> bool {
         let version = self.code.version(pa);
         if let Some(entry) = self.code.compiled.entry(key, version) {
-            self.code.blocks[slot(key)] =
-                Block { function: entry.function, place: entry.place, entry: entry.entry, first: entry.units, key, version, ..NO_BLOCK };
+            let Entry { function, place, entry, units, .. } = entry;
+            self.code.blocks[slot(key)] = Block { function, place, entry, first: units, key, version, ..NO_BLOCK };
             return true;
         }
         self.decode_block(pa, key)
