@@ -53,7 +53,7 @@ def use(page: Page) -> None:
     page.type("spin\r")
     page.wait_text("spinning")
     page.type("k")
-    page.wait_text("many turns, then k")
+    page.wait_text("spun until k")
     # More than may be on its way to the terminal.
     page.type("flood 400\r")
     page.wait_text("flooded", 60)

@@ -303,15 +303,16 @@ static void read_line(char *line, size_t size)
     printf("\r\n");
 }
 
+/* Look for what is typed without ever waiting. It is said only after so many turns that a host for which
+ * each costs a look at its page (milliseconds) has not said it for minutes. */
 static void spin(void)
 {
     struct pollfd it = {.fd = 0, .events = POLLIN};
-    unsigned long turns = 0;
-    printf("spinning\r\n");
-    while (poll(&it, 1, 0) == 0) turns++;
+    for (long turns = 0; poll(&it, 1, 0) == 0; turns++)
+        if (turns == 50 * 1000) printf("spinning\r\n");
     char c;
     read(0, &c, 1);
-    printf("%s turns, then %c\r\n", turns > 100 ? "many" : "few", c);
+    printf("spun until %c\r\n", c);
 }
 
 static void flood(long kibibytes)
