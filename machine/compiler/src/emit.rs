@@ -39,7 +39,7 @@ pub const IMPORTS: [(&str, &[Type], Type); 12] = [
 ];
 
 /// Of compiled functions: see `cpu::compiled::Function`.
-pub const PARAMETERS: [Type; 4] = [Type::I32, Type::I64, Type::I64, Type::I64];
+pub const PARAMETERS: [Type; 3] = [Type::I32, Type::I64, Type::I64];
 
 /// The type of compiled functions comes behind those of the imports.
 pub const FUNCTION_TYPE: u32 = IMPORTS.len() as u32;
@@ -65,33 +65,32 @@ pub mod local {
     pub const ENTRY: u32 = 0;
     pub const RIP: u32 = 1;
     pub const BUDGET: u32 = 2;
-    pub const GENERATION: u32 = 3;
     /// 16 general registers.
-    pub const GPR: u32 = 4;
+    pub const GPR: u32 = 3;
     /// The linear address of the page that the code is in.
-    pub const PAGE: u32 = 20;
-    pub const FLAGS_RESULT: u32 = 21;
-    pub const FLAGS_A: u32 = 22;
-    pub const FLAGS_B: u32 = 23;
+    pub const PAGE: u32 = 19;
+    pub const FLAGS_RESULT: u32 = 20;
+    pub const FLAGS_A: u32 = 21;
+    pub const FLAGS_B: u32 = 22;
     /// Within an access to memory.
-    pub const ADDRESS: u32 = 24;
-    pub const VALUE: u32 = 25;
+    pub const ADDRESS: u32 = 23;
+    pub const VALUE: u32 = 24;
     /// Three that are free within an instruction.
-    pub const TEMPORARY: u32 = 26;
+    pub const TEMPORARY: u32 = 25;
     /// What `packed` gives; then which registers are to be stored.
-    pub const EXIT: u32 = 29;
+    pub const EXIT: u32 = 28;
     /// The first of 32 bits.
-    pub const FLAGS_KIND: u32 = 30;
+    pub const FLAGS_KIND: u32 = 29;
     /// The offset of an entry in the TLB's table.
-    pub const TLB_ENTRY: u32 = 31;
+    pub const TLB_ENTRY: u32 = 30;
     /// A host address within an access.
-    pub const HOST: u32 = 32;
+    pub const HOST: u32 = 31;
     /// A host address within an instruction that loads and stores.
-    pub const MODIFIED: u32 = 33;
+    pub const MODIFIED: u32 = 32;
     /// What the function returns, and what `compiled_interpret` has returned.
-    pub const STATUS: u32 = 34;
+    pub const STATUS: u32 = 33;
     /// Of windows, the first slot.
-    pub const SLOTS: u32 = 35;
+    pub const SLOTS: u32 = 34;
 
     pub const WIDE: u32 = FLAGS_KIND - GPR;
     pub const NARROW: u32 = SLOTS - FLAGS_KIND;
@@ -431,7 +430,6 @@ impl Emitter {
         code.memory(op::I32_LOAD, links + chain::offset::ENTRY as u32);
         code.get(RIP);
         code.get(BUDGET);
-        code.get(GENERATION);
         code.get(HOST);
         code.memory(op::I32_LOAD, links + chain::offset::PLACE as u32);
         code.return_call_indirect(FUNCTION_TYPE);
@@ -756,9 +754,7 @@ impl Emitter {
             code.i64(i64::from(size) - 1);
             code.op(op::I64_ADD);
         }
-        code.i64(PAGE_MASK);
-        code.op(op::I64_AND);
-        code.get(local::GENERATION);
+        code.i64(tlb::TAG_BITS);
         code.op(op::I64_OR);
         code.op(op::I64_NE);
     }

@@ -200,7 +200,7 @@ impl Cpu {
     #[inline(always)]
     fn translate_code(&mut self, va: u64) -> Result<u64, Stop> {
         let entry = unsafe { &*self.table }.entry(va, Access::Execute);
-        if entry.tag == tlb::tag(va, self.state.tlb_generation) {
+        if entry.tag == tlb::tag(va) {
             return Ok(va.wrapping_add(entry.addend).wrapping_sub(self.ram.base() as u64));
         }
         self.translate(va, Access::Execute)

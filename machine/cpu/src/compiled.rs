@@ -17,6 +17,7 @@ use crate::code;
 use crate::memory::PAGE;
 use crate::paging::Access;
 use crate::state::{Exit, Mode, State, Units};
+use crate::tlb::Spaces;
 use crate::windows::Windows;
 use crate::{Cpu, Outcome, Stop};
 
@@ -27,8 +28,8 @@ const MAX_HOT: usize = 512;
 /// How often hot blocks are interpreted until somebody has to ask: by then it has taken as long as a module would.
 const URGENT: u32 = 4_000;
 
-/// Of compiled code: entry, RIP, budget and the TLB's generation.
-pub type Function = extern "C" fn(u32, u64, i64, u64) -> u32;
+/// Of compiled code: entry, RIP and budget.
+pub type Function = extern "C" fn(u32, u64, i64) -> u32;
 
 /// Compiled code's way into it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -221,8 +222,8 @@ impl Cpu {
     #[inline(always)]
     pub(crate) fn chain_tag(&self) -> u64 {
         let what = self.control.units() << Mode::BITS | self.state.mode;
-        (self.code.epoch + self.tlb.epoch) << (12 + Units::BITS + Mode::BITS)
-            | self.state.tlb_generation << (Units::BITS + Mode::BITS)
+        (self.code.epoch + self.tlb.epoch) << (Spaces::BITS + Units::BITS + Mode::BITS)
+            | self.space << (Units::BITS + Mode::BITS)
             | u64::from(what)
     }
 
@@ -233,8 +234,8 @@ impl Cpu {
         // Compiled code changes the processor behind this reference: nothing of it may be kept in
         // registers across the call.
         let this = core::hint::black_box(self as *mut Cpu);
-        let State { rip, budget, tlb_generation, .. } = self.state;
-        let exit = function(entry, rip, budget, tlb_generation);
+        let State { rip, budget, .. } = self.state;
+        let exit = function(entry, rip, budget);
         let this = unsafe { &mut *core::hint::black_box(this) };
         if exit == Exit::Next as u32 {
             return Ok(());

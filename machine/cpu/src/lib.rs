@@ -37,7 +37,7 @@ use state::State;
 
 pub use decode::has_handler;
 pub use instructions::{condition_number, is_aligned_move, x87_operation};
-use tlb::{Generations, Tlb};
+use tlb::{Spaces, Tlb};
 
 /// Why an instruction did not end as usual.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,7 +137,9 @@ pub struct Cpu {
     /// The TLB's table for the present privilege.
     table: *mut tlb::Table,
     pub tlb: Box<Tlb>,
-    generations: Generations,
+    spaces: Spaces,
+    /// The present address space's number.
+    space: u64,
     /// Linear addresses of large pages that may be in the TLB: from, to.
     large_low: u64,
     large_high: u64,
@@ -176,7 +178,8 @@ impl Cpu {
             state: unsafe { core::mem::zeroed() },
             table: core::ptr::null_mut(),
             tlb: Tlb::new(),
-            generations: Generations::new(),
+            spaces: Spaces::new(),
+            space: 0,
             large_low: u64::MAX,
             large_high: 0,
             ram,

@@ -116,7 +116,7 @@ impl Cpu {
 
     #[inline(always)]
     fn wanted<T>(&self, va: u64) -> u64 {
-        tlb::tag(va.wrapping_add(core::mem::size_of::<T>() as u64 - 1), self.state.tlb_generation)
+        tlb::tag(va.wrapping_add(core::mem::size_of::<T>() as u64 - 1))
     }
 
     /// The host address of a byte that the TLB has for loads or stores.
@@ -285,6 +285,6 @@ impl Cpu {
 
     /// The tag of a hit, for an access of so many bytes.
     fn last_tag(&self, va: u64, bytes: &[u8]) -> u64 {
-        tlb::tag(va.wrapping_add(bytes.len() as u64 - 1), self.state.tlb_generation)
+        tlb::tag(va.wrapping_add(bytes.len() as u64 - 1))
     }
 }

@@ -4,7 +4,7 @@ use crate::control::{CR0_WP, CR4_PCIDE, CR4_PGE, EFER_NXE};
 use crate::exception::{GENERAL_PROTECTION, PAGE_FAULT};
 use crate::memory::PAGE;
 use crate::state::Mode;
-use crate::tlb::{self, Entry};
+use crate::tlb;
 use crate::{Cpu, Step, Stop};
 
 const PRESENT: u64 = 1 << 0;
@@ -13,6 +13,8 @@ const USER: u64 = 1 << 2;
 const ACCESSED: u64 = 1 << 5;
 const DIRTY: u64 = 1 << 6;
 const LARGE: u64 = 1 << 7;
+/// Of a page that all address spaces have, with CR4.PGE.
+const GLOBAL: u64 = 1 << 8;
 const NO_EXECUTE: u64 = 1 << 63;
 /// Bits 12 to 51. (CPUID says how many there are; the rest reads as an address outside RAM.)
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
@@ -109,7 +111,8 @@ impl Cpu {
             self.large_low = self.large_low.min(va & !offset_mask);
             self.large_high = self.large_high.max(va | offset_mask);
         }
-        self.fill(va, pa, user, executable, writable && updated & DIRTY != 0);
+        let global = entry & GLOBAL != 0 && self.control.cr4 & CR4_PGE != 0;
+        self.fill(va, pa, user, global, executable, writable && updated & DIRTY != 0);
         Ok(pa)
     }
 
@@ -118,36 +121,44 @@ impl Cpu {
         self.written(slot, 8);
     }
 
-    fn fill(&mut self, va: u64, pa: u64, user: bool, executable: bool, writable: bool) {
+    fn fill(&mut self, va: u64, pa: u64, user: bool, global: bool, executable: bool, writable: bool) {
         let page = pa & !(PAGE - 1);
         if !self.ram.contains(page, PAGE) {
             return;
         }
-        let wanted = tlb::tag(va, self.state.tlb_generation);
         let host = self.ram.base() as u64 + page;
         let writable = writable && !self.code.holds_code(page);
-        let table = &mut self.tlb.tables[usize::from(user)];
-        let known = Entry { tag: wanted, addend: host.wrapping_sub(va & !(PAGE - 1)) };
-        let entry = |hits| if hits { known } else { Entry::EMPTY };
-        let index = tlb::index(va);
-        table.read[index] = entry(true);
-        table.write[index] = entry(writable);
-        table.execute[index] = entry(executable);
+        self.tlb.fill(va, user, &tlb::Page { host, global, writable, executable });
     }
 
     /// MOV to CR3.
     pub fn set_cr3(&mut self, value: u64) {
-        let pcids = self.control.cr4 & CR4_PCIDE != 0;
         self.control.cr3 = value & !NO_FLUSH;
-        let pcid = if pcids { value & 0xfff } else { 0 };
-        let flush = !pcids || value & NO_FLUSH == 0;
-        self.state.tlb_generation = self.generations.of(pcid as usize, flush, &mut self.tlb);
+        let flush = self.control.cr4 & CR4_PCIDE == 0 || value & NO_FLUSH == 0;
+        self.enter_space(flush);
+    }
+
+    fn pcid(&self) -> u64 {
+        if self.control.cr4 & CR4_PCIDE != 0 {
+            self.control.cr3 & 0xfff
+        } else {
+            0
+        }
+    }
+
+    /// Has the present address space's number, of which the TLB is from now on.
+    fn enter_space(&mut self, flush: bool) {
+        let pcid = self.pcid() as usize;
+        let number = self.spaces.number(pcid, flush, &mut self.tlb);
+        if number != self.space {
+            self.space = number;
+            self.tlb.leave_space();
+        }
     }
 
     pub fn flush_tlb(&mut self) {
-        self.generations.forget_all(&mut self.tlb);
-        let pcid = if self.control.cr4 & CR4_PCIDE != 0 { self.control.cr3 & 0xfff } else { 0 };
-        self.state.tlb_generation = self.generations.of(pcid as usize, true, &mut self.tlb);
+        self.spaces.forget_all(&mut self.tlb);
+        self.enter_space(true);
         self.large_low = u64::MAX;
         self.large_high = 0;
     }
@@ -171,14 +182,9 @@ impl Cpu {
         match kind {
             0 if pcid < 4096 => self.invalidate_page(va),
             1 if pcid < 4096 => {
-                let current = if self.control.cr4 & CR4_PCIDE != 0 { self.control.cr3 & 0xfff } else { 0 };
-                let generation = self.generations.of(pcid as usize, true, &mut self.tlb);
-                if pcid == current {
-                    self.state.tlb_generation = generation;
-                } else {
-                    // All generations may have been forgotten.
-                    self.state.tlb_generation = self.generations.of(current as usize, false, &mut self.tlb);
-                }
+                self.spaces.number(pcid as usize, true, &mut self.tlb);
+                // It may be the present one, or all numbers may have been forgotten.
+                self.enter_space(false);
             }
             2 | 3 => self.flush_tlb(),
             _ => return self.raise(GENERAL_PROTECTION, 0),

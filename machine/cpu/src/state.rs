@@ -36,8 +36,6 @@ pub struct State {
     /// it used up at a back edge leaves. Whoever wants the loop's attention makes it negative
     /// (`Cpu::interrupt_slice`).
     pub budget: i64,
-    /// In the low 12 bits of a TLB tag; changes with each flush and address space (see `tlb`).
-    pub tlb_generation: u64,
     /// Which links hold (see `chain`); 0 when none does.
     pub chain_tag: u64,
     pub mxcsr: u32,
@@ -117,7 +115,6 @@ pub mod offset {
     pub const FS_BASE: usize = offset_of!(State, fs_base);
     pub const GS_BASE: usize = offset_of!(State, gs_base);
     pub const BUDGET: usize = offset_of!(State, budget);
-    pub const TLB_GENERATION: usize = offset_of!(State, tlb_generation);
     pub const CHAIN_TAG: usize = offset_of!(State, chain_tag);
     pub const MXCSR: usize = offset_of!(State, mxcsr);
     pub const MODE: usize = offset_of!(State, mode);

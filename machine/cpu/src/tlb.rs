@@ -6,22 +6,24 @@
 //!
 //! ```text
 //! entry = table.read (or .write, .execute)[(va >> 12) % ENTRIES]
-//! entry.tag == ((va + size - 1) & !0xfff) | generation
+//! entry.tag == (va + size - 1) | 0xfff
 //! ```
 //!
 //! so that one compare tells also whether the access stays in the page. The host address is then
 //! `va + entry.addend` (in WebAssembly: of the low 32 bits of both). A page whose accesses have side
 //! effects (a device's registers) or that holds code (for writes) never hits.
 //!
-//! The generation makes a flush one addition: entries of former generations match nothing.
+//! Only the present address space has entries, and global pages, so that a hit needs no look at which space it is: who
+//! goes to another one takes away those of the one before, whose places are noted.
 
 use crate::paging::Access;
 
 pub const ENTRIES: usize = 4096;
-/// Tags of an entry that never hits: no generation is 0.
+/// The tag of an entry that never hits: it is no page's last byte.
 const NEVER: u64 = 0;
-const GENERATIONS: u64 = 4096;
-const PAGE_MASK: u64 = !0xfff;
+const OFFSET_MASK: u64 = 0xfff;
+/// How many places are noted of entries that are not of global pages. All are taken away where there were more.
+const NOTED: usize = 2048;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -64,6 +66,9 @@ impl Table {
     }
 }
 
+/// The part of a tag that all pages have in common, as an operation with an address has it.
+pub const TAG_BITS: i64 = OFFSET_MASK as i64;
+
 pub mod offset {
     use super::{Entry, Table};
     use core::mem::{offset_of, size_of};
@@ -82,8 +87,29 @@ pub mod offset {
 pub struct Tlb {
     /// First for supervisor mode, then for user mode: the index is `mode & Mode::USER`.
     pub tables: [Table; 2],
-    /// Counts what is forgotten otherwise than by a new generation.
+    /// The places of entries that are not of global pages, in the order in which they were made: as many as
+    /// `noted` says, which goes on counting.
+    places: [Place; NOTED],
+    noted: usize,
+    /// Counts what is forgotten otherwise than by going to another address space.
     pub epoch: u64,
+}
+
+/// Of entries for one page.
+#[derive(Clone, Copy)]
+struct Place {
+    user: bool,
+    index: u16,
+}
+
+/// What a page's entries are to say.
+pub struct Page {
+    /// Its host address.
+    pub host: u64,
+    /// Whether other address spaces have it, too.
+    pub global: bool,
+    pub writable: bool,
+    pub executable: bool,
 }
 
 #[inline(always)]
@@ -91,10 +117,10 @@ pub fn index(va: u64) -> usize {
     (va >> 12) as usize % ENTRIES
 }
 
-/// What a hit's tag is.
+/// The tag of a hit of an access that ends at this address.
 #[inline(always)]
-pub fn tag(va: u64, generation: u64) -> u64 {
-    va & PAGE_MASK | generation
+pub fn tag(va: u64) -> u64 {
+    va | OFFSET_MASK
 }
 
 impl Tlb {
@@ -104,13 +130,46 @@ impl Tlb {
         unsafe { alloc::boxed::Box::new_zeroed().assume_init() }
     }
 
+    /// Has entries for the page of a linear address.
+    pub fn fill(&mut self, va: u64, user: bool, page: &Page) {
+        let known = Entry { tag: tag(va), addend: page.host.wrapping_sub(va & !OFFSET_MASK) };
+        let entry = |hits| if hits { known } else { Entry::EMPTY };
+        let index = index(va);
+        let table = &mut self.tables[usize::from(user)];
+        table.read[index] = entry(true);
+        table.write[index] = entry(page.writable);
+        table.execute[index] = entry(page.executable);
+        if !page.global {
+            if let Some(place) = self.places.get_mut(self.noted) {
+                *place = Place { user, index: index as u16 };
+            }
+            self.noted += 1;
+        }
+    }
+
     pub fn clear(&mut self) {
         self.epoch += 1;
+        self.empty();
+    }
+
+    fn empty(&mut self) {
+        self.noted = 0;
         for table in &mut self.tables {
             for part in table.parts() {
                 part.fill(Entry::EMPTY);
             }
         }
+    }
+
+    /// Forget what is not of global pages: from now on it is another address space, or that one anew.
+    pub fn leave_space(&mut self) {
+        let Some(places) = self.places.get(..self.noted) else { return self.empty() };
+        for &Place { user, index } in places {
+            for part in self.tables[usize::from(user)].parts() {
+                part[usize::from(index)] = Entry::EMPTY;
+            }
+        }
+        self.noted = 0;
     }
 
     /// Forget one page, in all address spaces.
@@ -127,7 +186,7 @@ impl Tlb {
     pub fn protect(&mut self, host_page: u64) {
         for table in &mut self.tables {
             for entry in &mut table.write {
-                if entry.tag != NEVER && (entry.tag & PAGE_MASK).wrapping_add(entry.addend) == host_page {
+                if entry.tag != NEVER && (entry.tag & !OFFSET_MASK).wrapping_add(entry.addend) == host_page {
                     *entry = Entry::EMPTY;
                 }
             }
@@ -135,38 +194,41 @@ impl Tlb {
     }
 }
 
-/// Which generation belongs to which address space.
-pub struct Generations {
+/// Numbers of address spaces. One that is flushed has another number afterwards.
+pub struct Spaces {
     next: u64,
     /// By PCID; 0 where there is none yet.
-    spaces: alloc::boxed::Box<[u64; 4096]>,
+    numbers: alloc::boxed::Box<[u64; 4096]>,
 }
 
-impl Generations {
-    pub fn new() -> Generations {
-        Generations { next: 1, spaces: alloc::boxed::Box::new([0; 4096]) }
+impl Spaces {
+    /// Of numbers.
+    pub const BITS: u32 = 12;
+
+    pub fn new() -> Spaces {
+        Spaces { next: 1, numbers: alloc::boxed::Box::new([0; 4096]) }
     }
 
-    /// The generation of an address space: a new one where `flush` is asked for or none is known.
-    pub fn of(&mut self, pcid: usize, flush: bool, tlb: &mut Tlb) -> u64 {
-        if flush || self.spaces[pcid] == 0 {
-            if self.next == GENERATIONS {
+    /// The number of an address space: a new one where `flush` is asked for or none is known.
+    pub fn number(&mut self, pcid: usize, flush: bool, tlb: &mut Tlb) -> u64 {
+        if flush || self.numbers[pcid] == 0 {
+            if self.next == 1 << Spaces::BITS {
                 self.forget_all(tlb);
             }
-            self.spaces[pcid] = self.next;
+            self.numbers[pcid] = self.next;
             self.next += 1;
         }
-        self.spaces[pcid]
+        self.numbers[pcid]
     }
 
     pub fn forget_all(&mut self, tlb: &mut Tlb) {
         tlb.clear();
-        self.spaces.fill(0);
+        self.numbers.fill(0);
         self.next = 1;
     }
 }
 
-impl Default for Generations {
+impl Default for Spaces {
     fn default() -> Self {
         Self::new()
     }

@@ -100,12 +100,12 @@ impl Wasm {
         self.linker.instantiate_and_start(&mut self.store, &module).unwrap();
     }
 
-    pub fn call(&mut self, index: u32, parameters: (u32, u64, i64, u64)) -> u32 {
+    pub fn call(&mut self, index: u32, parameters: (u32, u64, i64)) -> u32 {
         self.calls += 1;
         let Some(Val::FuncRef(Ref::Val(function))) = self.table.get(&self.store, u64::from(index)) else {
             panic!("no function {index}");
         };
-        function.typed::<(u32, u64, i64, u64), u32>(&self.store).unwrap().call(&mut self.store, parameters).unwrap()
+        function.typed::<(u32, u64, i64), u32>(&self.store).unwrap().call(&mut self.store, parameters).unwrap()
     }
 }
 

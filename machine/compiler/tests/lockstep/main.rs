@@ -221,7 +221,7 @@ fn program(
             let budget = 1 + random.below(60) as i64;
             cpu.state.budget = budget;
             let before = format!("{:x?} flags {flags:x} entry {:x}", cpu.state.gpr, compiled.entries[entry]);
-            let exit = wasm.call(function, (entry as u32, cpu.state.rip, budget, cpu.state.tlb_generation));
+            let exit = wasm.call(function, (entry as u32, cpu.state.rip, budget));
             let executed = budget - cpu.state.budget;
             counts.calls += 1;
             counts.compiled += executed as u64;

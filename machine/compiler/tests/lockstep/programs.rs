@@ -17,8 +17,8 @@ thread_local! {
     static WASM: RefCell<Option<Wasm>> = const { RefCell::new(None) };
 }
 
-extern "C" fn call<const INDEX: u32>(entry: u32, rip: u64, budget: i64, generation: u64) -> u32 {
-    let parameters = (entry, rip, budget, generation);
+extern "C" fn call<const INDEX: u32>(entry: u32, rip: u64, budget: i64) -> u32 {
+    let parameters = (entry, rip, budget);
     WASM.with_borrow_mut(|wasm| wasm.as_mut().expect("the engine is set up").call(INDEX, parameters))
 }
 

@@ -8,6 +8,7 @@ mod availability;
 mod native;
 mod ours;
 mod registers;
+mod spaces;
 mod stack;
 mod xsave;
 

@@ -50,7 +50,7 @@ impl Bus for NoDevices {
 }
 
 pub struct Ours {
-    cpu: Box<Cpu>,
+    pub cpu: Box<Cpu>,
 }
 
 impl Ours {
