@@ -53,6 +53,7 @@ from browsermount.rootfs.tree import Tree, content_size, fingerprint, lookup
 from browsermount.rootfs.trust import Certificate, add_authority
 from browsermount.runtime.spec import ProcessOptions, etc_files, runtime_spec
 from browsermount.runtime.user import resolve_user
+from browsermount.streams.early import EarlyLayers
 from browsermount.streams.opener import LayerOpener
 from browsermount.streams.stream import LayerStream
 from browsermount.streams.traffic import Traffic
@@ -184,6 +185,8 @@ class Mount:
     async def _fill(self) -> None:
         # Of a container that goes on nothing was asked yet: what is typed at its prompt is first.
         self.traffic.begin()
+        for descriptor, stream in zip(self.image.manifest.layers, self._streams, strict=True):
+            await self._opener.settle(descriptor, stream)
         for number, stream in enumerate(self._streams):
             try:
                 if not await stream.fill():
@@ -214,6 +217,7 @@ async def mount(
     over: Sequence[GivenLayer] = (),
     known: Mapping[str, bytes] | None = None,
     starts: bool = True,
+    early: EarlyLayers | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     on_event: EventSink = ignore,
 ) -> Mount:
@@ -241,6 +245,7 @@ async def mount(
             in the layers and what their digests are; with this it is verified, as all else.
         starts: Whether a container is going to be started: not one that goes on, and has read
             what is needed first.
+        early: Has layers that come already. They are kept by :meth:`Mount.start_fill`.
         sleep: Waits for some seconds; with 0, until others have had their turn.
         on_event: Is called with each progress event, also later, while the image is read.
 
@@ -275,6 +280,7 @@ async def mount(
         traffic,
         on_event,
         allow_unverified=allow_unverified,
+        early=early,
         known=known,
         sleep=sleep,
     )

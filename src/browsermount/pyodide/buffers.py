@@ -20,6 +20,14 @@ class JsBuffer:
         self.array: Any = to_js(data)
         self.size = len(data)
 
+    @classmethod
+    def of(cls, array: Any) -> JsBuffer:
+        """Return a buffer of an array that is there already, and does not change any more."""
+        buffer = cls.__new__(cls)
+        buffer.array = array
+        buffer.size = int(array.length)
+        return buffer
+
     def read(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes from ``offset``; fewer only at the end."""
         result: bytes = self.array.subarray(offset, offset + size).to_bytes()

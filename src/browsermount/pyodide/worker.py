@@ -33,6 +33,7 @@ from browsermount.oci.platform import Platform
 from browsermount.proxies import Proxy, parse_proxies
 from browsermount.pyodide.blobs import given_layer
 from browsermount.pyodide.buffers import JsBuffer
+from browsermount.pyodide.early import BrowserEarlyLayer
 from browsermount.pyodide.fetch import BrowserFetcher
 from browsermount.pyodide.opfs import OpfsFiles
 from browsermount.rootfs.tree import Tree
@@ -65,6 +66,8 @@ class Worker:
             itself for it, and Chromium delivers all messages of a port in one task.
         open_tls: Takes an authority that was saved, in base64, or nothing, and returns a promise
             of the engine for encrypted connections, which is not in the memory snapshot.
+        early: Takes the digits of a layer's SHA-256, and returns a promise of the
+            ``EarlyLayer`` of ``web/mount/early.js`` that it comes by already, or of nothing.
 
     Attributes:
         proxies: Through whom the container reaches hosts.
@@ -80,6 +83,8 @@ class Worker:
         storage: Awaitable[Any] | None = None,
         pause: Callable[[], Awaitable[Any]] | None = None,
         open_tls: Callable[[str], Awaitable[Engine]] | None = None,
+        *,
+        early: Callable[[str], Awaitable[Any]] | None = None,
     ) -> None:
         self.buffer = bytearray(size)
         self._view = memoryview(self.buffer)
@@ -90,6 +95,7 @@ class Worker:
         self._storage = storage
         self._pause = pause
         self._open_tls = open_tls
+        self._early_layers = early
         self._opening_tls: asyncio.Task[Engine] | None = None
         # Of a session that goes on: what runs in it trusts this one.
         self._authority = ""
@@ -224,6 +230,7 @@ class Worker:
                 over=[given_layer(layer) for layer in over],
                 known=decode_known(json.loads(known)),
                 starts=not wanted.get("goesOn"),
+                early=self._early,
                 options=self._options,
                 sleep=self._sleep,
                 on_event=on_event,
@@ -247,6 +254,10 @@ class Worker:
     def mounted(self) -> Mount | None:
         """What is mounted."""
         return self._mount
+
+    async def _early(self, sha256: str) -> BrowserEarlyLayer | None:
+        layer = await self._early_layers(sha256) if self._early_layers else None
+        return BrowserEarlyLayer(layer) if layer else None
 
     async def _sleep(self, seconds: float) -> None:
         if seconds == 0 and self._pause is not None:

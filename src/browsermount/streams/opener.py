@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from browsermount import limits
 from browsermount.blobs.buffers import Buffer, BufferCache
@@ -21,8 +21,10 @@ from browsermount.layers.indexer import LayerIndexer
 from browsermount.layers.lazy import open_index, toc_digest
 from browsermount.layers.span import Span
 from browsermount.oci.descriptor import Descriptor
+from browsermount.oci.digest import Digest
 from browsermount.oci.image import Source
 from browsermount.steps import TURN_SECONDS, in_turns
+from browsermount.streams.early import EarlyLayers, NotEarly, read_early
 from browsermount.streams.stream import LayerStream
 from browsermount.streams.traffic import Traffic
 
@@ -43,6 +45,9 @@ _INPUT_STEP = 1 << 14
 
 _REPORT_SECONDS = 0.25
 """Seconds between two events about a layer that comes bit by bit."""
+
+_SETTLE_SECONDS = 0.3
+"""How long a container that is started has until layers are kept that are in memory alone."""
 
 _READ_STEP = 1 << 20
 """Bytes that are read at once from a blob that is held already."""
@@ -67,6 +72,7 @@ class LayerOpener:
         on_event: Is called with progress events.
         allow_unverified: Whether a table of contents is believed that the manifest has no
             digest of.
+        early: Has layers that come already.
         known: What :meth:`index` and :meth:`pieces` have given for layers, by key: they are not
             looked at for it.
         sleep: Waits for some seconds; with 0, until others have had their turn.
@@ -81,6 +87,7 @@ class LayerOpener:
         on_event: EventSink,
         *,
         allow_unverified: bool = False,
+        early: EarlyLayers | None = None,
         known: Mapping[str, bytes] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -90,6 +97,9 @@ class LayerOpener:
         self._traffic = traffic
         self._on_event = on_event
         self._allow_unverified = allow_unverified
+        self._early = early
+        # The indexes of layers that are in memory alone: the others have lost their members.
+        self._unsettled: dict[Digest, LayerIndex] = {}
         self._known = known or {}
         self._indexes: dict[str, LayerIndex] = {}
         self._sleep = sleep
@@ -139,6 +149,19 @@ class LayerOpener:
         async with self._slots:
             index, kept = await self._read_whole(number, descriptor, remote)
         return await self._stream(number, descriptor, remote, index, kept)
+
+    async def settle(self, descriptor: Descriptor, stream: LayerStream) -> None:
+        """Keep a layer that is in memory alone, if it is one.
+
+        The container has just been started: what it begins with goes first.
+        """
+        index = self._unsettled.pop(descriptor.digest, None)
+        if index is None:
+            return
+        await self._sleep(_SETTLE_SECONDS)
+        if await stream.settle(lambda: self._sleep(0)):
+            data = await in_turns(index.to_bytes_in_steps(), self._sleep)
+            self._store.save_later(_key(descriptor, "index"), data)
 
     async def blob(self, descriptor: Descriptor) -> AsyncGenerator[bytes, None]:
         """Iterate over a layer's blob, as it is held or comes; it is not verified.
@@ -288,6 +311,8 @@ class LayerOpener:
         self, number: int, descriptor: Descriptor, remote: RemoteBlob
     ) -> tuple[LayerIndex, dict[int, Buffer]]:
         """Read the whole blob once, verify it, and learn where everything is in it."""
+        with suppress(NotEarly):
+            return await self._read_early(number, descriptor)
         if await self._store.covers(_key(descriptor, "blob"), descriptor.size):
             held = await self._store.open(_key(descriptor, "blob"))
             try:
@@ -301,6 +326,33 @@ class LayerOpener:
                 raise
             # The blob may have been replaced between two parts of it: once more from its start.
             return await self._index_remote(number, descriptor, remote)
+
+    async def _read_early(
+        self, number: int, descriptor: Descriptor
+    ) -> tuple[LayerIndex, dict[int, Buffer]]:
+        """Read a layer that comes already.
+
+        Raises:
+            NotEarly: None does, or it is of no use.
+        """
+        sha256 = descriptor.digest.algorithm == "sha256"
+        layer = await self._early(descriptor.digest.encoded) if self._early and sha256 else None
+        if layer is None:
+            raise NotEarly
+        clock = asyncio.get_running_loop().time
+        next_report = clock()
+
+        def on_step(came: int) -> None:
+            nonlocal next_report
+            if clock() >= next_report:
+                current = min(came, descriptor.size)
+                self._report(number, descriptor, LayerState.DOWNLOADING, current)
+                next_report = clock() + _PROGRESS_SECONDS
+
+        index, buffers = await read_early(layer, descriptor, on_step)
+        self._unsettled[descriptor.digest] = replace(index, entries=list(index.entries))
+        self._report(number, descriptor, LayerState.READY, descriptor.size)
+        return index, buffers
 
     async def _index_remote(
         self, number: int, descriptor: Descriptor, remote: RemoteBlob

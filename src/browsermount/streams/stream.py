@@ -5,7 +5,16 @@ from __future__ import annotations
 import asyncio
 import errno
 from bisect import bisect_right
-from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -14,7 +23,7 @@ from browsermount.blobs.remote import RangesIgnored, RemoteBlob
 from browsermount.blobs.store import StoredBlob
 from browsermount.errors import BrowsermountError, DigestMismatch, InvalidLayer
 from browsermount.layers.index import LayerIndex
-from browsermount.layers.span import decode, decode_shared
+from browsermount.layers.span import decode, decode_shared, own_digest
 from browsermount.streams.traffic import Traffic
 
 GAP = 16 << 10
@@ -170,6 +179,29 @@ class LayerStream:
             task = asyncio.ensure_future(self._obtain(group, self._ignore))
             if await self._traffic.in_advance(task) and not self._holds(group[0]):
                 return False
+
+    async def settle(self, pause: Callable[[], Awaitable[None]]) -> bool:
+        """Write the plain stream, as far as only memory has it, to where it is kept.
+
+        What it is verified by is found out then: the index has it afterwards.
+
+        Args:
+            pause: Lets others have their turn.
+
+        Returns:
+            Whether all is kept now; False when there is no room for it.
+        """
+        for number, buffer in list(self._kept.items()):
+            await pause()
+            span = self._spans[number]
+            data = buffer.read(0, span.size)
+            if not await self.stored.reserve(span.size):
+                return False
+            if not self.stored.write(span.blob_offset, data):
+                return False
+            self._spans[number] = span._replace(digest=own_digest(data))
+            del self._kept[number]
+        return True
 
     async def close(self) -> None:
         """Give up all requests."""
