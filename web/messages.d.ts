@@ -66,6 +66,8 @@ export interface MountMessage {
   saved?: object;
   /** Whether "decide" comes, and the requests wait for that, too. */
   waits: boolean;
+  /** Where layers come from that another worker has begun with: see mount/early.js. */
+  early?: MessagePort;
 }
 
 /**

@@ -4,6 +4,7 @@
  */
 
 import { Fetcher } from "./assets.js";
+import { EarlyLayers } from "./mount/early.js";
 import { addModules, NetworkPort } from "./mount/network.js";
 import { startRuntime } from "./mount/runtime.js";
 import { openStorage } from "./mount/storage.js";
@@ -109,12 +110,13 @@ async function startPython() {
     post({ type: "stage", stage: "runtime-loading", bytes, total }),
   );
   const glue = python.pyimport("browsermount.pyodide.worker");
-  const worker = glue.Worker(
+  const worker = glue.Worker.callKwargs(
     (/** @type {Uint8Array<ArrayBuffer>} */ reply) => session?.send(reply),
     FRAME_SIZE,
     storage,
     pause,
     (/** @type {string} */ authority) => startTls(python, authority),
+    { early: async (/** @type {string} */ hash) => early?.take(hash) },
   );
   glue.destroy();
   const milliseconds = Math.round(performance.now() - started);
@@ -173,8 +175,12 @@ function ask(request) {
 /** Says what the machine does whose requests wait. @type {(decision: Decision) => void} */
 let decide = () => {};
 
+/** What was begun before Python was there. @type {EarlyLayers | undefined} */
+let early;
+
 /** @param {PageMessage} message */
 async function handleMessage(message) {
+  if (message.type === "mount" && message.early) early = new EarlyLayers(message.early);
   if (message.type === "credentials") {
     questions.get(message.id)?.(JSON.stringify(message.credentials));
     questions.delete(message.id);
@@ -270,6 +276,7 @@ async function handleMessage(message) {
       JSON.stringify(known ?? {}),
     ),
   );
+  early?.end();
   if (result.error) {
     close();
     post({ type: "error", error: result.error });

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,44 @@ def test_the_rest_comes_while_the_container_is_idle(page: Page, site: str, serve
         server.start()
     page.script("document.querySelector('.bm-kept button').click()")
     page.wait_visible("Kept in this browser")
+
+
+KEPT_FILES = """
+const [name, done] = arguments;
+(async () => {
+  const root = await navigator.storage.getDirectory();
+  const names = [];
+  for await (const each of (await root.getDirectoryHandle("browsermount")).keys())
+    if (each.includes(name)) names.push(each.slice(each.lastIndexOf(".") + 1));
+  return names.sort();
+})().then(done, (error) => done(String(error)));
+"""
+
+
+def test_a_layer_that_is_begun_before_python_is_there(
+    page: Page, site: str, tmp_path: Path
+) -> None:
+    """It comes once, is kept as the browser has decompressed it, and is all there later."""
+    layout = fixture("foreign") / "amd64"
+    (layer,) = (path for path in layout.glob("blobs/*/*") if path.stat().st_size > 1 << 20)
+    with nginx(tmp_path / "nginx", layout) as server:
+        page.forget(site)
+        url = f"{site}?warm=no&image={server.url}/"
+        page.open(url)
+        page.wait_state("running", 90)
+        page.wait_visible("all here")
+        assert [path for path, *_ in server.answers if layer.name in path] == [
+            f"/blobs/sha256/{layer.name}"
+        ]
+        wanted = ["index", "plain"]
+        page.wait(lambda: page.driver.execute_async_script(KEPT_FILES, layer.name) == wanted)
+        # What is said to be here is in the catalog soon.
+        time.sleep(2 * COMMIT_SECONDS)
+        server.kill()
+        page.open(url)
+        page.wait_state("running", 90)
+        page.type("clear; sha256sum /usr/bin/* > /dev/null; echo st''atus $?\r")
+        page.wait_text("status 0", 60)
 
 
 def test_a_table_of_contents_that_nobody_vouches_for(page: Page, site: str, server: Nginx) -> None:

@@ -22,6 +22,8 @@ const SCRIPTS = [
   "container-terminal.js",
   "worker.js",
   "vm/worker.js",
+  // Of ordinary layers.
+  "mount/early-worker.js",
   // Machines of others alone need these.
   "page/wasi-machine.js",
   "wasi/worker.js",

@@ -3,7 +3,8 @@
  * the browser takes its time with the first use of it.
  */
 
-const DIRECTORY = "browsermount";
+/** Where it keeps what it has, in the origin's private files. */
+export const DIRECTORY = "browsermount";
 const PROBE = "probe-";
 
 /** A storage that takes longer than so many milliseconds is not waited for. */

@@ -3,6 +3,7 @@
  * runs it.  The machine can be replaced by a fresh one; the mount stays.
  */
 
+import { startEarly } from "./early.js";
 import { likelyMachine, rememberMachine } from "./likely-machine.js";
 import { startOf } from "./page-attributes.js";
 import { levelFor, machineFor } from "./platform.js";
@@ -103,6 +104,8 @@ const MAX_DOWNLOAD = 8 * 2 ** 30;
 export class Session {
   /** @type {Helper | undefined} */
   #mount;
+  /** What has begun with the image's layers. @type {Helper | undefined} */
+  #early;
   /** @type {Helper | ForeignMachine["machine"] | undefined} */
   #machine;
   /** Which machine it is, of ours. @type {VM.MachineKind} */
@@ -346,6 +349,9 @@ export class Session {
     // One that comes from the command line knows nothing of the page's authority.
     const trusts = !resumed || resumed.server.authority !== undefined;
     const saved = resumed && { saved: resumed.server };
+    // What goes on has its image already, or is told what is known of it.
+    const early = resumed || warm ? undefined : startEarly(request, document.baseURI);
+    this.#early = early?.worker;
     mount.post(
       {
         type: "mount",
@@ -356,8 +362,9 @@ export class Session {
         layers: this.#layers,
         waits: warm !== undefined,
         ...saved,
+        ...(early && { early: early.port }),
       },
-      [port, card],
+      early ? [port, card, early.port] : [port, card],
     );
     this.#use(machine);
   }
@@ -741,6 +748,8 @@ export class Session {
     this.#layers = [];
     this.#mount?.end();
     this.#mount = undefined;
+    this.#early?.end();
+    this.#early = undefined;
     this.#translates = false;
     this.#mounted = false;
   }

@@ -16,6 +16,7 @@ const url = (path) => new URL(path, BASE).href;
 const WORKERS = [
   "worker.js",
   "vm/worker.js?use-scheduling-api",
+  "mount/early-worker.js",
   "wasi/worker.js",
   "wasi/service-worker.js",
 ];
