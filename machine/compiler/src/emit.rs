@@ -1,8 +1,8 @@
 //! A function being written: its locals, and access to registers, memory and what else is in
 //! [`State`](cpu::state::State).
 //!
-//! Registers are in locals from where the function is entered to where it is left: see `registers`. Exits that are
-//! hardly ever taken say where they are and what is to be stored, and share the code that does it. Within a block the
+//! Registers are in locals from where the function is entered to where it is left: see `registers`. Which of them entries
+//! load and exits store is known when all blocks are written, and is added then. Exits that are hardly ever taken say where they are and what is to be stored, and share the code that does it. Within a block the
 //! budget is not kept exactly: each block subtracts its instructions at its end, and exits within it say how many were
 //! executed.
 
@@ -16,7 +16,7 @@ use cpu::tlb;
 use iced_x86::{Instruction, Register};
 
 use crate::flags::Form;
-use crate::registers::{Set, Usage};
+use crate::registers::{Plan, Set, Usage};
 use crate::wasm::{op, simd, Code, Hint, Label, Type};
 use crate::windows::{At, Use};
 use crate::CodeSize;
@@ -154,17 +154,41 @@ mod packed {
     pub const REGISTERS: u32 = 25;
 }
 
+/// What depends on what the blocks before and behind do to registers.
+enum Late {
+    /// Loads what has to be there at the beginning of a block.
+    Load(usize),
+    /// Stores what may have been changed at an exit.
+    Store(Changed),
+    /// Pushes a number: the set of those above so many bits, and those bits.
+    Push(Changed, u32, u64),
+}
+
+/// Where something may have been changed: before a block, and in it.
+#[derive(Clone, Copy)]
+struct Changed {
+    block: usize,
+    within: Set,
+}
+
+impl Changed {
+    fn all(self, plan: &Plan) -> Set {
+        plan.changed[self.block] | self.within
+    }
+}
+
 pub struct Emitter {
     pub code: Code,
     addresses: Addresses,
     /// The address of the TLB's table for the code's privilege.
     table: u32,
     pub code_size: CodeSize,
-    /// What the present block does, and what all that are finished read and change.
-    usage: Usage,
-    all: Usage,
-    /// What was written before the present block.
-    changed: Set,
+    /// What each block does.
+    usages: Vec<Usage>,
+    /// The present one.
+    block: usize,
+    /// What is still to be written, and where, in the order of that.
+    late: Vec<(usize, Late)>,
     /// How many of WebAssembly's blocks the present block is in.
     depth: u32,
     vectors: Vectors,
@@ -193,7 +217,7 @@ pub struct Emitter {
 
 impl Emitter {
     /// `slots`: of windows.
-    pub fn new(addresses: Addresses, mode: u32, slots: u32) -> Emitter {
+    pub fn new(addresses: Addresses, mode: u32, blocks: usize, slots: u32) -> Emitter {
         let mut code = Code::default();
         code.get(local::RIP);
         code.i64(PAGE_MASK);
@@ -208,9 +232,9 @@ impl Emitter {
             addresses,
             table: addresses.tables[(mode & Mode::USER) as usize],
             code_size: CodeSize::of(mode),
-            usage: Usage::default(),
-            all: Usage::default(),
-            changed: Set::NONE,
+            usages: vec![Usage::default(); blocks],
+            block: 0,
+            late: Vec::new(),
             depth: 0,
             vectors: Vectors::behind(slots),
             slots,
@@ -227,10 +251,17 @@ impl Emitter {
         }
     }
 
-    /// The whole function: its locals and instructions, and where in it branches have hints.
-    pub fn finish(mut self) -> (Vec<u8>, Vec<(u32, Hint)>) {
+    /// What each block does.
+    pub fn usages(&self) -> &[Usage] {
+        &self.usages
+    }
+
+    /// The whole function: its locals and instructions, and where in it branches have hints. `plan` is made of what the
+    /// blocks do.
+    pub fn finish(mut self, plan: &Plan) -> (Vec<u8>, Vec<(u32, Hint)>) {
         use local::*;
-        self.end_block();
+        self.write_late(plan);
+        let all = self.usages.iter().fold(Usage::default(), |all, one| all.with(one));
         let code = &mut self.code;
         code.op(op::UNREACHABLE);
         code.end();
@@ -261,8 +292,7 @@ impl Emitter {
         code.op(op::I64_SHR_U);
         code.set(EXIT);
         code.end();
-        let changed = self.all.changed;
-        for one in changed.each() {
+        for one in all.changed.each() {
             self.code.get(EXIT);
             self.code.i64(one.bits() as i64);
             self.code.op(op::I64_AND);
@@ -292,7 +322,7 @@ impl Emitter {
 
         let mut bytes = Vec::new();
         let mut groups = vec![(WIDE, Type::I64), (NARROW + self.slots, Type::I32)];
-        let touched = self.all.read | changed;
+        let touched = all.read | all.changed;
         if touched.contains(Set::SSE) || touched.vectors().next().is_some() {
             groups[1].0 += 1;
             groups.extend([(20, Type::V128), (3, Type::F64), (3, Type::F32)]);
@@ -309,48 +339,56 @@ impl Emitter {
 
     // -- Blocks and what they do to registers ----------------------------------------
 
-    /// Begins a block, before which this may have been written.
-    pub fn begin_block(&mut self, changed: Set) {
-        self.end_block();
-        self.changed = changed;
+    /// Begins a block.
+    pub fn begin_block(&mut self, block: usize) {
+        self.block = block;
         self.depth = self.code.depth();
     }
 
-    /// What the present block has done until now.
-    pub fn usage(&self) -> Usage {
-        self.usage
-    }
-
-    fn end_block(&mut self) {
-        let usage = core::mem::take(&mut self.usage);
-        self.all.read |= usage.read;
-        self.all.changed |= usage.changed;
-    }
-
     /// What has to be stored where it leaves now.
-    fn to_store(&self) -> Set {
-        self.changed | self.usage.changed
+    fn to_store(&self) -> Changed {
+        Changed { block: self.block, within: self.usages[self.block].changed }
+    }
+
+    fn later(&mut self, what: Late) {
+        self.late.push((self.code.bytes.len(), what));
+    }
+
+    fn write_late(&mut self, plan: &Plan) {
+        let late = core::mem::take(&mut self.late);
+        let written = self.code.take();
+        let mut begin = 0;
+        for (at, what) in late {
+            self.code.append(&written, begin..at);
+            begin = at;
+            match what {
+                Late::Load(block) => self.load_registers(plan.needed[block]),
+                Late::Store(changed) => self.store_registers(changed.all(plan)),
+                Late::Push(changed, shift, below) => self.code.i64((changed.all(plan).bits() << shift | below) as i64),
+            }
+        }
+        self.code.append(&written, begin..written.bytes.len());
     }
 
     fn uses(&mut self, what: Set) {
-        self.usage.read(what);
+        self.usages[self.block].read(what);
     }
 
     fn changes(&mut self, what: Set) {
         // Within conditions and the like it is only written sometimes.
         let surely = self.code.depth() == self.depth;
-        self.usage.write(what, surely);
+        self.usages[self.block].write(what, surely);
     }
 
-    /// Loads what has to be there where the function is entered.
-    pub fn enter(&mut self, needed: Set) {
-        if needed.contains(Set::USUAL) {
-            self.load_usual();
-        }
-        self.load_registers(needed);
+    /// Loads what has to be there where the function is entered at a block.
+    pub fn enter(&mut self, block: usize) {
+        self.later(Late::Load(block));
     }
 
     fn load_registers(&mut self, registers: Set) {
+        if registers.contains(Set::USUAL) {
+            self.load_usual();
+        }
         for register in registers.vectors() {
             self.load_vector_register(register);
         }
@@ -1067,12 +1105,8 @@ impl Emitter {
     }
 
     fn leave_packed(&mut self, offset: u32, executed: u32, why: Exit) {
-        let registers = self.to_store().bits();
-        let exit = u64::from(offset)
-            | u64::from(executed) << packed::EXECUTED
-            | (why as u64) << packed::WHY
-            | registers << packed::REGISTERS;
-        self.code.i64(exit as i64);
+        let exit = u64::from(offset) | u64::from(executed) << packed::EXECUTED | (why as u64) << packed::WHY;
+        self.later(Late::Push(self.to_store(), packed::REGISTERS, exit));
         self.code.br(self.packed_exit);
     }
 
@@ -1100,7 +1134,7 @@ impl Emitter {
     /// Pops the linear address at which it goes on.
     pub fn leave_to(&mut self) {
         self.code.set(local::RIP);
-        self.store_registers(self.to_store());
+        self.later(Late::Store(self.to_store()));
         self.code.br(self.exit);
     }
 
@@ -1176,7 +1210,7 @@ impl Emitter {
         self.code.set(local::STATUS);
         self.load_state(op::I64_LOAD, offset::RIP);
         self.code.set(local::RIP);
-        self.code.i64(self.to_store().bits() as i64);
+        self.later(Late::Push(self.to_store(), 0, 0));
         self.code.set(local::EXIT);
         self.code.br(self.storing_exit);
         self.code.end();

@@ -13,7 +13,7 @@ use crate::flags::Form;
 use crate::forms;
 use crate::graph::{Block, Decoded, Graph, Start, Target, Wanted};
 use crate::module::Compiled;
-use crate::registers::{Plan, Set, Usage};
+use crate::registers::{Plan, Set};
 use crate::structure::{self, Item};
 use crate::wasm::{op, Hint, Label};
 use crate::windows::{self, At};
@@ -40,21 +40,16 @@ pub fn compile(
     let mut region = Region {
         graph: &graph,
         bytes,
-        emitter: Emitter::new(addresses, mode, windows.slots),
+        emitter: Emitter::new(addresses, mode, graph.blocks.len(), windows.slots),
         forms: &forms,
         windows: &windows,
         inner_entries: &structure.entries,
-        registers: Plan::empty(graph.blocks.len()),
-        usages: vec![Usage::default(); graph.blocks.len()],
         factory: InstructionInfoFactory::new(),
         scopes: Vec::new(),
     };
-    // What blocks do to registers is seen when they are written.
     region.sequence(&structure.items, Some(&graph.entries));
-    region.registers = Plan::new(&region.usages, &successors);
-    region.emitter = Emitter::new(addresses, mode, windows.slots);
-    region.sequence(&structure.items, Some(&graph.entries));
-    let (function, hints) = region.emitter.finish();
+    let plan = Plan::new(region.emitter.usages(), &successors);
+    let (function, hints) = region.emitter.finish(&plan);
     let mut lines = 0u64;
     for one in &graph.instructions {
         for at in [u32::from(one.offset), one.next() - 1] {
@@ -62,7 +57,7 @@ pub fn compile(
         }
     }
     let entries = graph.entries.iter().map(|&block| graph.blocks[block].start).collect();
-    let units = graph.entries.iter().map(|&block| region.registers.needed[block].units()).collect();
+    let units = graph.entries.iter().map(|&block| plan.needed[block].units()).collect();
     Some((function, hints, Compiled { entries, inner: graph.inner, units, lines }))
 }
 
@@ -85,9 +80,6 @@ struct Region<'a> {
     windows: &'a windows::Plan,
     /// The blocks by which loops are entered that are not their headers.
     inner_entries: &'a [usize],
-    registers: Plan,
-    /// By block.
-    usages: Vec<Usage>,
     factory: InstructionInfoFactory,
     scopes: Vec<Scope<'a>>,
 }
@@ -107,7 +99,7 @@ impl<'a> Region<'a> {
             code.br_table(&labels);
             for &entry in entries {
                 self.emitter.code.end();
-                self.emitter.enter(self.registers.needed[entry]);
+                self.emitter.enter(entry);
                 self.go(entry);
             }
         }
@@ -147,7 +139,7 @@ impl<'a> Region<'a> {
             repeat: Some((inner.header, start)),
         });
         self.open_labels(false);
-        self.emitter.begin_block(self.registers.changed[inner.header]);
+        self.emitter.begin_block(inner.header);
         self.emitter.budget_is_spent();
         self.emitter.code.if_(None, Some(Hint::Unlikely));
         if !inner.entries.is_empty() {
@@ -242,7 +234,7 @@ impl<'a> Region<'a> {
     fn block(&mut self, index: usize) {
         let graph = self.graph;
         let block = &graph.blocks[index];
-        self.emitter.begin_block(self.registers.changed[index]);
+        self.emitter.begin_block(index);
         self.emitter.form = self.forms[index];
         let instructions = &graph.instructions[block.instructions.clone()];
         let mut at = 0;
@@ -275,7 +267,6 @@ impl<'a> Region<'a> {
             self.emitter.spend(instructions.len() as u32);
             self.go_to(block.next.expect("it goes on"));
         }
-        self.usages[index] = self.emitter.usage();
     }
 
     fn open_windows(&mut self, instruction: usize) {

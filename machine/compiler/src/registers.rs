@@ -111,6 +111,11 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// What is read or changed here or there.
+    pub fn with(self, other: &Usage) -> Usage {
+        Usage { read: self.read | other.read, changed: self.changed | other.changed, defined: Set::NONE }
+    }
+
     pub fn read(&mut self, what: Set) {
         self.read |= what & !self.defined;
     }
@@ -135,13 +140,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// For a first look at what the blocks do.
-    pub fn empty(blocks: usize) -> Plan {
-        Plan { needed: vec![Set::NONE; blocks], changed: vec![Set::NONE; blocks] }
-    }
-
     pub fn new(usages: &[Usage], successors: &[Vec<usize>]) -> Plan {
-        let mut plan = Plan::empty(usages.len());
+        let none = vec![Set::NONE; usages.len()];
+        let mut plan = Plan { needed: none.clone(), changed: none };
         let mut work: Vec<usize> = (0..usages.len()).collect();
         while let Some(block) = work.pop() {
             let after = plan.changed[block] | usages[block].changed;

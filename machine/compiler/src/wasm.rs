@@ -259,6 +259,20 @@ pub struct Code {
 }
 
 impl Code {
+    /// The code, in whose place is none then, as deep in blocks.
+    pub fn take(&mut self) -> Code {
+        core::mem::replace(self, Code { depth: self.depth, ..Code::default() })
+    }
+
+    /// Appends a part of code that was taken from here.
+    pub fn append(&mut self, code: &Code, part: core::ops::Range<usize>) {
+        let moved = |at: u32| at - part.start as u32 + self.bytes.len() as u32;
+        let first = code.hints.partition_point(|&(at, _)| (at as usize) < part.start);
+        let within = code.hints[first..].iter().take_while(|&&(at, _)| (at as usize) < part.end);
+        self.hints.extend(within.map(|&(at, hint)| (moved(at), hint)));
+        self.bytes.extend_from_slice(&code.bytes[part]);
+    }
+
     pub fn op(&mut self, opcode: u8) {
         self.bytes.push(opcode);
     }
