@@ -16,7 +16,6 @@ use crate::instructions::quick;
 use crate::memory::PAGE;
 use crate::paging::Access;
 use crate::state::{Exit, Mode};
-use crate::tlb;
 use crate::{Cpu, Outcome, Stop};
 
 /// How many can be found. (8 MiB. Node executes 100,000 to print a number.)
@@ -199,11 +198,10 @@ impl Cpu {
 
     #[inline(always)]
     fn translate_code(&mut self, va: u64) -> Result<u64, Stop> {
-        let entry = unsafe { &*self.table }.entry(va, Access::Execute);
-        if entry.tag == tlb::tag(va) {
-            return Ok(va.wrapping_add(entry.addend).wrapping_sub(self.ram.base() as u64));
+        match self.known(va, Access::Execute) {
+            Some(host) => Ok(host as u64 - self.ram.base() as u64),
+            None => self.translate(va, Access::Execute),
         }
-        self.translate(va, Access::Execute)
     }
 
     /// Executes one block, by compiled code where there is some.

@@ -1,6 +1,6 @@
 //! The guest's physical memory, and loads and stores at linear addresses.
 
-use crate::tlb::{self, Entry};
+use crate::tlb::Entry;
 use crate::{Access, Cpu, Step, Stop};
 
 /// Physical addresses from here on are devices'. RAM ends below.
@@ -114,21 +114,17 @@ impl Cpu {
         unsafe { &*self.table }.entry(va, access)
     }
 
+    /// The host address of a byte that the TLB has for an access.
     #[inline(always)]
-    fn wanted<T>(&self, va: u64) -> u64 {
-        tlb::tag(va.wrapping_add(core::mem::size_of::<T>() as u64 - 1))
-    }
-
-    /// The host address of a byte that the TLB has for loads or stores.
     pub(crate) fn known(&self, va: u64, access: Access) -> Option<*mut u8> {
         let entry = self.entry(va, access);
-        (entry.tag == self.wanted::<u8>(va)).then(|| entry.host(va))
+        entry.hits(va, 1).then(|| entry.host(va))
     }
 
     #[inline(always)]
     pub fn load<T: Scalar>(&mut self, va: u64) -> Result<T, Stop> {
         let entry = self.entry(va, Access::Read);
-        if entry.tag == self.wanted::<T>(va) {
+        if entry.hits(va, T::SIZE) {
             let host = entry.host(va).cast::<T>();
             Ok(unsafe { host.read_unaligned() })
         } else {
@@ -139,7 +135,7 @@ impl Cpu {
     #[inline(always)]
     pub fn store<T: Scalar>(&mut self, va: u64, value: T) -> Step {
         let entry = self.entry(va, Access::Write);
-        if entry.tag == self.wanted::<T>(va) {
+        if entry.hits(va, T::SIZE) {
             let host = entry.host(va).cast::<T>();
             unsafe { host.write_unaligned(value) };
             Ok(())
@@ -151,7 +147,7 @@ impl Cpu {
     /// Makes sure that a store there will succeed, for instructions that read first.
     #[inline(always)]
     pub fn prepare_store<T: Scalar>(&mut self, va: u64) -> Step {
-        if self.entry(va, Access::Write).tag == self.wanted::<T>(va) {
+        if self.entry(va, Access::Write).hits(va, T::SIZE) {
             Ok(())
         } else {
             self.probe(va, T::SIZE, Access::Write)
@@ -233,7 +229,7 @@ impl Cpu {
     /// 16 bytes, as two accesses of which both are possible before the first is done.
     pub fn load128(&mut self, va: u64) -> Result<[u64; 2], Stop> {
         let entry = self.entry(va, Access::Read);
-        if entry.tag == self.wanted::<[u64; 2]>(va) {
+        if entry.hits(va, 16) {
             let host = entry.host(va).cast::<[u64; 2]>();
             return Ok(unsafe { host.read_unaligned() });
         }
@@ -243,7 +239,7 @@ impl Cpu {
 
     pub fn store128(&mut self, va: u64, value: [u64; 2]) -> Step {
         let entry = self.entry(va, Access::Write);
-        if entry.tag == self.wanted::<[u64; 2]>(va) {
+        if entry.hits(va, 16) {
             let host = entry.host(va).cast::<[u64; 2]>();
             unsafe { host.write_unaligned(value) };
             return Ok(());
@@ -256,7 +252,7 @@ impl Cpu {
     /// Many bytes, for FXSAVE and the like: all or none are read. (At most a page's length.)
     pub fn load_bytes(&mut self, va: u64, bytes: &mut [u8]) -> Step {
         let entry = self.entry(va, Access::Read);
-        if entry.tag == self.last_tag(va, bytes) {
+        if entry.hits(va, bytes.len() as u64) {
             let host = entry.host(va).cast_const();
             unsafe { core::ptr::copy_nonoverlapping(host, bytes.as_mut_ptr(), bytes.len()) };
             return Ok(());
@@ -271,7 +267,7 @@ impl Cpu {
     /// All or none are written. (At most a page's length.)
     pub fn store_bytes(&mut self, va: u64, bytes: &[u8]) -> Step {
         let entry = self.entry(va, Access::Write);
-        if entry.tag == self.last_tag(va, bytes) {
+        if entry.hits(va, bytes.len() as u64) {
             let host = entry.host(va);
             unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), host, bytes.len()) };
             return Ok(());
@@ -281,10 +277,5 @@ impl Cpu {
             self.store::<u8>(va.wrapping_add(i as u64), byte)?;
         }
         Ok(())
-    }
-
-    /// The tag of a hit, for an access of so many bytes.
-    fn last_tag(&self, va: u64, bytes: &[u8]) -> u64 {
-        tlb::tag(va.wrapping_add(bytes.len() as u64 - 1))
     }
 }

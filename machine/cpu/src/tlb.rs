@@ -36,6 +36,12 @@ pub struct Entry {
 impl Entry {
     pub(crate) const EMPTY: Entry = Entry { tag: NEVER, addend: 0 };
 
+    /// Whether it is for an access of so many bytes at this address.
+    #[inline(always)]
+    pub fn hits(&self, va: u64, size: u64) -> bool {
+        self.tag == tag(va.wrapping_add(size - 1))
+    }
+
     /// The host address of a linear one in the page.
     #[inline(always)]
     pub fn host(&self, va: u64) -> *mut u8 {
@@ -119,7 +125,7 @@ pub fn index(va: u64) -> usize {
 
 /// The tag of a hit of an access that ends at this address.
 #[inline(always)]
-pub fn tag(va: u64) -> u64 {
+fn tag(va: u64) -> u64 {
     va | OFFSET_MASK
 }
 

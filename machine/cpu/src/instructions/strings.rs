@@ -81,13 +81,6 @@ fn again(cpu: &mut Cpu, op: &Op) -> Step {
     Err(Stop::Leave)
 }
 
-impl Cpu {
-    /// Host addresses of a stretch of bytes within one page that reads (or writes) hit.
-    fn host(&self, va: u64, write: bool) -> Option<*mut u8> {
-        self.known(va, if write { Access::Write } else { Access::Read })
-    }
-}
-
 /// How many elements from here to the end of the page.
 fn in_page<W: Width>(va: u64) -> u64 {
     (PAGE - va % PAGE) / W::Value::SIZE
@@ -109,7 +102,7 @@ fn move_string<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
             stretches -= 1;
             let (from, to) = (source(cpu, op), destination(cpu, op));
             let most = count.min(in_page::<W>(from)).min(in_page::<W>(to));
-            match (cpu.host(from, false), cpu.host(to, true)) {
+            match (cpu.known(from, Access::Read), cpu.known(to, Access::Write)) {
                 (Some(from), Some(to)) if most > 0 => {
                     let bytes = (most * W::Value::SIZE) as usize;
                     let ahead = (to as usize).wrapping_sub(from as usize);
@@ -170,7 +163,7 @@ fn store_string<W: Width>(cpu: &mut Cpu, op: &Op) -> Step {
             stretches -= 1;
             let to = destination(cpu, op);
             let most = count.min(in_page::<W>(to));
-            match cpu.host(to, true) {
+            match cpu.known(to, Access::Write) {
                 Some(host) if most > 0 => {
                     let host = host.cast::<W::Value>();
                     for i in 0..most as usize {
