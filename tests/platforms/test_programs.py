@@ -1,6 +1,6 @@
 """Programs that people run, in images of each platform.
 
-Those of amd64 run each time but for the slow ones, in one machine. The others take about twenty minutes:
+Those of amd64 run each time but for the slow ones, in one machine. The others take twenty minutes:
 
     BROWSERMOUNT_LARGE=1 .venv/bin/python -m pytest tests/platforms/test_programs.py
 """
