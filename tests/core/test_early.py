@@ -132,9 +132,13 @@ def test_it_is_kept_when_nobody_reads() -> None:
 
 
 def test_where_it_cannot_be_kept_it_stays_in_memory() -> None:
-    opened = Opened(Coming.of(ARCHIVE, 1 << 16), Store(limit=1000))
+    store = Store(limit=1000)
+    run(store.save("of-others", b"kept"))
+    opened = Opened(Coming.of(ARCHIVE, 1 << 16), store)
     run(opened.opener.settle(LAYER, opened.stream))
     assert run(opened.opener.index(LAYER)) is None
+    # Nothing is let go for it.
+    assert run(store.load("of-others")) == b"kept"
     assert opened.contents() == CONTENTS
 
 

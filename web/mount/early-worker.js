@@ -22,8 +22,8 @@ import { DIRECTORY } from "./storage.js";
 
 /** Bytes that one layer, and all, may have: they are in memory decompressed until they are kept. */
 const MAX_SIZE = 24 << 20;
-/** For smaller ones it is not worth the while. */
-const MIN_SIZE = 1 << 20;
+/** For smaller ones, which Python has read in a tenth of a second, it is not worth the while. */
+const MIN_SIZE = 4 << 20;
 /** Plain bytes that all are given at most, whether somebody takes them or not. */
 const MAX_PLAIN = 96 << 20;
 /** Plain bytes of one piece: what Python reads at once, `SPAN_SIZE` in layers/indexer.py. */

@@ -156,12 +156,15 @@ class LayerOpener:
         The container has just been started: what it begins with goes first.
         """
         index = self._unsettled.pop(descriptor.digest, None)
-        if index is None:
+        # For what cannot be kept anyway nothing else is let go.
+        if index is None or sum(span.size for span in index.spans) > self._store.limit:
             return
         await self._sleep(_SETTLE_SECONDS)
         if await stream.settle(lambda: self._sleep(0)):
             data = await in_turns(index.to_bytes_in_steps(), self._sleep)
             self._store.save_later(_key(descriptor, "index"), data)
+            # Another tab is to find it, too.
+            await self._store.commit()
 
     async def blob(self, descriptor: Descriptor) -> AsyncGenerator[bytes, None]:
         """Iterate over a layer's blob, as it is held or comes; it is not verified.
