@@ -5,6 +5,7 @@
  * image is meant, verifies what it takes of what was begun, and reads all else as ever.
  */
 
+import { sha256Of } from "../vm/state-file.js";
 import { DIRECTORY } from "./storage.js";
 
 /** @typedef {{ image: string, base: string, port: MessagePort }} EarlyMessage */
@@ -129,13 +130,12 @@ async function get({ url, size }, signal, say) {
       came += value.length;
       await writer.write(value);
     }
-    const hashed = crypto.subtle.digest("SHA-256", whole.subarray(0, came));
+    const hashed = sha256Of(whole.subarray(0, came));
     await writer.close();
     return hashed;
   };
-  const [hashed] = await Promise.all([write(), given]);
-  const digest = Array.from(new Uint8Array(hashed), (byte) => byte.toString(16).padStart(2, "0"));
-  say({ came, sha256: digest.join("") });
+  const [sha256] = await Promise.all([write(), given]);
+  say({ came, sha256 });
 }
 
 /**

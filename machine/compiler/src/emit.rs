@@ -1,10 +1,10 @@
 //! A function being written: its locals, and access to registers, memory and what else is in
 //! [`State`](cpu::state::State).
 //!
-//! Registers are in locals from where the function is entered to where it is left: see `registers`. Which of them entries
-//! load and exits store is known when all blocks are written, and is added then. Exits that are hardly ever taken say where they are and what is to be stored, and share the code that does it. Within a block the
-//! budget is not kept exactly: each block subtracts its instructions at its end, and exits within it say how many were
-//! executed.
+//! Registers are in locals from where the function is entered to where it is left: see `registers`. Which of them
+//! entries load and exits store is known when all blocks are written, and is added then. Exits that are hardly ever taken
+//! say where they are and what is to be stored, and share the code that does it. Within a block the budget is not kept
+//! exactly: each block subtracts its instructions at its end, and exits within it say how many were executed.
 
 use alloc::vec;
 use alloc::vec::Vec;

@@ -138,18 +138,10 @@ impl Cpu {
         self.enter_space(flush);
     }
 
-    fn pcid(&self) -> u64 {
-        if self.control.cr4 & CR4_PCIDE != 0 {
-            self.control.cr3 & 0xfff
-        } else {
-            0
-        }
-    }
-
     /// Has the present address space's number, of which the TLB is from now on.
     fn enter_space(&mut self, flush: bool) {
-        let pcid = self.pcid() as usize;
-        let number = self.spaces.number(pcid, flush, &mut self.tlb);
+        let pcid = if self.control.cr4 & CR4_PCIDE != 0 { self.control.cr3 & 0xfff } else { 0 };
+        let number = self.spaces.number(pcid as usize, flush, &mut self.tlb);
         if number != self.space {
             self.space = number;
             self.tlb.leave_space();
